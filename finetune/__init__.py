@@ -1,0 +1,1 @@
+"""Supervised fine-tuning of Swin UNETR on labelled scans."""

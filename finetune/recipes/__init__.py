@@ -1,0 +1,1 @@
+"""Recipes: YAML files for `swin-unetr finetune --config`."""

@@ -1,0 +1,77 @@
+"""The command line: a table of commands, each a function that parses its own arguments.
+
+No command's module imports torch before its arguments are parsed, so every `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from swin_unetr.errors import SwinUnetrError
+
+#: Command: (where its function is, one line of help).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "finetune": ("finetune.command:main", "train on a labelled folder of scans"),
+    "predict": ("swin_unetr.inference.command:main", "segment scans with one or more trained models"),
+    "evaluate": ("swin_unetr.evaluation.command:main", "Dice report of predictions against references"),
+    "import-weights": ("swin_unetr.checkpoints.command:import_main", "published weights into a model folder"),
+    "export-weights": ("swin_unetr.checkpoints.command:export_main", "a model folder into weights for MONAI"),
+    "phantoms": ("swin_unetr.phantoms:main", "make a small labelled data set to try everything on"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments without the program's name; none takes those of the process.
+
+    Returns:
+        Exit code: 0, 1 for data, 2 for arguments, 130 when stopped by Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("swin-unetr"))
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"swin-unetr: unknown command {name!r}; one of: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    module, function = COMMANDS[name][0].split(":")
+    try:
+        code: int = getattr(import_module(module), function)(rest)
+    except SwinUnetrError as error:
+        print(f"swin-unetr {name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"swin-unetr {name}: stopped", file=sys.stderr)
+        return 130
+    return code
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: swin-unetr COMMAND [ARGUMENT ...]",
+            "",
+            "Swin UNETR for medical images: fine-tune, segment, evaluate.",
+            "",
+            *lines,
+            "",
+            "'swin-unetr COMMAND --help' explains a command; 'swin-unetr --version' prints the version.",
+        ]
+    )
+
+
+def console() -> None:
+    """Entry point of the installed `swin-unetr` script."""
+    raise SystemExit(main())

@@ -1,0 +1,192 @@
+"""Typed configuration: frozen dataclasses that know no torch.
+
+They are read from YAML and the command line by `swin_unetr.configuration`, and written to JSON beside results.
+A wrong value raises `ValueError` with one line; `swin_unetr.configuration` turns it into a `ConfigError` that
+names the dotted path of the field.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+#: Order in which patch merging concatenates the neighbours of a 2x2x2 block.
+#: "legacy": MONAI up to 1.4, two neighbours twice, two never; every checkpoint published before 2025.
+#: "merging": MONAI from 1.5. "mergingv2": lexicographic, the only one that is defined for other strides.
+MergingForm = Literal["legacy", "merging", "mergingv2"]
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Shape of a Swin UNETR (Hatamizadeh et al., 2201.01266, section 3.1).
+
+    The defaults are the published "base" network. Spatial triples are in the order X, Y, Z of the RAS axes.
+    """
+
+    #: Channels of the input (modalities).
+    in_channels: int = 1
+    #: Channels of the output: classes with background (softmax) or regions (sigmoid).
+    num_classes: int = 2
+    #: Channels after the patch embedding; doubled by every stage.
+    feature_size: int = 48
+    #: Transformer blocks of each stage; two to five stages.
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    #: Attention heads of each stage; each must divide the channels of its stage.
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
+    #: Attention window in tokens.
+    window_size: Triple = (7, 7, 7)
+    #: Voxels of a patch (token).
+    patch_size: Triple = (2, 2, 2)
+    #: Strides of the patch merging after each stage; empty means (2, 2, 2) everywhere.
+    merge_strides: tuple[Triple, ...] = ()
+    #: Order of the neighbours in patch merging; "legacy" for weights published before 2025.
+    merging: MergingForm = "mergingv2"
+    #: Hidden channels of the MLP over its input channels.
+    mlp_ratio: float = 4.0
+    #: Whether queries, keys and values have a bias.
+    qkv_bias: bool = True
+    #: Dropout after embedding, projection and in the MLP.
+    drop_rate: float = 0.0
+    #: Dropout of attention weights.
+    attn_drop_rate: float = 0.0
+    #: Stochastic depth of the last block; grows linearly from 0 at the first.
+    drop_path_rate: float = 0.0
+    #: Layer-normalise (without parameters) what the encoder hands to the decoder.
+    normalize: bool = True
+    #: Layer norm after the patch embedding.
+    patch_norm: bool = False
+    #: Residual convolutions before each stage (SwinUNETR-V2).
+    use_v2: bool = False
+    #: Recompute the transformer blocks in the backward pass: less memory, about a third more time.
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        stages = len(self.depths)
+        if not 2 <= stages <= 5:
+            raise ValueError(f"depths: 2 to 5 stages are supported, got {stages}")
+        if len(self.num_heads) != stages:
+            raise ValueError(f"num_heads: {len(self.num_heads)} values for {stages} stages in depths")
+        if self.merge_strides and len(self.merge_strides) != stages:
+            raise ValueError(f"merge_strides: {len(self.merge_strides)} values for {stages} stages in depths")
+        for name in ("in_channels", "num_classes", "feature_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}")
+        for name, triples in (
+            ("window_size", (self.window_size,)),
+            ("patch_size", (self.patch_size,)),
+            ("merge_strides", self.merge_strides),
+        ):
+            if any(value < 1 for triple in triples for value in triple):
+                raise ValueError(f"{name}: values must be positive, got {getattr(self, name)}")
+        for stage, heads in enumerate(self.num_heads):
+            channels = self.feature_size * 2**stage
+            if heads < 1 or channels % heads:
+                raise ValueError(f"num_heads: {heads} heads do not divide the {channels} channels of stage {stage}")
+        for name in ("drop_rate", "attn_drop_rate", "drop_path_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: must lie in 0..1, got {getattr(self, name)}")
+        if self.merging != "mergingv2" and any(strides != (2, 2, 2) for strides in self.strides):
+            raise ValueError(f"merging: {self.merging!r} is only defined for strides 2,2,2; use 'mergingv2'")
+
+    @property
+    def strides(self) -> tuple[Triple, ...]:
+        """Strides of the patch merging after each stage, one triple a stage."""
+        return self.merge_strides or ((2, 2, 2),) * len(self.depths)
+
+    @property
+    def size_divisor(self) -> Triple:
+        """What each spatial axis of the input must be a multiple of."""
+        x, y, z = (self.patch_size[axis] * math.prod(s[axis] for s in self.strides) for axis in range(3))
+        return x, y, z
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityConfig:
+    """How voxel values are normalised before the network sees them."""
+
+    #: "hu_window": clip to `window` and map it onto 0..1. "zscore_nonzero": zero mean and unit deviation over the
+    #: non-zero voxels of each channel (BraTS). "zscore": the same over all voxels of each channel.
+    scheme: Literal["hu_window", "zscore_nonzero", "zscore"] = "zscore_nonzero"
+    #: Lower and upper bound in Hounsfield units, for "hu_window".
+    window: tuple[float, float] = (-175.0, 250.0)
+
+    def __post_init__(self) -> None:
+        if self.window[0] >= self.window[1]:
+            raise ValueError(f"window: lower bound must lie below the upper, got {self.window}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """From a file to what the network sees; identical in training, validation and prediction."""
+
+    #: Voxel size in millimetres along the RAS axes; none keeps the source's.
+    spacing_mm: tuple[float, float, float] | None = None
+    intensity: IntensityConfig = IntensityConfig()
+    #: Crop to the box around the foreground (values above 0 after `intensity` of CT, non-zero voxels of MR).
+    crop_foreground: bool = True
+
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None and min(self.spacing_mm) <= 0:
+            raise ValueError(f"spacing_mm: must be positive, got {self.spacing_mm}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig:
+    """Sliding window and what is averaged."""
+
+    #: Size of a window in voxels, X, Y, Z.
+    roi_size: Triple = (96, 96, 96)
+    #: Share of a window that overlaps its neighbour.
+    overlap: float = 0.5
+    #: Windows in one pass of the network.
+    batch_size: int = 1
+    #: Average over the axes' mirror images.
+    tta: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"overlap: must lie in 0..1, 1 excluded, got {self.overlap}")
+        if min(self.roi_size) < 1:
+            raise ValueError(f"roi_size: must be positive, got {self.roi_size}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size: must be positive, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay, both in epochs, stepped every optimiser step."""
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-5
+    warmup_epochs: float = 50
+    #: Norm to which gradients are clipped; none for no clipping.
+    gradient_clip: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """What Lightning's Trainer is built from."""
+
+    max_epochs: int = 300
+    #: Validate every so many epochs (and always after the last).
+    validate_every: int = 10
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    strategy: str = "auto"
+    #: Lightning's precision, such as "32-true", "bf16-mixed", "16-mixed".
+    precision: str = "32-true"
+    accumulate_batches: int = 1
+    #: Decay of the exponential moving average of the weights; none for no average.
+    ema_decay: float | None = None
+    #: Stop after so many validations without a better mean Dice; none never stops early.
+    early_stop_patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "validate_every", "accumulate_batches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay: must lie between 0 and 1, got {self.ema_decay}")

@@ -1,0 +1,108 @@
+"""Reads and writes the dataclasses of the configuration: YAML, JSON and command line, through jsonargparse.
+
+The one place that turns a wrong field into one line for the user. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from swin_unetr.errors import ConfigError
+
+T = TypeVar("T")
+
+_ROOT = "config"
+
+
+class CommandParser(ArgumentParser):  # type: ignore[misc]  # jsonargparse types its parser loosely
+    """A parser whose errors are `ConfigError`s of one line, not a usage text and a traceback."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise ConfigError(f"{_one_line(message)}; see '{self.prog} --help'") from ex
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON types (tuples become lists, paths become strings)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return plain
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], *, source: str) -> T:
+    """Build a dataclass from plain values, strictly.
+
+    Args:
+        cls: the dataclass.
+        values: what a YAML or JSON file holds.
+        source: name of that file, for the message.
+
+    Raises:
+        ConfigError: an unknown field, a wrong type or a refused value, with its dotted path.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument(f"--{_ROOT}", type=cls)
+    try:
+        instance: T = getattr(parser.instantiate(parser.parse_object({_ROOT: dict(values)})), _ROOT)
+    except (ArgumentError, TypeError) as error:
+        raise ConfigError(f"{source}: {_one_line(str(error))}") from error
+    except ValueError as error:
+        raise ConfigError(f"{source}: {_locate(cls, values)}{_one_line(str(error))}") from error
+    return instance
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML (or JSON) file holds.
+
+    Raises:
+        ConfigError: no such file, not YAML, or not a mapping at its top.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid YAML ({_one_line(str(error))})") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: should hold a mapping of fields, holds {type(values).__name__}")
+    return values
+
+
+def load(cls: type[T], path: Path) -> T:
+    """A dataclass from a YAML file; see `from_dict` and `read_yaml`."""
+    return from_dict(cls, read_yaml(path), source=str(path))
+
+
+def _locate(cls: Any, values: Mapping[str, Any]) -> str:
+    """Dotted path, with its closing dot, of the nested dataclass that refuses its values."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        nested = _dataclass_of(hints[field.name])
+        value = values.get(field.name)
+        if nested is None or not isinstance(value, Mapping):
+            continue
+        try:
+            from_dict(nested, value, source="")
+        except ConfigError:
+            return f"{field.name}.{_locate(nested, value)}"
+    return ""
+
+
+def _dataclass_of(hint: Any) -> Any | None:
+    """The dataclass in a type hint `D` or `D | None`."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next((option for option in options if dataclasses.is_dataclass(option)), None)
+
+
+def _one_line(message: str) -> str:
+    """The message without line breaks and without our internal root key."""
+    line = " ".join(message.split())
+    return line.replace(f"{_ROOT}.", "").replace(f"Group '{_ROOT}' does not accept option", "unknown field")

@@ -1,0 +1,1 @@
+"""Metrics per case and class, and their report."""

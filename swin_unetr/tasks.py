@@ -1,0 +1,160 @@
+"""What a segmentation task is, as data: its channels, what its label values mean, and how they are written.
+
+One `Task` serves training (label values to targets), prediction (activations to label values) and evaluation
+(label values to masks). Facts of the published tasks stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Activation = Literal["softmax", "sigmoid"]
+Modality = Literal["CT", "MR"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One structure: a class (softmax) or a region (sigmoid)."""
+
+    #: Name, as it stands in tables and reports.
+    name: str
+    #: Values in a label file that belong to it.
+    labels: tuple[int, ...]
+    #: Value that a prediction writes for it.
+    write_as: int
+
+    def __post_init__(self) -> None:
+        if not self.labels or min(*self.labels, self.write_as) < 1:
+            raise ValueError(f"labels: target {self.name!r} needs label values of at least 1, got {self.labels}")
+        if self.write_as not in self.labels:
+            raise ValueError(f"write_as: {self.write_as} is not among the labels {self.labels} of {self.name!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A segmentation task. Label value 0 is background and is not listed."""
+
+    name: str
+    modality: Modality
+    #: Names of the input channels, in their order.
+    channels: tuple[str, ...]
+    #: Structures in the order of the network's output channels (after background, for softmax).
+    targets: tuple[Target, ...]
+    #: "softmax" for exclusive classes, "sigmoid" for nested regions.
+    activation: Activation = "softmax"
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            raise ValueError("channels: a task needs at least one input channel")
+        if not self.targets:
+            raise ValueError("targets: a task needs at least one structure")
+        names = [target.name for target in self.targets]
+        if len(set(names)) != len(names):
+            raise ValueError(f"targets: names must differ, got {names}")
+        values = [value for target in self.targets for value in target.labels]
+        if self.activation == "softmax" and len(set(values)) != len(values):
+            raise ValueError("targets: exclusive classes may not share a label value; use activation sigmoid")
+
+    @property
+    def num_classes(self) -> int:
+        """Output channels of the network: targets, and background for softmax."""
+        return len(self.targets) + (1 if self.activation == "softmax" else 0)
+
+    @property
+    def known_labels(self) -> frozenset[int]:
+        """Every value that a label file of this task may hold, 0 included."""
+        return frozenset({0, *(value for target in self.targets for value in target.labels)})
+
+    @property
+    def painting_order(self) -> tuple[int, ...]:
+        """Indices of the targets, largest region first, so that inner regions are painted over outer ones."""
+        return tuple(sorted(range(len(self.targets)), key=lambda index: -len(self.targets[index].labels)))
+
+
+def exclusive(names: Iterable[str], first: int = 1) -> tuple[Target, ...]:
+    """Exclusive classes numbered from `first` in the order of `names`."""
+    return tuple(Target(name=name, labels=(value,), write_as=value) for value, name in enumerate(names, first))
+
+
+#: BTCV, "Beyond the cranial vault": 13 abdominal organs in portal venous CT (2111.14791, section 4.2).
+BTCV = Task(
+    name="btcv",
+    modality="CT",
+    channels=("CT",),
+    targets=exclusive(
+        (
+            "spleen",
+            "right kidney",
+            "left kidney",
+            "gallbladder",
+            "oesophagus",
+            "liver",
+            "stomach",
+            "aorta",
+            "inferior vena cava",
+            "portal and splenic veins",
+            "pancreas",
+            "right adrenal gland",
+            "left adrenal gland",
+        )
+    ),
+)
+
+#: Label values of enhancing, core and whole tumour by BraTS convention. The necrotic core is 1 and oedema 2 in all
+#: of them; BraTS 2013-2016 gave non-enhancing core a value of its own (3), from 2023 on enhancing is 3, not 4.
+BRATS_CONVENTIONS: dict[str, dict[str, tuple[int, ...]]] = {
+    "brats2013": {"TC": (1, 3, 4), "WT": (1, 2, 3, 4), "ET": (4,)},
+    "brats2021": {"TC": (1, 4), "WT": (1, 2, 4), "ET": (4,)},
+    "brats2023": {"TC": (1, 3), "WT": (1, 2, 3), "ET": (3,)},
+}
+
+#: What each region is painted with: oedema, necrotic core; enhancing depends on the year.
+_BRATS_WRITE = {"TC": 1, "WT": 2}
+
+#: Channel order of the published BraTS 2021 lists (reference.md, BraTS 2021).
+BRATS_CHANNELS = ("FLAIR", "T1ce", "T1", "T2")
+
+
+def brats(convention: str = "brats2021", channels: tuple[str, ...] = BRATS_CHANNELS) -> Task:
+    """The BraTS task with regions TC, WT, ET (in this order) for the label values of a given year."""
+    regions = BRATS_CONVENTIONS[convention]
+    return Task(
+        name=convention,
+        modality="MR",
+        channels=channels,
+        targets=tuple(
+            Target(name=name, labels=labels, write_as=_BRATS_WRITE.get(name, labels[-1]))
+            for name, labels in regions.items()
+        ),
+        activation="sigmoid",
+    )
+
+
+def brats_convention(values: Iterable[int], fallback: str = "brats2021") -> str:
+    """Tell the BraTS convention from the label values seen in a dataset.
+
+    Args:
+        values: label values seen, from as many cases as it takes.
+        fallback: what to say where neither 3 nor 4 was seen (no enhancing tumour): the convention that the
+            names of the files suggest.
+
+    Raises:
+        ValueError: a value that no BraTS convention knows.
+    """
+    seen = set(values) - {0}
+    if unknown := seen - {1, 2, 3, 4}:
+        raise ValueError(f"label values {sorted(unknown)} belong to no BraTS convention (1, 2, 3, 4)")
+    if {3, 4} <= seen:
+        return "brats2013"
+    if 4 in seen:
+        return fallback if fallback == "brats2013" else "brats2021"
+    if 3 in seen:
+        return "brats2023"
+    return fallback
+
+
+def with_channels(task: Task, channels: tuple[str, ...]) -> Task:
+    """The same task with other input channels."""
+    return replace(task, channels=channels)

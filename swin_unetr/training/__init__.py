@@ -1,0 +1,1 @@
+"""Builds the Lightning Trainer, its callbacks and loggers, in one place."""
