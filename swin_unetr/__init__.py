@@ -23,7 +23,7 @@ _PUBLIC = {
     "finetune": "finetune.run",
 }
 
-__all__ = list(_PUBLIC)  # noqa: PLE0604  # the table is the one place for the names
+__all__ = list(_PUBLIC)  # the table is the one place for the names
 
 
 def __getattr__(name: str) -> Any:

@@ -190,3 +190,78 @@ class TrainerConfig:
                 raise ValueError(f"{name}: must be positive, got {getattr(self, name)}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay: must lie between 0 and 1, got {self.ema_decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Which sub-volumes of a scan a training step sees."""
+
+    #: Size of a crop in voxels, X, Y, Z; a scan that is smaller is padded.
+    crop_size: Triple = (96, 96, 96)
+    #: "random": anywhere. "positive_negative": the centre on a structure or on background, by `positive`:`negative`.
+    scheme: Literal["random", "positive_negative"] = "random"
+    positive: float = 1.0
+    negative: float = 1.0
+    #: Crops taken from a scan each time it is visited.
+    crops_per_scan: int = 1
+    #: Scans of one batch; the network sees scans times crops.
+    scans_per_batch: int = 1
+    #: Processes that read and augment; 0 does it in the main process.
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("crops_per_scan", "scans_per_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}")
+        if min(self.crop_size) < 1:
+            raise ValueError(f"crop_size: must be positive, got {self.crop_size}")
+        if min(self.positive, self.negative) < 0 or self.positive + self.negative == 0:
+            raise ValueError(f"positive: shares must not be negative nor both 0: {self.positive}:{self.negative}")
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers: must not be negative, got {self.num_workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random changes of a training crop; every probability 0 switches its change off.
+
+    The published recipes use the flips, quarter turns, scale and shift alone.
+    """
+
+    #: Mirror, drawn for each axis X, Y, Z apart.
+    flip_probability: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    #: Turn by 90, 180 or 270 degrees in the axial X-Y plane.
+    rotate90_probability: float = 0.0
+    #: Rotation and zoom, in one resampling.
+    affine_probability: float = 0.0
+    #: Largest angle about X, Y, Z, either way, in degrees.
+    rotate_degrees: tuple[float, float, float] = (15.0, 15.0, 15.0)
+    #: Smallest and largest zoom; above 1 enlarges.
+    zoom: tuple[float, float] = (0.85, 1.15)
+    #: Multiply intensities by 1 + u, u uniform in plus or minus this.
+    intensity_scale: float = 0.1
+    intensity_scale_probability: float = 0.0
+    #: Add u, uniform in plus or minus this.
+    intensity_shift: float = 0.1
+    intensity_shift_probability: float = 0.0
+    #: Gamma, log-uniform between these, on intensities mapped to 0..1 and back.
+    gamma: tuple[float, float] = (0.7, 1.5)
+    gamma_probability: float = 0.0
+    #: Standard deviation of Gaussian noise is uniform in 0..this.
+    noise_std: float = 0.1
+    noise_probability: float = 0.0
+    #: Sigma of Gaussian blur in voxels is uniform between these.
+    blur_sigma: tuple[float, float] = (0.5, 1.0)
+    blur_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in vars(self):
+            values = getattr(self, name)
+            if name.endswith("probability"):
+                for value in values if isinstance(values, tuple) else (values,):
+                    if not 0 <= value <= 1:
+                        raise ValueError(f"{name}: must lie in 0..1, got {values}")
+        for name in ("zoom", "gamma", "blur_sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name}: needs 0 < low <= high, got {(low, high)}")

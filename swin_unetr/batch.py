@@ -1,0 +1,32 @@
+"""Work on many cases: one that fails does not stop the others, and none that failed is forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that could not be done, and why, in one line."""
+
+    case: str
+    message: str
+
+
+@dataclass
+class BatchReport:
+    """What became of the cases of a batch."""
+
+    done: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every case was done, 1 otherwise."""
+        return 1 if self.failures else 0
+
+    def summary(self) -> str:
+        """The closing lines of a command: how many were done, and every failure by name."""
+        lines = [f"{len(self.done)} done, {len(self.failures)} failed"]
+        lines += [f"  {failure.case}: {failure.message}" for failure in self.failures]
+        return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""K-fold split by case: seeded, written to a file, reused."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.files import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folds:
+    """The validation cases of every fold; together they are all cases, each once."""
+
+    seed: int
+    folds: tuple[tuple[str, ...], ...]
+
+    def split(self, fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Ids of the training and of the validation cases of a fold, sorted.
+
+        Raises:
+            ConfigError: no such fold.
+        """
+        if not 0 <= fold < len(self.folds):
+            raise ConfigError(f"fold: {fold} is not one of 0..{len(self.folds) - 1}")
+        training = sorted(case for index, ids in enumerate(self.folds) if index != fold for case in ids)
+        return tuple(training), tuple(sorted(self.folds[fold]))
+
+    def save(self, path: Path) -> None:
+        """Write the split as JSON."""
+        write_json(path, asdict(self))
+
+
+def make_folds(ids: Iterable[str], num_folds: int = 5, seed: int = 0) -> Folds:
+    """Deal shuffled cases out to folds whose sizes differ by one at most.
+
+    The order of `ids` does not matter; the same set and seed give the same folds on every machine.
+
+    Raises:
+        DataError: fewer cases than folds, or a name twice.
+    """
+    cases = sorted(ids)
+    if len(set(cases)) != len(cases):
+        raise DataError("two cases have the same id; rename one of them")
+    if not 2 <= num_folds <= len(cases):
+        raise DataError(f"{len(cases)} cases cannot be dealt out to {num_folds} folds; ask for fewer folds")
+    random.Random(seed).shuffle(cases)
+    return Folds(seed=seed, folds=tuple(tuple(sorted(cases[index::num_folds])) for index in range(num_folds)))
+
+
+def load_folds(path: Path) -> Folds:
+    """Read a split that `Folds.save` wrote.
+
+    Raises:
+        DataError: no such file, or not a split.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Folds(seed=int(values["seed"]), folds=tuple(tuple(map(str, ids)) for ids in values["folds"]))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: is not a split file (needs 'seed' and 'folds')") from error
