@@ -1,0 +1,50 @@
+# Two commands do everything on a machine that has only Python:
+#   make demo    a small data set, a small model trained on it, its Dice report
+#   make test    every check that CI makes
+# Both first set up VENV, and again whenever the requirements change.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Where pip gets torch. Empty: from PyPI (on Linux: the GPU build, several GB). The CPU build, for Linux without a GPU:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+DEMO ?= demo-output
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUN := $(BIN)/swin-unetr
+
+.PHONY: help install demo test constraints
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 10) else \
+	    f"Python 3.10 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; say which with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	rm -rf $(DEMO)
+	$(RUN) phantoms --output $(DEMO)/phantoms --cases 12 --held-back 4
+	$(RUN) finetune --config finetune/recipes/demo.yaml --data $(DEMO)/phantoms --fold 0 --output $(DEMO)/run
+	$(RUN) predict $(DEMO)/run $(DEMO)/phantoms/imagesTs --output $(DEMO)/predictions
+	$(RUN) evaluate $(DEMO)/predictions $(DEMO)/phantoms/labelsTs --task $(DEMO)/run --output $(DEMO)/report
+	@echo "The report: $(DEMO)/report/report.md"
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --durations=15
+
+# After a change of the requirements in pyproject.toml, in an environment that has passed `make test`.
+constraints:
+	$(BIN)/python scripts/write_constraints.py constraints.txt
