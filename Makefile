@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # Where pip gets torch. Empty: from PyPI (on Linux: the GPU build, several GB). The CPU build, for Linux without a GPU:
-#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#  make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 DEMO ?= demo-output
 
