@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -48,6 +49,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, source: str) -> T:
     Raises:
         ConfigError: an unknown field, a wrong type or a refused value, with its dotted path.
     """
+    _check_shape(cls, values, source)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument(f"--{_ROOT}", type=cls)
     try:
@@ -81,6 +83,19 @@ def load(cls: type[T], path: Path) -> T:
     return from_dict(cls, read_yaml(path), source=str(path))
 
 
+def _check_shape(cls: Any, values: Mapping[str, Any], source: str, path: str = "") -> None:
+    """Refuse a plain value where a group of fields is wanted; jsonargparse would end in a traceback."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        nested = _dataclass_of(hints[field.name])
+        value = values.get(field.name)
+        if nested is None or value is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{source}: {path}{field.name}: should hold a mapping of fields, holds {value!r}")
+        _check_shape(nested, value, source, f"{path}{field.name}.")
+
+
 def _locate(cls: Any, values: Mapping[str, Any]) -> str:
     """Dotted path, with its closing dot, of the nested dataclass that refuses its values."""
     hints = typing.get_type_hints(cls)
@@ -103,6 +118,10 @@ def _dataclass_of(hint: Any) -> Any | None:
 
 
 def _one_line(message: str) -> str:
-    """The message without line breaks and without our internal root key."""
-    line = " ".join(message.split())
-    return line.replace(f"{_ROOT}.", "").replace(f"Group '{_ROOT}' does not accept option", "unknown field")
+    """The message without line breaks, without our internal root key and without the parser's jargon."""
+    line = " ".join(message.split()).replace(f"{_ROOT}.", "")
+    line = line.replace(f"Group '{_ROOT}' does not accept option", "unknown field")
+    # Of the errors of an optional group the first is the one that means something; the last says "expected None".
+    line = re.sub(r"Does not validate against any of the Union subtypes .*?Errors: - (.*?) - Expected .*", r"\1", line)
+    line = re.sub(r"Parser key \"([^\"]+)\":", r"\1:", line)
+    return re.sub(r"<class '(\w+)'>|typing\.(Literal)", lambda match: match[1] or match[2], line)
