@@ -164,6 +164,7 @@ def make_phantoms(
         ConfigError: `output` is not empty, or a number that makes no sense.
     """
     import numpy as np
+
     from transforms.io import write_image, write_labels
 
     if min(size) < 8 or cases < 1 or held_back < 0:
