@@ -6,16 +6,17 @@ The one place that turns a wrong field into one line for the user. Knows no torc
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser
 
 from swin_unetr.errors import ConfigError
 
@@ -30,6 +31,62 @@ class CommandParser(ArgumentParser):  # type: ignore[misc]  # jsonargparse types
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing the usage."""
         raise ConfigError(f"{_one_line(message)}; see '{self.prog} --help'") from ex
+
+
+def add_config_arguments(parser: ArgumentParser, cls: type[Any], values: Mapping[str, Any]) -> None:
+    """Give a parser one option for each field of a configuration, such as `--network.feature_size`.
+
+    The help of an option is the comment above its field.
+
+    Args:
+        parser: takes the options.
+        cls: the dataclass.
+        values: plain values, such as a YAML file's, that stand where an option is not given.
+    """
+    parser.add_class_arguments(cls)
+    comments = dict(_comments(cls))
+    for action in parser._actions:
+        if action.dest in comments:
+            action.help = comments[action.dest]
+        elif _dataclass_of(_hint(cls, action.dest)) is not None:
+            action.help = SUPPRESS  # a whole group from a file of its own: one way too many
+    parser.set_defaults(dict(_flat(cls, values)))
+
+
+def _hint(cls: Any, path: str) -> Any:
+    """The type hint of a field by its dotted path; none for what is no field."""
+    name, _, rest = path.partition(".")
+    hint = typing.get_type_hints(cls).get(name)
+    return _hint(_dataclass_of(hint), rest) if rest and _dataclass_of(hint) else hint
+
+
+def _flat(cls: Any, values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of every field that is given."""
+    hints = typing.get_type_hints(cls)
+    for name, value in values.items():
+        nested = _dataclass_of(hints[name])
+        if nested is not None and isinstance(value, Mapping):
+            yield from _flat(nested, value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def _comments(cls: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted path and text of the `#:` comments above the fields of a dataclass."""
+    hints = typing.get_type_hints(cls)
+    comment: list[str] = []
+    for line in map(str.strip, inspect.getsource(cls).splitlines()):
+        if line.startswith("#:"):
+            comment.append(line[2:].strip())
+            continue
+        name = line.partition(":")[0]
+        if name in hints:
+            nested = _dataclass_of(hints[name])
+            if comment and nested is None:
+                yield f"{path}{name}", " ".join(comment).replace("%", "%%")
+            if nested is not None:
+                yield from _comments(nested, f"{path}{name}.")
+        comment = []
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""Configuration of a fine-tuning: what a recipe says. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from swin_unetr.config import (
+    AugmentConfig,
+    InferenceConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    PreprocessConfig,
+    SamplingConfig,
+    TrainerConfig,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weighted sum of soft Dice and cross-entropy: softmax for exclusive classes, sigmoids for regions."""
+
+    #: Weight of the soft Dice loss.
+    dice: float = 1.0
+    #: Weight of the cross-entropy; binary for regions. 0 leaves it out.
+    cross_entropy: float = 1.0
+    #: Whether background counts in the Dice of exclusive classes.
+    include_background: bool = True
+    #: Square the terms of the denominator of Dice.
+    squared: bool = False
+    #: Sum over the batch before dividing, rather than averaging the Dice of every crop.
+    batch: bool = False
+    #: Weight of each output channel of the network, background first for exclusive classes; none weighs all alike.
+    class_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.dice, self.cross_entropy) < 0 or self.dice + self.cross_entropy == 0:
+            raise ValueError(f"dice: weights must not be negative nor both 0, got {self.dice}, {self.cross_entropy}")
+        if self.class_weights is not None and (min(self.class_weights) < 0 or sum(self.class_weights) == 0):
+            raise ValueError(f"class_weights: must not be negative nor all 0, got {self.class_weights}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Everything of a fine-tuning but the data, the fold and the folder for its results."""
+
+    #: Shape of the network. `in_channels` and `num_classes` follow from the data's task, whatever stands here.
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    #: From a file to what the network sees.
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    #: Which sub-volumes a training step sees.
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    #: Random changes of the training crops.
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    #: Sliding window of the trained model, as it is written to its folder; validation has its own overlap.
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    #: Share of a window that overlaps its neighbour in validation.
+    validation_overlap: float = 0.5
+    #: Layout of the data folder; "auto" tells it by its files.
+    layout: Literal["auto", "decathlon", "btcv", "brats", "plain"] = "auto"
+    #: Folds that the cases are dealt out to, where no split is given.
+    num_folds: int = 5
+    #: Keep the preprocessed scans in memory; otherwise each is read anew whenever it is visited.
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation_overlap < 1:
+            raise ValueError(f"validation_overlap: must lie in 0..1, 1 excluded, got {self.validation_overlap}")
+        if self.num_folds < 2:
+            raise ValueError(f"num_folds: at least 2 are needed, got {self.num_folds}")
+        divisor = self.network.size_divisor
+        for name, size in (
+            ("sampling.crop_size", self.sampling.crop_size),
+            ("inference.roi_size", self.inference.roi_size),
+        ):
+            if any(voxels % step for voxels, step in zip(size, divisor, strict=True)):
+                raise ValueError(f"{name}: {size} must be multiples of {divisor} for this network")

@@ -1,0 +1,53 @@
+"""What belongs to every step and epoch: randomness, the mean loss, validation after the last epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+
+def derived_seed(*parts: int) -> int:
+    """A seed of 32 bits from several numbers, such as seed, epoch and index: independent for each combination."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+class Course(Callback):  # type: ignore[misc]  # Lightning is untyped here
+    """Seeds every step, logs "train/loss" for every epoch, and has the last epoch validated.
+
+    Dropout and drop path draw from torch's global state. Seeded at each step, which takes some microseconds, a run
+    that is resumed draws what the undisturbed one would have. The loss is summed where it is computed: to log it at
+    every step would take Lightning longer than all the rest that it does.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._sum: Tensor | None = None
+        self._steps = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed torch; in the last epoch, turn validation on. (A resumed epoch has no other hook at its start.)"""
+        torch.manual_seed(derived_seed(self._seed, trainer.current_epoch, batch_idx, trainer.global_rank))
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the loss, without waiting for the accelerator."""
+        self._sum = outputs["loss"] if self._sum is None else self._sum + outputs["loss"]
+        self._steps += 1
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the mean."""
+        if self._sum is not None:
+            # what Lightning hands out is divided by the number of batches that are accumulated
+            mean = self._sum / self._steps * trainer.accumulate_grad_batches
+            pl_module.log("train/loss", mean, sync_dist=True)
+        self._sum, self._steps = None, 0

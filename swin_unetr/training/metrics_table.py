@@ -1,0 +1,73 @@
+"""The scores of every epoch as a table for people and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from swin_unetr.files import write_text
+
+
+class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
+    """Writes `metrics.csv`: one row for each epoch, with the same columns throughout.
+
+    Lightning's `CSVLogger` deletes the table of a run that is resumed; this one drops the rows of epochs that will
+    be trained again and goes on.
+
+    Args:
+        path: the file.
+        metrics: names of the logged values; those of the validation, which not every epoch has, start with "val/".
+    """
+
+    def __init__(self, path: Path, metrics: Sequence[str]) -> None:
+        self._path = path
+        self._metrics = tuple(metrics)
+        self._columns = ("epoch", "step", "seconds", "learning_rate", *self._metrics)
+        self._validated = False
+        self._started_at = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the rows of the epochs that are done."""
+        self._started_at = time.monotonic()
+        rows: list[dict[str, str]] = []
+        if trainer.is_global_zero:
+            if self._path.is_file() and trainer.current_epoch:
+                with self._path.open(newline="", encoding="utf-8") as file:
+                    rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
+            buffer = io.StringIO()
+            writer = csv.DictWriter(buffer, self._columns, lineterminator="\n", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+            write_text(self._path, buffer.getvalue())
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._started_at, self._validated = time.monotonic(), False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember that this epoch has scores of its own."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Append the row of the epoch."""
+        if not trainer.is_global_zero:
+            return
+        known = {
+            name: f"{float(trainer.callback_metrics[name]):.6g}"
+            for name in self._metrics
+            if name in trainer.callback_metrics and (self._validated or not name.startswith("val/"))
+        }
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "seconds": f"{time.monotonic() - self._started_at:.2f}",
+            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
+            **known,
+        }
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)

@@ -1,0 +1,55 @@
+"""AdamW, and its learning rate: linear warm-up, then a cosine, by the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from swin_unetr.config import OptimizerConfig
+
+
+def warmup_cosine(step: int, *, warmup_steps: int, total_steps: int) -> float:
+    """Share of the full learning rate at a step; above 0 at every step from the first to the last.
+
+    The published code sets the rate by the epoch, and so trains its first epoch, and its last, at almost nothing.
+
+    Args:
+        step: optimiser step, from 0.
+        warmup_steps: steps until the full rate is reached; 0 starts with it.
+        total_steps: steps of the whole training.
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter],
+    config: OptimizerConfig,
+    *,
+    steps_per_epoch: float,
+    total_steps: int,
+    fused: bool = True,
+) -> tuple[AdamW, LambdaLR]:
+    """AdamW on all parameters alike, as published, and the schedule that is to be stepped after each of its steps.
+
+    Args:
+        parameters: what to train.
+        config: learning rate, weight decay, warm-up.
+        steps_per_epoch: optimiser steps of an epoch.
+        total_steps: optimiser steps of the whole training.
+        fused: update all tensors in one kernel.
+    """
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+
+    # A plain function, not an object: its state must not be restored, so that a resumed run may train for longer.
+    def share(step: int) -> float:
+        return warmup_cosine(step, warmup_steps=warmup_steps, total_steps=total_steps)
+
+    optimizer = AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+    return optimizer, LambdaLR(optimizer, share)

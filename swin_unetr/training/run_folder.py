@@ -1,0 +1,61 @@
+"""The folder of a run: new, or one to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from swin_unetr.configuration import from_dict, read_yaml, to_dict
+from swin_unetr.errors import ConfigError
+from swin_unetr.files import write_text
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+
+
+def open_run_folder(folder: Path, config: Any, *, resume: bool, may_change: Collection[str]) -> Path | None:
+    """Make a new run folder or check an old one, and write `config.yaml` into it.
+
+    Args:
+        folder: new or empty, unless the run in it is to be resumed.
+        config: dataclass of the run's configuration.
+        resume: go on with the run that is in the folder, if there is one.
+        may_change: dotted fields that may differ from those of the run that is resumed; a group allows its fields.
+
+    Returns:
+        The checkpoint to resume from; none for a start.
+
+    Raises:
+        ConfigError: the folder holds something else, or a run with another configuration.
+    """
+    file, checkpoint = folder / "config.yaml", folder / CHECKPOINT
+    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if used and not resume:
+        raise ConfigError(f"{folder}: is not empty; go on with its run by --resume auto, or choose another --output")
+    if used and not file.is_file():
+        raise ConfigError(f"{folder}: holds no run to resume (config.yaml is missing); choose another --output")
+    resumes = checkpoint.is_file()
+    if resumes:
+        before = to_dict(from_dict(type(config), read_yaml(file), source=str(file)))
+        changes = [
+            f"{path} (was {old}, now {new})"
+            for path, old, new in _differences(before, to_dict(config))
+            if not any(path == field or path.startswith(f"{field}.") for field in may_change)
+        ]
+        if changes:
+            raise ConfigError(
+                f"{folder}: cannot be resumed with another configuration: {'; '.join(changes)}; "
+                "keep these as they were, or choose another --output"
+            )
+    write_text(file, yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=120))
+    return checkpoint if resumes else None
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in new:
+            yield from _differences(old.get(key), new[key], f"{path}.{key}" if path else key)
+    elif old != new:
+        yield path, old, new

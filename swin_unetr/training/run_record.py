@@ -1,0 +1,116 @@
+"""`run.json`: what was run, with which versions, on which machine, for how long, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swin_unetr.errors import DataError
+from swin_unetr.files import write_json
+
+#: Packages whose versions can change a result.
+_PACKAGES = ("swin-unetr", "torch", "monai", "lightning", "numpy", "scipy", "nibabel", "SimpleITK", "itk")
+
+
+class RunRecord:
+    """The record of one run folder; a resumed run adds a session to it.
+
+    Args:
+        path: `run.json`.
+        facts: what holds for the whole run: configuration, seed, data, split.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+        self._path = path
+        sessions = read_record(path).get("sessions", []) if path.is_file() else []
+        self._session: dict[str, Any] = {
+            "command": list(sys.argv),
+            "started": _now(),
+            "status": "running",
+            "versions": versions(),
+            "machine": machine(),
+            "commit": commit(),
+        }
+        self.values: dict[str, Any] = {**facts, "sessions": [*sessions, self._session]}
+        write_json(path, self.values)
+
+    def close(self, status: str, **results: Any) -> None:
+        """Write how the session ended, and the results of the run so far.
+
+        Args:
+            status: "finished", "stopped" or "failed".
+            results: whatever is to stand at the top of the record.
+        """
+        self._session.update(status=status, ended=_now())
+        self.values.update(results)
+        write_json(self._path, self.values)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The values of a `run.json`.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is not a record of a run; choose another --output") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: is not a record of a run; choose another --output")
+    return values
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a result."""
+    known = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            known[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return known
+
+
+def machine() -> dict[str, Any]:
+    """The machine: name, system, processors, accelerators."""
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": devices,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if devices else None,
+    }
+
+
+def commit() -> str | None:
+    """Git commit of the code, with "+" where files differ from it; none for an installed package."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return head + ("+" if _git(folder, "status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    return run.stdout.strip()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
