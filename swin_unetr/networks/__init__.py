@@ -1,0 +1,6 @@
+"""The network: Swin UNETR and its encoder, from one `NetworkConfig`."""
+
+from swin_unetr.networks.swin_encoder import SwinEncoder
+from swin_unetr.networks.swin_unetr import SwinUNETR, build_network
+
+__all__ = ["SwinEncoder", "SwinUNETR", "build_network"]

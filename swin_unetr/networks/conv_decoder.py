@@ -1,0 +1,75 @@
+"""The convolutional half: residual blocks on the skips, and upsampling by transposed convolution.
+
+Hatamizadeh et al. (2201.01266), section 3.1: two 3x3x3 convolutions with instance normalisation in each block.
+Feature maps are channels-first here: B x C x X x Y x Z.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin_unetr.config import Triple
+
+NEGATIVE_SLOPE = 0.01
+INSTANCE_NORM_EPS = 1e-5
+
+
+def instance_norm(features: Tensor) -> Tensor:
+    """Normalise each channel of each sample over its voxels, without parameters.
+
+    `F.instance_norm` refuses a map of one voxel, which is what small volumes have at the bottleneck. There the mean
+    is the value itself, and the result 0: the residual connection carries the voxel on.
+
+    Args:
+        features: B x C x X x Y x Z.
+
+    Returns:
+        The same shape.
+    """
+    return torch.instance_norm(
+        features, None, None, None, None, True, 0.0, INSTANCE_NORM_EPS, torch.backends.cudnn.enabled
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3x3 convolutions with instance norm and leaky ReLU, around a residual connection.
+
+    Args:
+        in_channels: channels of the input; where they differ from the output's, the residual goes through a
+            1x1x1 convolution and a norm of its own.
+        out_channels: channels of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv3d(in_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map B x in_channels x X x Y x Z to B x out_channels x X x Y x Z."""
+        residual = features if self.shortcut is None else instance_norm(self.shortcut(features))
+        hidden = F.leaky_relu(instance_norm(self.conv1(features)), NEGATIVE_SLOPE, inplace=True)
+        return F.leaky_relu(instance_norm(self.conv2(hidden)) + residual, NEGATIVE_SLOPE, inplace=True)
+
+
+class UpBlock(nn.Module):
+    """One step of the decoder: upsample by a transposed convolution, join the skip, and a residual block.
+
+    Args:
+        in_channels: channels of the coarse map.
+        out_channels: channels of the skip and of the output.
+        stride: voxels of the fine map for one of the coarse, along X, Y, Z.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: Triple) -> None:
+        super().__init__()
+        self.upsample = nn.ConvTranspose3d(in_channels, out_channels, stride, stride=stride, bias=False)
+        self.block = ResidualBlock(2 * out_channels, out_channels)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """Map B x in_channels x X/sx x Y/sy x Z/sz and a skip of the fine size to B x out_channels x X x Y x Z."""
+        fused: Tensor = self.block(torch.cat((self.upsample(coarse), skip), dim=1))
+        return fused

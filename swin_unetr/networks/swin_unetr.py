@@ -1,0 +1,87 @@
+"""Swin UNETR: the shifted-window encoder with a convolutional decoder on its feature maps.
+
+Hatamizadeh et al., "Swin UNETR: Swin Transformers for Semantic Segmentation of Brain Tumors in MRI Images"
+(2201.01266), figure 1. Equal to MONAI's `SwinUNETR` with the same weights, where MONAI can express the configuration.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from swin_unetr.config import NetworkConfig
+from swin_unetr.networks.conv_decoder import ResidualBlock, UpBlock
+from swin_unetr.networks.swin_encoder import SwinEncoder
+
+
+class SwinUNETR(nn.Module):
+    """U-shaped segmentation network.
+
+    With S stages the encoder gives the maps 0 to S. The image and the maps 0 to S-2 pass a residual block on their
+    way to the decoder, map S-1 goes as it is, map S passes the bottleneck block and is where the decoder starts.
+
+    Args:
+        config: shape of the network.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        stages = len(config.depths)
+        widths = [config.feature_size * 2**level for level in range(stages + 1)]
+        self.encoder = SwinEncoder(config)
+        self.input_block = ResidualBlock(config.in_channels, widths[0])
+        self.skip_blocks = nn.ModuleList(ResidualBlock(width, width) for width in widths[: stages - 1])
+        self.bottleneck = ResidualBlock(widths[stages], widths[stages])
+        self.decoder = nn.ModuleList(
+            [UpBlock(widths[level + 1], widths[level], config.strides[level]) for level in reversed(range(stages))]
+            + [UpBlock(widths[0], widths[0], config.patch_size)]
+        )
+        self.head = nn.Conv3d(widths[0], config.num_classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment an image.
+
+        Args:
+            image: B x in_channels x X x Y x Z; each axis a multiple of `config.size_divisor`.
+
+        Returns:
+            Logits, B x num_classes x X x Y x Z.
+
+        Raises:
+            ValueError: the image does not suit the network.
+        """
+        logits: Tensor = self.head(self.forward_features(image))
+        return logits
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Features at full resolution, before the output layer.
+
+        Args:
+            image: B x in_channels x X x Y x Z.
+
+        Returns:
+            B x feature_size x X x Y x Z.
+
+        Raises:
+            ValueError: the image does not suit the network.
+        """
+        hidden: list[Tensor] = self.encoder(image)
+        skips = [self.input_block(image)]
+        skips += [block(features) for block, features in zip(self.skip_blocks, hidden, strict=False)]
+        skips.append(hidden[-2])
+        features: Tensor = self.bottleneck(hidden[-1])
+        for block, skip in zip(self.decoder, reversed(skips), strict=True):
+            features = block(features, skip)
+        return features
+
+
+def build_network(config: NetworkConfig) -> SwinUNETR:
+    """A network with fresh weights, on the CPU, in training mode.
+
+    Args:
+        config: shape of the network.
+
+    Returns:
+        The network; its parameters depend on the state of torch's random generator.
+    """
+    return SwinUNETR(config)

@@ -1,0 +1,175 @@
+"""Self-attention inside (shifted) windows of a 3D feature map, with a relative position bias.
+
+Liu et al., "Swin Transformer" (2103.14030), section 3.2, in three dimensions as in Hatamizadeh et al.
+(2201.01266), section 3.1. Feature maps are channels-last here: B x X x Y x Z x C.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin_unetr.config import Triple
+
+#: Added to the logits of pairs that the cyclic shift brought together; the published value, finite on purpose.
+MASKED_LOGIT = -100.0
+
+
+def fit_window(size: Triple, window: Triple) -> tuple[Triple, Triple]:
+    """Clamp the window to the map, and say how far every second block shifts it.
+
+    Args:
+        size: tokens of the map along X, Y, Z.
+        window: tokens of the configured window along X, Y, Z.
+
+    Returns:
+        The window to use and its shift; an axis that fits into one window is not shifted.
+    """
+    fits = [extent <= width for extent, width in zip(size, window, strict=True)]
+    used = [extent if fit else width for extent, width, fit in zip(size, window, fits, strict=True)]
+    shift = [0 if fit else width // 2 for width, fit in zip(window, fits, strict=True)]
+    return (used[0], used[1], used[2]), (shift[0], shift[1], shift[2])
+
+
+def padding_to_windows(size: Triple, window: Triple) -> Triple:
+    """Tokens to append to each axis so that the map is a whole number of windows."""
+    x, y, z = (-extent % width for extent, width in zip(size, window, strict=True))
+    return x, y, z
+
+
+def partition_windows(features: Tensor, window: Triple) -> Tensor:
+    """Cut a map into windows.
+
+    Args:
+        features: B x X x Y x Z x C; each axis a multiple of the window's.
+        window: tokens of a window along X, Y, Z.
+
+    Returns:
+        B x windows x tokens x C; windows and the tokens in them in lexicographic order of (X, Y, Z).
+    """
+    batch, x, y, z, channels = features.shape
+    wx, wy, wz = window
+    grid = features.view(batch, x // wx, wx, y // wy, wy, z // wz, wz, channels)
+    return grid.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, -1, wx * wy * wz, channels)
+
+
+def join_windows(windows: Tensor, window: Triple, size: Triple) -> Tensor:
+    """Undo `partition_windows`.
+
+    Args:
+        windows: B x windows x tokens x C.
+        window: tokens of a window along X, Y, Z.
+        size: tokens of the map along X, Y, Z.
+
+    Returns:
+        B x X x Y x Z x C.
+    """
+    batch, channels = windows.shape[0], windows.shape[-1]
+    (wx, wy, wz), (x, y, z) = window, size
+    grid = windows.view(batch, x // wx, y // wy, z // wz, wx, wy, wz, channels)
+    return grid.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, x, y, z, channels)
+
+
+def relative_position_index(window: Triple) -> Tensor:
+    """Row of the bias table for each pair of tokens of a window.
+
+    Args:
+        window: tokens of a window along X, Y, Z.
+
+    Returns:
+        tokens x tokens, int64: the offset query minus key, each axis moved to start at 0, counted in
+        lexicographic order over the (2X-1)(2Y-1)(2Z-1) possible offsets.
+    """
+    positions = torch.cartesian_prod(*(torch.arange(width) for width in window)).view(-1, 3)
+    offsets = positions[:, None] - positions[None, :] + torch.tensor(window) - 1
+    span_y, span_z = 2 * window[1] - 1, 2 * window[2] - 1
+    return (offsets[..., 0] * span_y + offsets[..., 1]) * span_z + offsets[..., 2]
+
+
+def shift_mask(size: Triple, window: Triple, shift: Triple, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Logits that keep tokens apart which are neighbours only because the shift is cyclic.
+
+    After the roll, an axis of extent E holds three regions: up to E - window, up to E - shift, and the tokens that
+    came round from the other end. Tokens of one window see each other only within a region.
+
+    Args:
+        size: tokens of the padded map along X, Y, Z.
+        window: tokens of a window along X, Y, Z.
+        shift: tokens of the cyclic shift along X, Y, Z; 0 leaves an axis in one region.
+        device: where the mask is needed.
+        dtype: type of the logits.
+
+    Returns:
+        windows x tokens x tokens: 0, or `MASKED_LOGIT` between regions.
+    """
+    region = torch.zeros((1, 1, 1), dtype=torch.long, device=device)
+    for axis, (extent, width, step) in enumerate(zip(size, window, shift, strict=True)):
+        position = torch.arange(extent, device=device)
+        along = (position >= extent - width).long() + (position >= extent - step).long()
+        shape = [1, 1, 1]
+        shape[axis] = extent
+        region = 3 * region + (along if step else torch.zeros_like(along)).view(shape)
+    regions = partition_windows(region[None, ..., None], window)[0, :, :, 0]
+    apart = regions[:, :, None] != regions[:, None, :]
+    return apart.to(dtype) * MASKED_LOGIT
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention among the tokens of each window (2103.14030, equation 4).
+
+    Args:
+        channels: channels of a token.
+        num_heads: attention heads; divides `channels`.
+        window: the configured window, which sizes the bias table.
+        qkv_bias: whether queries, keys and values have a bias.
+        attn_drop_rate: dropout of attention weights.
+        drop_rate: dropout after the output projection.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        window: Triple,
+        *,
+        qkv_bias: bool = True,
+        attn_drop_rate: float = 0.0,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attn_drop_rate = attn_drop_rate
+        self.drop_rate = drop_rate
+        offsets = (2 * window[0] - 1) * (2 * window[1] - 1) * (2 * window[2] - 1)
+        self.bias_table = nn.Parameter(torch.empty(offsets, num_heads))
+        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
+        self.projection = nn.Linear(channels, channels)
+        nn.init.trunc_normal_(self.bias_table, std=0.02)
+
+    def forward(self, windows: Tensor, index: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend within each window.
+
+        Args:
+            windows: B x windows x tokens x C.
+            index: tokens x tokens, rows of the bias table.
+            mask: windows x tokens x tokens, added to the logits; None where nothing is shifted.
+
+        Returns:
+            B x windows x tokens x C.
+        """
+        batch, count, tokens, channels = windows.shape
+        qkv = self.qkv(windows).view(batch, count, tokens, 3, self.num_heads, channels // self.num_heads)
+        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # each B x windows x heads x tokens x C/heads
+        bias = F.embedding(index, self.bias_table).permute(2, 0, 1).to(query.dtype)  # heads x tokens x tokens
+        # Fused kernels want four dimensions, and a bias that is broadcast rather than copied: over all windows when
+        # it is the same in each, over the batch when the shift mask makes every window's different.
+        if mask is None:
+            query, key, value = (part.flatten(0, 1) for part in (query, key, value))
+        else:
+            query, key, value = (part.flatten(1, 2) for part in (query, key, value))
+            bias = (bias + mask.to(query.dtype)[:, None]).flatten(0, 1)
+        dropout = self.attn_drop_rate if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None], dropout_p=dropout)
+        mixed = mixed.view(batch, count, self.num_heads, tokens, -1).transpose(2, 3).reshape(windows.shape)
+        return F.dropout(self.projection(mixed), self.drop_rate, self.training)
