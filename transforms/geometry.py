@@ -1,0 +1,100 @@
+"""The grid of an image in the patient's millimetres, and how two grids differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin_unetr.config import Triple
+from swin_unetr.errors import GeometryError
+
+#: Largest distance between corresponding corners of two grids that still count as one, in millimetres. Files of one
+#: scan that went through different programs differ by rounding (float32 quaternions: some 1e-3 mm).
+TOLERANCE_MM = 0.05
+
+_DIRECTIONS = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where the voxels of a stored array lie.
+
+    Attributes:
+        shape: voxels along the stored axes X, Y, Z.
+        affine: 4x4 float64, voxel index to RAS millimetres, as stored.
+        nifti_header: header of the NIfTI file that it comes from, so that what is written on the same grid keeps
+            codes, units and version; none for other formats.
+    """
+
+    shape: Triple
+    affine: NDArray[np.float64]
+    nifti_header: Any = None
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along the stored axes."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def orientation(self) -> str:
+        """Direction of the stored axes by letters, such as RAS or LPS."""
+        letters = []
+        remaining = np.array(self.affine[:3, :3] / self.spacing_mm)
+        order = np.argsort(-np.abs(remaining).max(axis=0))
+        chosen: dict[int, str] = {}
+        free = {0, 1, 2}
+        for axis in order:
+            world = max(free, key=lambda row: abs(remaining[row, axis]))
+            free.remove(world)
+            chosen[int(axis)] = _DIRECTIONS[world][int(remaining[world, axis] > 0)]
+        letters = [chosen[axis] for axis in range(3)]
+        return "".join(letters)
+
+    def difference(self, other: Geometry, tolerance_mm: float = TOLERANCE_MM) -> str | None:
+        """How another grid differs from this one, in words; none where it does not.
+
+        Grids are the same when they have the same shape and none of their corners lie further apart than the
+        tolerance.
+        """
+        if self.shape != other.shape:
+            return f"shape {_by(self.shape)} and {_by(other.shape)}"
+        corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(self.shape) - 1)
+        apart = corners @ (self.affine - other.affine)[:3, :3].T + (self.affine - other.affine)[:3, 3]
+        distance = float(np.linalg.norm(apart, axis=1).max())
+        if distance <= tolerance_mm:
+            return None
+        if self.orientation != other.orientation:
+            return f"orientation {self.orientation} and {other.orientation}"
+        if not np.allclose(self.spacing_mm, other.spacing_mm, rtol=1e-3):
+            return f"spacing {_by(self.spacing_mm)} and {_by(other.spacing_mm)} mm"
+        shift = float(np.linalg.norm(self.affine[:3, 3] - other.affine[:3, 3]))
+        return f"position: origins {shift:.3g} mm apart, corners up to {distance:.3g} mm"
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An array C x X x Y x Z in stored order, and its grid."""
+
+    array: NDArray[Any]
+    geometry: Geometry
+
+
+def require_same_geometry(path: Path, geometry: Geometry, reference_path: Path, reference: Geometry) -> None:
+    """Refuse two files that should lie on one grid and do not.
+
+    Raises:
+        GeometryError: names both files, and what differs by how much.
+    """
+    if difference := geometry.difference(reference):
+        raise GeometryError(
+            f"{path}: does not lie on the grid of {reference_path} ({difference}); resample one of them"
+        )
+
+
+def _by(values: tuple[float, ...]) -> str:
+    return "x".join(f"{value:.6g}" for value in values)

@@ -1,0 +1,130 @@
+"""From the files of a case to what the network sees; the same in training, validation and prediction.
+
+The steps are MONAI's transforms, so that `transforms.invert` can play them back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    NormalizeIntensityd,
+    Orientationd,
+    ScaleIntensityRanged,
+    Spacingd,
+    Transform,
+)
+from torch import Tensor
+
+from swin_unetr.config import IntensityConfig, PreprocessConfig
+from swin_unetr.datasets.case import Case
+from swin_unetr.errors import DataError
+from swin_unetr.tasks import Task
+from transforms.geometry import require_same_geometry
+from transforms.io import read_image, read_labels
+from transforms.labels import check_labels, encode_targets
+
+#: Direction of an axis, negative and positive, as MONAI wants it said.
+RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
+
+#: Keys under which a preprocessed image remembers the grid it had before resampling.
+NATIVE_AFFINE, NATIVE_SHAPE = "native_affine", "native_shape"
+
+
+def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> Compose:
+    """The deterministic way from files to tensors.
+
+    Args:
+        config: spacing, intensity and crop.
+        task: number of channels, and what label values mean.
+        with_label: whether to read and encode the label map too.
+
+    Returns:
+        A transform of a dict {"case": Case}. It adds "image" (MetaTensor C x X x Y x Z, float32, RAS), "geometry" (of
+        the source) and, with `with_label`, "label" (MetaTensor, uint8, see `transforms.labels.encode_targets`). It
+        raises `DataError` or `GeometryError` for files that cannot be used.
+    """
+    keys = ["image", "label"] if with_label else ["image"]
+    steps: list[Any] = [LoadCase(task, with_label=with_label), Orientationd(keys, axcodes="RAS", labels=RAS_LABELS)]
+    if config.crop_foreground:
+        # Before the resampling: it is the larger of the two savings, and the box is found on the scanner's own voxels.
+        select = _Foreground(config.intensity)
+        steps.append(CropForegroundd(keys, source_key="image", select_fn=select, allow_smaller=True))
+    steps.append(remember_native_grid)
+    if config.spacing_mm is not None:
+        modes = ["bilinear", "nearest"][: len(keys)]
+        steps.append(Spacingd(keys, pixdim=config.spacing_mm, mode=modes, padding_mode="border"))
+    steps.append(_intensity(config.intensity))
+    if with_label:
+        steps.append(EncodeTargets(task))
+    return Compose(steps)
+
+
+def remember_native_grid(values: dict[str, Any]) -> dict[str, Any]:
+    """Note the grid before resampling (voxels of the source, turned to RAS and cropped) for the way back."""
+    image: MetaTensor = values["image"]
+    image.meta[NATIVE_AFFINE] = image.affine.clone()
+    image.meta[NATIVE_SHAPE] = tuple(image.shape[1:])
+    return values
+
+
+class LoadCase(Transform):  # type: ignore[misc]  # MONAI has no types
+    """Read the files of a case and check that they belong together."""
+
+    def __init__(self, task: Task, *, with_label: bool) -> None:
+        self.task = task
+        self.with_label = with_label
+
+    def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Add "image", "geometry" and, where wanted, "label" to {"case": Case}."""
+        case: Case = values["case"]
+        volume = read_image(case.images, channels=len(self.task.channels))
+        loaded = {**values, "geometry": volume.geometry, "image": _meta_tensor(volume.array, volume.geometry.affine)}
+        if self.with_label:
+            if case.label is None:
+                raise DataError(f"{case.images[0]}: has no label file; add one or leave the case out")
+            label = read_labels(case.label)
+            require_same_geometry(case.label, label.geometry, case.images[0], volume.geometry)
+            check_labels(np.unique(label.array), self.task, case.label)
+            # The affine of the image: the label's may differ by rounding, and the two must stay voxel on voxel.
+            loaded["label"] = _meta_tensor(label.array.astype(np.float32), volume.geometry.affine)
+        return loaded
+
+
+class EncodeTargets(Transform):  # type: ignore[misc]
+    """Turn label values into targets."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Replace "label" by its encoding."""
+        return {**values, "label": encode_targets(values["label"].as_tensor().round().long(), self.task)}
+
+
+class _Foreground:
+    """Where a scan shows something: above the window's lower bound (CT), not zero (MR)."""
+
+    def __init__(self, intensity: IntensityConfig) -> None:
+        self.bound = intensity.window[0] if intensity.scheme == "hu_window" else None
+
+    def __call__(self, image: Tensor) -> Tensor:
+        shown = image != 0 if self.bound is None else image > self.bound
+        # A scan without foreground is kept whole: it is not this step's to refuse it.
+        return shown if shown.any() else torch.ones_like(image, dtype=torch.bool)
+
+
+def _intensity(config: IntensityConfig) -> Any:
+    if config.scheme == "hu_window":
+        low, high = config.window
+        return ScaleIntensityRanged("image", a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True)
+    return NormalizeIntensityd("image", nonzero=config.scheme == "zscore_nonzero", channel_wise=True)
+
+
+def _meta_tensor(array: np.ndarray[Any, Any], affine: np.ndarray[Any, Any]) -> MetaTensor:
+    return MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), affine=torch.from_numpy(affine.copy()))
