@@ -25,7 +25,7 @@ from swin_unetr.config import IntensityConfig, PreprocessConfig
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
-from transforms.geometry import require_same_geometry
+from transforms.geometry import Volume, require_same_geometry
 from transforms.io import read_image, read_labels
 from transforms.labels import check_labels, encode_targets
 
@@ -50,7 +50,29 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
         raises `DataError` or `GeometryError` for files that cannot be used.
     """
     keys = ["image", "label"] if with_label else ["image"]
-    steps: list[Any] = [LoadCase(task, with_label=with_label), Orientationd(keys, axcodes="RAS", labels=RAS_LABELS)]
+    encoding: list[Any] = [EncodeTargets(task)] if with_label else []
+    return Compose([LoadCase(task, with_label=with_label), *_steps(config, keys), *encoding])
+
+
+def preprocess_volume(volume: Volume, config: PreprocessConfig) -> MetaTensor:
+    """The same for a scan in memory.
+
+    Args:
+        volume: C x X x Y x Z as stored.
+        config: spacing, intensity and crop.
+
+    Returns:
+        C x X x Y x Z, float32, RAS.
+    """
+    # A copy: MONAI's intensity transforms write into what they are given.
+    image = _meta_tensor(np.array(volume.array, np.float32), volume.geometry.affine)
+    preprocessed: MetaTensor = Compose(_steps(config, ["image"]))({"image": image})["image"]
+    return preprocessed
+
+
+def _steps(config: PreprocessConfig, keys: list[str]) -> list[Any]:
+    """From stored voxels to the network's grid and intensities."""
+    steps: list[Any] = [Orientationd(keys, axcodes="RAS", labels=RAS_LABELS)]
     if config.crop_foreground:
         # Before the resampling: it is the larger of the two savings, and the box is found on the scanner's own voxels.
         select = _Foreground(config.intensity)
@@ -60,9 +82,7 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
         modes = ["bilinear", "nearest"][: len(keys)]
         steps.append(Spacingd(keys, pixdim=config.spacing_mm, mode=modes, padding_mode="border"))
     steps.append(_intensity(config.intensity))
-    if with_label:
-        steps.append(EncodeTargets(task))
-    return Compose(steps)
+    return steps
 
 
 def remember_native_grid(values: dict[str, Any]) -> dict[str, Any]:
