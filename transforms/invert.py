@@ -68,6 +68,6 @@ def _place(
     if tuple(sizes) == geometry.shape:
         return turned.contiguous()
     whole = maps.new_zeros((maps.shape[0], *geometry.shape))
-    box = tuple(slice(low, low + size) for low, size in zip(first, sizes, strict=True))
-    whole[(slice(None), *box)] = turned
+    x, y, z = (slice(low, low + size) for low, size in zip(first, sizes, strict=True))
+    whole[:, x, y, z] = turned
     return whole

@@ -14,9 +14,10 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import Opener
 from numpy.typing import NDArray
 
-from swin_unetr.config import Triple
 from swin_unetr.errors import DataError
 from swin_unetr.files import replacing
 from transforms.geometry import Geometry, Volume, require_same_geometry
@@ -31,7 +32,7 @@ _GZIP_LEVEL = 3
 #: NIfTI header extension for free text.
 _COMMENT = 6
 
-_READING_ERRORS = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError)
+_READING_ERRORS = (OSError, EOFError, ValueError, zlib.error, ImageFileError)
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -209,15 +210,12 @@ def _refuse_impossible_size(path: Path, image: Any) -> None:
 
 def _read_itk(path: Path) -> Volume:
     """An image that is no NIfTI, or a folder with one DICOM series."""
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813  # the name its documentation uses
 
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
     try:
-        if path.is_dir():
-            image = _read_series(path, sitk)
-        else:
-            image = sitk.ReadImage(str(path))
+        image = _read_series(path, sitk) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise DataError(f"{path}: cannot be read as an image ({_short(error)})") from error
     if image.GetDimension() != 3:
@@ -248,9 +246,8 @@ def _write_nifti(path: Path, array: NDArray[Any], like: Geometry, names: Mapping
     if names:
         text = json.dumps({"labels": {str(value): name for value, name in names.items()}}, ensure_ascii=False)
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, text.encode()))
-    with replacing(path) as temporary:
-        with nibabel.openers.Opener(str(temporary), "wb", compresslevel=_GZIP_LEVEL) as file:
-            image.to_stream(file)
+    with replacing(path) as temporary, Opener(str(temporary), "wb", compresslevel=_GZIP_LEVEL) as file:
+        image.to_stream(file)
 
 
 def _image_like(array: NDArray[Any], like: Geometry) -> Any:

@@ -69,8 +69,10 @@ def class_values(task: Task) -> Tensor:
 
 
 def label_names(task: Task) -> dict[int, str]:
-    """What each written label value means, for the header of a prediction."""
-    return {target.write_as: target.name for target in task.targets}
+    """What each written label value means, for the header of a prediction; nested regions are joined, inner first."""
+    inner_first = [task.targets[index] for index in reversed(task.painting_order)]
+    values = sorted(target.write_as for target in task.targets)
+    return {value: "+".join(target.name for target in inner_first if value in target.labels) for value in values}
 
 
 def _member(labels: Tensor, values: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,42 @@
+"""The layout of BTCV: `imagesTr/img0001.nii.gz` with `labelsTr/label0001.nii.gz`, tests in `imagesTs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.listing import images_by_stem
+from swin_unetr.tasks import BTCV
+
+IMAGE, LABEL = "img", "label"
+#: Folders of images and of their labels; the challenge calls them "averaged", copies of it "Tr".
+_FOLDERS = (("imagesTr", "labelsTr"), ("img", "label"))
+
+
+def is_btcv(root: Path) -> bool:
+    """Whether a folder has images named as BTCV names them."""
+    return any(
+        any(name.startswith(IMAGE) and name[len(IMAGE) :].isdigit() for name in images_by_stem(root / images))
+        for images, _ in _FOLDERS
+        if (root / images).is_dir()
+    )
+
+
+def read_btcv(root: Path, *, with_test: bool) -> Dataset:
+    """List the cases by the numbers in their names; the ids are those of the images.
+
+    Args:
+        root: the data set's folder.
+        with_test: whether the cases without labels in `imagesTs` count too.
+    """
+    cases = []
+    for images, labels in _FOLDERS:
+        if not (root / images).is_dir():
+            continue
+        numbered = images_by_stem(root / labels) if (root / labels).is_dir() else {}
+        for name, image in images_by_stem(root / images).items():
+            label = numbered.get(name.replace(IMAGE, LABEL, 1))
+            cases.append(Case(id=name, images=(image,), label=label))
+    if with_test and (root / "imagesTs").is_dir():
+        cases += [Case(id=name, images=(image,)) for name, image in images_by_stem(root / "imagesTs").items()]
+    return Dataset(root=root, layout="btcv", cases=tuple(cases), task=BTCV)

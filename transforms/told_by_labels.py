@@ -1,0 +1,70 @@
+"""What only the voxels of the label files can tell of a data set's task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.tasks import Modality, Target, Task, brats, brats_convention
+from transforms.io import read_labels
+
+#: Cases with enhancing tumour after which the convention is taken as told: a 4 without a 3 in one case alone may still
+#: be 2013. Every case is checked against the convention again when it is loaded.
+_ENOUGH = 10
+
+
+def settle_task(dataset: Dataset, modality: Modality | None = None) -> Task:
+    """The task of a labelled data set, completed from its label files where its layout leaves a question open.
+
+    BraTS: which year's label values (enhancing is 4 until 2021, 3 from 2023; both occur in 2013). A plain folder
+    without a description: every value that occurs becomes a structure.
+
+    Args:
+        dataset: with labels.
+        modality: of a plain folder without a description.
+
+    Raises:
+        DataError: a label file cannot be read, or holds values that no BraTS year has.
+        ConfigError: a plain folder without a description, and no modality given.
+    """
+    if dataset.layout == "brats" and dataset.task is not None and dataset.task.name.startswith("brats"):
+        return brats(_convention(dataset.cases, dataset.task.name), dataset.task.channels)
+    if dataset.task is not None:
+        return dataset.task
+    if modality is None:
+        raise ConfigError(f"{dataset.root}: nothing says what the scans are; add a task.yaml beside images/")
+    values = sorted({value for case in dataset.cases for value in _values(case)} - {0})
+    if not values:
+        raise DataError(f"{dataset.root}: every label file is empty; there is nothing to learn")
+    return Task(
+        name=dataset.root.name,
+        modality=modality,
+        channels=(modality,),
+        targets=tuple(Target(name=f"label {value}", labels=(value,), write_as=value) for value in values),
+    )
+
+
+def _convention(cases: Iterable[Case], suggested: str) -> str:
+    """The year's convention, from the first cases that have enhancing tumour."""
+    seen: set[int] = set()
+    enhancing = 0
+    for case in cases:
+        values = _values(case)
+        seen.update(values)
+        try:
+            convention = brats_convention(seen, fallback=suggested)
+        except ValueError as error:
+            raise DataError(f"{case.label}: {error}") from error
+        enhancing += bool({3, 4} & set(values))
+        if {3, 4} <= seen or enhancing == _ENOUGH:
+            return convention
+    return brats_convention(seen, fallback=suggested)
+
+
+def _values(case: Case) -> list[int]:
+    if case.label is None:
+        return []
+    return [int(value) for value in np.unique(read_labels(case.label).array)]
