@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,17 +55,31 @@ def decode_activations(scores: Tensor, task: Task) -> Tensor:
     Returns:
         X x Y x Z int64. Regions are painted outer before inner, so that nested regions come out nested.
     """
-    if task.activation == "softmax":
-        return class_values(task)[scores.argmax(0).cpu()]
-    labels = torch.zeros(scores.shape[1:], dtype=torch.int64)
-    for index in task.painting_order:
-        labels[(scores[index] > REGION_THRESHOLD).cpu()] = task.targets[index].write_as
+    return decode_one_by_one(scores.__getitem__, task, scores.shape[1:]).long()
+
+
+def decode_one_by_one(channel: Callable[[int], Tensor], task: Task, shape: Sequence[int]) -> Tensor:
+    """The same with a single channel in memory at a time.
+
+    Args:
+        channel: gives a channel by its index, X x Y x Z; each is asked for once. Of equal classes the first wins.
+        task: what the channels mean.
+        shape: of a channel.
+
+    Returns:
+        X x Y x Z on the CPU, uint8 where the values fit, else int32.
+    """
+    exclusive = task.activation == "softmax"
+    order = range(len(task.targets)) if exclusive else task.painting_order
+    bar = channel(0).cpu() if exclusive else torch.tensor(REGION_THRESHOLD)  # what a voxel must exceed to be painted
+    fits = max(task.known_labels) <= torch.iinfo(torch.uint8).max
+    labels = torch.zeros(tuple(shape), dtype=torch.uint8 if fits else torch.int32)
+    for index in order:
+        scores = channel(index + int(exclusive)).cpu()
+        labels[scores > bar] = task.targets[index].write_as
+        if exclusive:
+            bar = torch.maximum(bar, scores)
     return labels
-
-
-def class_values(task: Task) -> Tensor:
-    """Label value that each class index of a softmax task is written as; background first."""
-    return torch.tensor([0, *(target.write_as for target in task.targets)])
 
 
 def label_names(task: Task) -> dict[int, str]:
