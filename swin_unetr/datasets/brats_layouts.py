@@ -44,8 +44,7 @@ def read_brats(root: Path) -> Dataset:
     Raises:
         DataError: a case lacks a modality that others have.
     """
-    found = {folder.name: _channel_files(folder) for folder in _case_folders(root)}
-    found = {name: files for name, files in found.items() if files}
+    found = brats_files(root)
     present = {channel for files in found.values() for channel in files}
     channels = tuple(channel for channel in BRATS_CHANNELS if channel in present)
     cases = []
@@ -60,6 +59,12 @@ def read_brats(root: Path) -> Dataset:
     newer = any(image.name.lower().count("-t2f") for case in cases for image in case.images)
     convention = "brats2023" if newer or any("-GLI-" in case.id for case in cases) else "brats2021"
     return Dataset(root=root, layout="brats", cases=tuple(cases), task=brats(convention, channels or BRATS_CHANNELS))
+
+
+def brats_files(root: Path) -> dict[str, dict[str, Path]]:
+    """Case id to channel to file: what each case has, complete or not."""
+    found = {folder.name: _channel_files(folder) for folder in _case_folders(root)}
+    return {name: files for name, files in found.items() if files}
 
 
 def _case_folders(root: Path) -> Iterator[Path]:

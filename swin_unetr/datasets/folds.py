@@ -65,3 +65,22 @@ def load_folds(path: Path) -> Folds:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: is not a split file (needs 'seed' and 'folds')") from error
+
+
+def select_cases(folds: str | Path | None, fold: int | None, cases: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Ids that the options `--folds FILE --fold K` (the validation cases of that fold) or `--cases` ask for.
+
+    Returns:
+        The ids, or none where no option is given: all cases.
+
+    Raises:
+        ConfigError: options that do not go together, or no such fold.
+        DataError: the split file cannot be read.
+    """
+    if (folds is None) != (fold is None):
+        raise ConfigError("folds: --folds FILE and --fold K go together; give both or none")
+    if folds is not None and fold is not None:
+        if cases is not None:
+            raise ConfigError("cases: --cases and --folds both select; give one of them")
+        return load_folds(Path(folds)).split(fold)[1]
+    return None if cases is None else tuple(dict.fromkeys(cases))
