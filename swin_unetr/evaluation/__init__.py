@@ -1,1 +1,1 @@
-"""Metrics per case and class, and their report."""
+"""Predictions against references: metrics per case and structure, statistics, the report."""

@@ -1,0 +1,110 @@
+"""Writes a result: JSON and tidy CSV for machines, Markdown for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import asdict, fields
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from swin_unetr.configuration import to_dict
+from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult, Row
+from swin_unetr.evaluation.tables import summary_tables, worst_cases
+from swin_unetr.files import write_json, write_text
+from swin_unetr.tasks import Task
+
+#: Version of the form of results.json.
+FORMAT = 1
+
+#: File names in the folder of a report.
+JSON_NAME, CSV_NAME, MARKDOWN_NAME = "results.json", "results.csv", "report.md"
+
+_POLICIES = {
+    "nan": "A structure that is in neither mask has no Dice; it is left out of the mean and counted (policy `nan`).",
+    "brats": "A structure that is in neither mask has a Dice of 1 (policy `brats`).",
+}
+_DEFINITIONS = (
+    f"*{ALL_STRUCTURES}* averages the structures of each case that have a value, and then the cases. "
+    "SD is the sample standard deviation."
+)
+
+
+def write_report(result: EvaluationResult, folder: Path) -> tuple[Path, ...]:
+    """Write results.json, results.csv and report.md, each whole or not at all; gives their paths."""
+    written = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    paths = tuple(folder / name for name in (JSON_NAME, CSV_NAME, MARKDOWN_NAME))
+    write_json(paths[0], _json(result, written))
+    write_text(paths[1], _csv(result.rows))
+    write_text(paths[2], _markdown(result, written))
+    return paths
+
+
+def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "provenance": {"swin_unetr": version("swin-unetr"), "written": written},
+        "inputs": dict(result.inputs),
+        "policy": {"empty": result.empty},
+        "prediction_task": to_dict(result.prediction_task),
+        "reference_task": to_dict(result.reference_task),
+        "cases": {"evaluated": list(result.evaluated), "failed": [asdict(failure) for failure in result.failures]},
+        "notes": list(result.notes),
+        "summary": [asdict(summary) for summary in result.summary],
+        "rows": [asdict(row) for row in result.rows],
+    }
+
+
+def _csv(rows: tuple[Row, ...]) -> str:
+    """One line per case, structure and metric; what has no value is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if _missing(value) else value for key, value in asdict(row).items()})
+    return text.getvalue()
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _markdown(result: EvaluationResult, written: str) -> str:
+    evaluated, failed = len(result.evaluated), len(result.failures)
+    parts = ["# Evaluation", f"{evaluated} cases evaluated, {failed} failed."]
+    if failed:
+        parts.append(
+            "*mean* is over the evaluated cases only; *failed as* counts every failed case as the value beside it as well."
+        )
+    parts += [table.markdown() for table in summary_tables(result)]
+    parts.append(f"{_POLICIES[result.empty]} {_DEFINITIONS}")
+    parts += _section("Worst cases", worst_cases(result))
+    parts += _section("Failed", [f"{failure.case}: {failure.message}" for failure in result.failures])
+    parts += _section("Notes", list(result.notes))
+    parts += _section(
+        "What was evaluated",
+        [
+            *(f"{key}: {_input(value)}" for key, value in result.inputs.items() if value is not None),
+            f"labels of the predictions: {_labels(result.prediction_task)}",
+            f"labels of the references: {_labels(result.reference_task)}",
+            f"written {written} by swin-unetr {version('swin-unetr')}",
+        ],
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(heading: str, lines: list[str]) -> list[str]:
+    return [f"## {heading}", "\n".join(f"- {line}" for line in lines)] if lines else []
+
+
+def _input(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else f"`{value}`"
+
+
+def _labels(task: Task) -> str:
+    """The task's name and the label values of each structure."""
+    structures = (f"{target.name} {'+'.join(map(str, target.labels))}" for target in task.targets)
+    return f"{task.name} ({', '.join(structures)})"

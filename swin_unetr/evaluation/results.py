@@ -1,0 +1,73 @@
+"""What an evaluation gives: tidy rows, statistics, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from swin_unetr.batch import Failure
+from swin_unetr.evaluation.overlap import EmptyPolicy
+from swin_unetr.evaluation.statistics import Summary
+from swin_unetr.tasks import Task
+
+#: Name of the summary over the structures' mean of each case.
+ALL_STRUCTURES = "mean of structures"
+
+Status = Literal["evaluated", "both_empty", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One metric of one structure of one case; the volumes stand beside it because metrics depend on them."""
+
+    case: str
+    structure: str
+    metric: str
+    #: NaN for a failed case, and for a structure in neither mask under the policy "nan".
+    value: float
+    #: "both_empty": the structure is in neither mask. "failed": nothing could be measured; see the failures.
+    status: Status
+    #: None for a failed case, as are the volumes.
+    reference_voxels: int | None = None
+    predicted_voxels: int | None = None
+    reference_ml: float | None = None
+    predicted_ml: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """An evaluation: `rows` for machines, `summary` for people, `failures` for both."""
+
+    #: Ordered by case, structure, metric; failed cases have rows too, with the status "failed".
+    rows: tuple[Row, ...]
+    #: Per metric: each structure in the task's order, then the mean of the structures of each case.
+    summary: tuple[Summary, ...]
+    #: Cases asked for that could not be evaluated, and why. They have no part in `Summary.mean`.
+    failures: tuple[Failure, ...]
+    #: Cases that were evaluated, sorted.
+    evaluated: tuple[str, ...]
+    #: Things to know that are no failures, one line each.
+    notes: tuple[str, ...]
+    #: How the label values of each side were read.
+    prediction_task: Task
+    reference_task: Task
+    empty: EmptyPolicy
+    #: What was evaluated: paths and selection, as plain values.
+    inputs: Mapping[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every case that was asked for was evaluated, 1 otherwise."""
+        return 1 if self.failures else 0
+
+    def summary_of(self, structure: str = ALL_STRUCTURES, metric: str = "dice") -> Summary:
+        """The statistics of one structure, or of the mean over structures.
+
+        Raises:
+            KeyError: no such structure or metric.
+        """
+        for summary in self.summary:
+            if (summary.structure, summary.metric) == (structure, metric):
+                return summary
+        raise KeyError((structure, metric))

@@ -1,0 +1,114 @@
+"""Evaluates predictions against references: from two paths to a result, and its report on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import get_args
+
+from swin_unetr.datasets.folds import load_folds
+from swin_unetr.errors import ConfigError
+from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
+from swin_unetr.evaluation.label_tasks import TaskArgument, find_labels
+from swin_unetr.evaluation.measure import measure_all
+from swin_unetr.evaluation.overlap import EmptyPolicy
+from swin_unetr.evaluation.report import write_report
+from swin_unetr.evaluation.results import EvaluationResult
+from swin_unetr.evaluation.tabulate import summarise_rows, tabulate
+
+
+def evaluate(
+    predictions: str | Path,
+    references: str | Path,
+    *,
+    task: TaskArgument = None,
+    output: str | Path | None = None,
+    folds: str | Path | None = None,
+    fold: int | None = None,
+    cases: Iterable[str] | None = None,
+    empty: EmptyPolicy = "nan",
+    workers: int = 0,
+    on_case: Callable[[int, int], None] | None = None,
+) -> EvaluationResult:
+    """Compare label files with references, per case and structure.
+
+    A case that is asked for and cannot be evaluated (no prediction, another geometry, a label value that the task
+    does not know) becomes a failure: it is listed, counted beside every mean, and has no part in `Summary.mean`;
+    `Summary.mean_with_failures` counts it as 0.
+
+    Args:
+        predictions: folder of `<case id>.nii.gz`, or a file.
+        references: folder of label files, root of a data set (Decathlon, BTCV, BraTS, plain), or a file.
+        task: a `Task`; a name (`btcv`, `brats`, `brats2021`, ...); a model folder, run folder, model.json or
+            dataset.json; or label values by name. None takes what the predictions or the data set say of themselves.
+        output: folder for results.json, results.csv and report.md; none writes nothing.
+        folds: a split file; evaluates the validation cases of `fold` only.
+        fold: which fold of `folds`.
+        cases: evaluates these ids only. Without a selection every reference is asked for.
+        empty: what Dice is where a structure is in neither mask: "nan", or 1 under "brats".
+        workers: threads; the result does not depend on it.
+        on_case: called with the number of cases done and of all.
+
+    Raises:
+        ConfigError: arguments that do not fit each other, or no task to be found.
+        DataError: a path that does not exist or holds nothing, or not one case in common.
+    """
+    if empty not in get_args(EmptyPolicy):
+        raise ConfigError(f"empty: {empty!r} is not one of {', '.join(get_args(EmptyPolicy))}")
+    if workers < 0:
+        raise ConfigError(f"workers: must not be negative, got {workers}")
+    predictions, references = Path(predictions), Path(references)
+    selected = _selection(folds, fold, cases)
+    files = find_predictions(predictions)
+    if selected is None and not predictions.is_dir():
+        selected = tuple(files)
+    found = find_references(references, {*files, *(selected or ())})
+    labels = find_labels(task, predictions, found.task)
+    pairing = pair_cases(files, found, selected, predictions)
+    if output is not None:
+        _make_folder(Path(output))
+
+    measurements, failures = measure_all(pairing.pairs, workers, on_case)
+    reading = labels.read(measurements)
+    failures = sorted([*pairing.failures, *failures, *reading.failures], key=lambda failure: failure.case)
+    rows = tabulate(reading, failures, empty)
+    result = EvaluationResult(
+        rows=rows,
+        summary=summarise_rows(rows, reading.reference_task, len(failures)),
+        failures=tuple(failures),
+        evaluated=tuple(measurement.pair.case for measurement in reading.measurements),
+        notes=pairing.notes,
+        prediction_task=reading.prediction_task,
+        reference_task=reading.reference_task,
+        empty=empty,
+        inputs={
+            "predictions": str(predictions.absolute()),
+            "references": str(references.absolute()),
+            "task": labels.source,
+            "folds": str(Path(folds).absolute()) if folds is not None else None,
+            "fold": fold,
+            "cases": list(selected) if cases is not None and selected is not None else None,
+        },
+    )
+    if output is not None:
+        write_report(result, Path(output))
+    return result
+
+
+def _make_folder(path: Path) -> None:
+    """Make the folder of the report before the work rather than after it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output: {path} cannot be made a folder ({error.strerror}); name another one") from error
+
+
+def _selection(folds: str | Path | None, fold: int | None, cases: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Ids asked for; none for all."""
+    if (folds is None) != (fold is None):
+        raise ConfigError("folds: --folds FILE and --fold K go together; give both or none")
+    if folds is not None and fold is not None:
+        if cases is not None:
+            raise ConfigError("cases: --cases and --folds both select; give one of them")
+        return load_folds(Path(folds)).split(fold)[1]
+    return None if cases is None else tuple(cases)

@@ -1,0 +1,108 @@
+"""The numbers of a result as text: one table, written for a terminal or as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from swin_unetr.evaluation.metrics import METRICS, Metric
+from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
+from swin_unetr.evaluation.statistics import Summary
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Headings and rows of strings; the first column is text, the others numbers."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """The table in Markdown, with its title above it."""
+        lines = [
+            _markdown_row(self.headings),
+            "|" + "|".join([":--", *["--:"] * (len(self.headings) - 1)]) + "|",
+            *(_markdown_row(row) for row in self.rows),
+        ]
+        return "\n".join([f"**{self.title}**", "", *lines])
+
+    def print(self) -> None:
+        """Print the table on standard output."""
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        title = Text(self.title, style="bold")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for index, heading in enumerate(self.headings):
+            table.add_column(Text(heading), justify="right" if index else "left", min_width=len(_number(0)))
+        for row in self.rows:
+            table.add_row(*map(Text, row))
+        # Text that is piped or logged has no width to keep to: nothing is folded there.
+        width = None if Console().is_terminal else sum(map(len, self.headings)) + 200
+        Console(width=width).print(table)
+
+
+def summary_tables(result: EvaluationResult) -> list[TextTable]:
+    """One table of statistics per metric; a row per structure, then the mean over structures."""
+    return [_summary_table(result, metric) for metric in METRICS]
+
+
+def print_result(result: EvaluationResult) -> None:
+    """Print tables, worst cases, failures and notes on standard output."""
+    for table in summary_tables(result):
+        table.print()
+    for heading, lines in (
+        ("worst cases", worst_cases(result)),
+        ("failed", [f"{failure.case}: {failure.message}" for failure in result.failures]),
+        ("notes", list(result.notes)),
+    ):
+        if lines:
+            print("\n".join([f"{heading}:", *(f"  {line}" for line in lines)]))
+
+
+def worst_cases(result: EvaluationResult) -> list[str]:
+    """One line per metric and structure with its worst cases."""
+    return [
+        f"{summary.structure}: " + ", ".join(f"{case} {_number(value)}" for case, value in summary.worst)
+        for summary in _shown(result, result.summary)
+        if summary.worst
+    ]
+
+
+def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
+    summaries = _shown(result, [summary for summary in result.summary if summary.metric == metric.name])
+    failed = len(result.failures)
+    headings = ["structure", "mean", "SD", "median", "min", "evaluated", "failed"]
+    if failed:
+        headings.insert(2, f"failed as {metric.value_of_failure:g}")
+    if any(summary.both_empty for summary in summaries):
+        headings.append("in neither" if result.empty == "nan" else "in neither, as 1")
+    rows = []
+    for summary in summaries:
+        values = [summary.mean, summary.std, summary.median, summary.minimum]
+        if failed:
+            values.insert(1, summary.mean_with_failures)
+        counts = [summary.evaluated, summary.failed, summary.both_empty]
+        row = [summary.structure, *map(_number, values), *map(str, counts)]
+        rows.append(tuple(row[: len(headings)]))
+    of = "evaluated cases" if failed else "cases"
+    title = f"{metric.title} of {len(result.evaluated)} {of}, {failed} failed"
+    return TextTable(title, tuple(headings), tuple(rows))
+
+
+def _shown(result: EvaluationResult, summaries: Sequence[Summary]) -> list[Summary]:
+    """Without the mean over structures where there is one structure only."""
+    single = len(result.reference_task.targets) == 1
+    return [summary for summary in summaries if not (single and summary.structure == ALL_STRUCTURES)]
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

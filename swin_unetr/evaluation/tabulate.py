@@ -1,0 +1,74 @@
+"""From measurements to tidy rows, and from rows to statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from swin_unetr.batch import Failure
+from swin_unetr.evaluation.metrics import METRICS, Metric
+from swin_unetr.evaluation.overlap import EmptyPolicy
+from swin_unetr.evaluation.reading import Reading
+from swin_unetr.evaluation.results import ALL_STRUCTURES, Row
+from swin_unetr.evaluation.statistics import Summary, mean_defined, summarise
+from swin_unetr.tasks import Task
+
+
+def tabulate(reading: Reading, failures: Sequence[Failure], empty: EmptyPolicy) -> tuple[Row, ...]:
+    """Rows ordered by case, structure in the task's order, metric; a failed case has rows without values."""
+    targets = reading.reference_task.targets
+    predicted_labels = {target.name: target.labels for target in reading.prediction_task.targets}
+    rows = [
+        Row(case=failure.case, structure=target.name, metric=metric.name, value=math.nan, status="failed")
+        for failure in failures
+        for target in targets
+        for metric in METRICS
+    ]
+    for measurement in reading.measurements:
+        for target in targets:
+            overlap = measurement.counts.overlap(predicted_labels[target.name], target.labels)
+            rows += [
+                Row(
+                    case=measurement.pair.case,
+                    structure=target.name,
+                    metric=metric.name,
+                    value=metric.measure(overlap, empty),
+                    status="both_empty" if overlap.both_empty else "evaluated",
+                    reference_voxels=overlap.reference,
+                    predicted_voxels=overlap.prediction,
+                    reference_ml=overlap.reference * measurement.voxel_ml,
+                    predicted_ml=overlap.prediction * measurement.voxel_ml,
+                )
+                for metric in METRICS
+            ]
+    return tuple(sorted(rows, key=lambda row: row.case))
+
+
+def summarise_rows(rows: Sequence[Row], task: Task, failed: int) -> tuple[Summary, ...]:
+    """Per metric: every structure in the task's order, then the mean over the structures of each case."""
+    return tuple(
+        summary
+        for metric in METRICS
+        for summary in _summarise_metric([row for row in rows if row.metric == metric.name], metric, task, failed)
+    )
+
+
+def _summarise_metric(rows: Sequence[Row], metric: Metric, task: Task, failed: int) -> list[Summary]:
+    by_case: dict[str, list[float]] = {}
+    by_structure: dict[str, list[Row]] = {target.name: [] for target in task.targets}
+    for row in rows:
+        if row.status != "failed":
+            by_case.setdefault(row.case, []).append(row.value)
+            by_structure[row.structure].append(row)
+    summaries = [
+        summarise(
+            {row.case: row.value for row in of_structure},
+            structure=name,
+            metric=metric,
+            failed=failed,
+            both_empty=sum(row.status == "both_empty" for row in of_structure),
+        )
+        for name, of_structure in by_structure.items()
+    ]
+    means = {case: mean_defined(values) for case, values in by_case.items()}
+    return [*summaries, summarise(means, structure=ALL_STRUCTURES, metric=metric, failed=failed)]

@@ -1,0 +1,321 @@
+"""The command `swin-unetr evaluate` on files, good and bad."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from swin_unetr import evaluate
+from swin_unetr.cli import main
+from swin_unetr.configuration import to_dict
+from swin_unetr.datasets.folds import Folds
+from swin_unetr.tasks import BTCV, brats
+
+LABELS = ("--labels", "liver=1", "spleen=2")
+AFFINE = np.diag([2.0, 1.0, 3.0, 1.0])  # 6 mm³
+
+
+def reference_labels():
+    """8 voxels of liver, 4 of spleen."""
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[1:3, 1:3, 1:3] = 1
+    labels[4, 4:6, 4:6] = 2
+    return labels
+
+
+def predicted_labels():
+    """Liver: 4 of 8 voxels hit, none invented: 2*4/12. Spleen: all hit."""
+    labels = reference_labels()
+    labels[1, 1:3, 1:3] = 0
+    return labels
+
+
+def save(path, labels, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(labels, affine), path)
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three cases: a and b are predicted alike, c perfectly."""
+    for case in "abc":
+        save(tmp_path / "ref" / f"{case}.nii.gz", reference_labels())
+        save(tmp_path / "pred" / f"{case}.nii.gz", reference_labels() if case == "c" else predicted_labels())
+    return tmp_path
+
+
+def run(folders, *arguments, labels=LABELS):
+    return main(
+        ["evaluate", str(folders / "pred"), str(folders / "ref"), "--output", str(folders / "out"), *labels, *arguments]
+    )
+
+
+def results(folders):
+    return json.loads((folders / "out" / "results.json").read_text())
+
+
+def summary_of(folders, structure):
+    return next(summary for summary in results(folders)["summary"] if summary["structure"] == structure)
+
+
+def test_report_of_three_cases(folders, capsys):
+    assert run(folders) == 0
+    liver = summary_of(folders, "liver")
+    assert liver["mean"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert liver["worst"] == [["a", 2 / 3], ["b", 2 / 3], ["c", 1.0]]
+    assert summary_of(folders, "mean of structures")["mean"] == pytest.approx((5 / 6 + 5 / 6 + 1) / 3)
+
+    rows = list(csv.DictReader((folders / "out" / "results.csv").open()))
+    assert [(row["case"], row["structure"], row["metric"]) for row in rows] == [
+        (case, structure, "dice") for case in "abc" for structure in ("liver", "spleen")
+    ]
+    assert (rows[0]["reference_voxels"], rows[0]["predicted_voxels"]) == ("8", "4")
+    assert float(rows[0]["reference_ml"]) == pytest.approx(0.048)
+    assert float(rows[0]["predicted_ml"]) == pytest.approx(0.024)
+
+    markdown = (folders / "out" / "report.md").read_text()
+    assert "3 cases evaluated, 0 failed." in markdown
+    assert "| liver | 0.7778 | 0.1925 | 0.6667 | 0.6667 | 3 | 0 |" in markdown
+    printed = capsys.readouterr().out
+    assert "0.7778" in printed
+    assert "mean of structures" in printed
+    assert str(folders / "out" / "report.md") in printed
+
+
+def test_structures_in_neither_mask_are_counted(folders, capsys):
+    for side in ("pred", "ref"):
+        save(folders / side / "d.nii.gz", np.where(reference_labels() == 2, 2, 0).astype(np.uint8))
+    assert run(folders) == 0
+    liver = summary_of(folders, "liver")
+    assert liver["mean"] == pytest.approx(7 / 9)
+    assert (liver["evaluated"], liver["both_empty"]) == (4, 1)
+    assert results(folders)["rows"][-2]["value"] is None
+    assert results(folders)["rows"][-2]["status"] == "both_empty"
+    assert "in neither" in capsys.readouterr().out
+    assert run(folders, "--empty", "brats") == 0
+    assert summary_of(folders, "liver")["mean"] == pytest.approx((7 / 3 + 1) / 4)
+    assert "in neither, as 1" in capsys.readouterr().out
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def missing(path):
+    path.unlink()
+
+
+def other_affine(path):
+    save(path, predicted_labels(), AFFINE @ np.diag([1, 1, 1.5, 1]))
+
+
+def other_shape(path):
+    save(path, predicted_labels()[:-1])
+
+
+def four_dimensional(path):
+    save(path, np.stack([predicted_labels()] * 2, axis=-1))
+
+
+def unknown_label(path):
+    save(path, np.where(predicted_labels() == 2, 7, predicted_labels()).astype(np.uint8))
+
+
+def not_integers(path):
+    save(path, predicted_labels().astype(np.float32) + 0.25)
+
+
+@pytest.mark.parametrize("side", ["pred", "ref"])
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (missing, "no prediction b.nii.gz"),
+        (truncated, ""),
+        (other_affine, ""),
+        (other_shape, ""),
+        (four_dimensional, ""),
+        (unknown_label, "7"),
+        (not_integers, ""),
+    ],
+)
+def test_bad_case_is_listed_and_counted_and_the_others_go_on(spoil, word, side, folders, capsys):
+    spoil(folders / side / "b.nii.gz")
+    code = run(folders, "--cases", "a", "b", "c")
+    assert code == 1
+    (failure,) = results(folders)["cases"]["failed"]
+    assert failure["case"] == "b"
+    assert "b.nii.gz" in failure["message"] or spoil is missing
+    assert word in failure["message"] or side == "ref"
+    assert "\n" not in failure["message"]
+    liver = summary_of(folders, "liver")
+    assert (liver["evaluated"], liver["failed"]) == (2, 1)
+    assert liver["mean"] == pytest.approx((2 / 3 + 1) / 2)
+    assert liver["mean_with_failures"] == pytest.approx((2 / 3 + 1) / 3)
+    printed = capsys.readouterr().out
+    assert failure["message"] in printed
+    assert "Dice of 2 evaluated cases, 1 failed" in printed
+    assert failure["message"] in (folders / "out" / "report.md").read_text()
+    rows = [row for row in csv.DictReader((folders / "out" / "results.csv").open()) if row["case"] == "b"]
+    assert [(row["status"], row["value"]) for row in rows] == [("failed", "")] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--folds", "folds.json"), 2, "--fold K go together"),
+        (("--fold", "0"), 2, "go together"),
+        (("--folds", "nowhere.json", "--fold", "0"), 1, "nowhere.json"),
+        (("--task", "btcv"), 2, "give one of them"),
+        (("--empty", "zero"), 2, "--empty"),
+        (("--epmty", "nan"), 2, "--epmty"),
+        (("--workers", "many"), 2, "workers"),
+        (("--workers", "-1"), 2, "workers"),
+        (("--cases", "x", "y"), 1, "(x, y)"),
+    ],
+)
+def test_wrong_arguments_get_one_line(arguments, code, words, folders, capsys):
+    assert run(folders, *arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("swin-unetr evaluate: ")
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (folders / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ((), "give --task"),
+        (("--task", "btvc"), "btvc"),
+        (("--labels", "liver"), "NAME=VALUE"),
+        (("--labels", "liver=0"), "at least 1"),
+    ],
+)
+def test_wrong_task_gets_one_line(labels, words, folders, capsys):
+    assert run(folders, labels=labels) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_output_that_is_a_file(folders, capsys):
+    (folders / "out").write_text("mine")
+    assert run(folders) == 2
+    assert "out cannot be made a folder" in capsys.readouterr().err
+    assert (folders / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("side", ["pred", "ref"])
+def test_empty_or_missing_folder(side, folders, capsys):
+    for path in (folders / side).iterdir():
+        path.unlink()
+    assert run(folders) == 1
+    (folders / side).rmdir()
+    assert run(folders) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(str(folders / side) in line for line in lines)
+
+
+def test_validation_cases_of_a_fold(folders):
+    Folds(seed=0, folds=(("a", "c"), ("b",))).save(folders / "folds.json")
+    assert run(folders, "--folds", str(folders / "folds.json"), "--fold", "0") == 0
+    assert results(folders)["cases"]["evaluated"] == ["a", "c"]
+    assert results(folders)["inputs"]["fold"] == 0
+
+
+def test_workers_change_nothing(folders):
+    (folders / "pred" / "b.nii.gz").unlink()
+    alone, together = (
+        evaluate(folders / "pred", folders / "ref", task={"liver": 1, "spleen": 2}, workers=workers)
+        for workers in (0, 3)
+    )
+    assert alone.summary == together.summary
+    assert alone.failures == together.failures
+    assert [row for row in alone.rows if not math.isnan(row.value)] == [
+        row for row in together.rows if not math.isnan(row.value)
+    ]
+    assert alone.exit_code == 1
+
+
+def test_one_file_against_one_file_and_against_a_folder(folders):
+    task = {"liver": 1, "spleen": 2}
+    for reference in (folders / "ref" / "c.nii.gz", folders / "ref"):
+        result = evaluate(folders / "pred" / "a.nii.gz", reference, task=task)
+        assert result.evaluated == ("a",)
+        assert not result.failures
+
+
+def test_task_that_predict_left_beside_its_files(folders):
+    save(folders / "pred" / "b.nii.gz", np.where(predicted_labels() == 2, 14, 1).astype(np.uint8))
+    (folders / "pred" / "predictions.json").write_text(json.dumps({"task": to_dict(BTCV)}))
+    result = evaluate(folders / "pred", folders / "ref")
+    assert result.prediction_task == BTCV
+    assert [failure.case for failure in result.failures] == ["b"]
+    assert result.summary_of("right kidney").mean == pytest.approx(1)
+    assert result.summary_of("liver").both_empty == 2
+
+
+def test_brats_sides_of_other_years(tmp_path):
+    """Prediction as in 2021, reference as in 2023, in the folders of 2023."""
+    reference = np.zeros((8, 8, 8), np.uint8)
+    reference[1:7, 1:7, 1:7], reference[2:6, 2:6, 2:6], reference[3:5, 3:5, 3:5] = 2, 1, 3
+    prediction = np.where(reference == 3, 4, reference).astype(np.uint8)
+    prediction[2:6, 2:6, 2] = 2  # 16 voxels of core are taken for oedema
+    for case in ("BraTS-GLI-00000-000", "BraTS-GLI-00001-000"):
+        folder = tmp_path / "ref" / case
+        save(folder / f"{case}-seg.nii.gz", reference)
+        for channel in ("t1n", "t1c", "t2w", "t2f"):
+            save(folder / f"{case}-{channel}.nii.gz", reference.astype(np.float32))
+        save(tmp_path / "pred" / f"{case}.nii.gz", prediction)
+    result = evaluate(tmp_path / "pred", tmp_path / "ref", task="brats")
+    assert (result.prediction_task, result.reference_task) == (brats("brats2021"), brats("brats2023"))
+    means = {summary.structure: summary.mean for summary in result.summary}
+    assert means == pytest.approx({"TC": 96 / 112, "WT": 1, "ET": 1, "mean of structures": (96 / 112 + 2) / 3})
+    assert run(tmp_path, labels=("--task", "brats2021")) == 1
+    assert "[3]" in results(tmp_path)["cases"]["failed"][0]["message"]
+
+
+def test_btcv_root(tmp_path):
+    """Labels are named label0001 where scans and predictions are named img0001."""
+    for number in (1, 2):
+        save(tmp_path / "ref" / "imagesTr" / f"img000{number}.nii.gz", reference_labels().astype(np.int16))
+        save(tmp_path / "ref" / "labelsTr" / f"label000{number}.nii.gz", reference_labels())
+        save(tmp_path / "pred" / f"img000{number}.nii.gz", predicted_labels())
+    result = evaluate(tmp_path / "pred", tmp_path / "ref", task="btcv")
+    assert result.evaluated == ("img0001", "img0002")
+    assert result.summary_of("spleen").mean == pytest.approx(2 / 3)
+
+
+def test_phantoms_with_the_task_of_their_dataset_json(phantom_data, tmp_path):
+    labels = sorted((phantom_data / "labelsTr").glob("*.nii.gz"))
+    for path in labels[:-1]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    result = evaluate(tmp_path, phantom_data)
+    assert len(result.evaluated) == len(labels) - 1
+    assert [failure.case for failure in result.failures] == [labels[-1].name.removesuffix(".nii.gz")]
+    assert result.summary_of().mean == 1
+    assert result.summary_of("liver").mean_with_failures == pytest.approx(1 - 1 / len(labels))
+    held_back = evaluate(phantom_data / "labelsTs", phantom_data / "labelsTs", task=phantom_data / "dataset.json")
+    assert held_back.summary_of("aorta").mean == 1
+
+
+def test_help_answers_at_once_and_nothing_loads_torch(folders):
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "swin_unetr", "evaluate", "--help"], check=True, stdout=subprocess.DEVNULL)
+    assert time.perf_counter() - started < 3  # a second on a quiet machine
+    code = (
+        "import sys; from swin_unetr import evaluate;"
+        f"evaluate({str(folders / 'pred')!r}, {str(folders / 'ref')!r}, task={{'liver': 1, 'spleen': 2}});"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,107 @@
+"""Pairing of files by the id of their case."""
+
+import pytest
+
+from swin_unetr.batch import Failure
+from swin_unetr.errors import DataError
+from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def pair(pred, ref, selected=None):
+    predictions = find_predictions(pred)
+    references = find_references(ref, {*predictions, *(selected or ())})
+    return pair_cases(predictions, references, selected, pred)
+
+
+def ids(pairing):
+    return [(pair.case, pair.prediction.name, pair.reference.name) for pair in pairing.pairs]
+
+
+def test_folder_of_predictions_as_predict_leaves_it(tmp_path):
+    folder = touch(
+        tmp_path, "b.nii.gz", "a.nii", "a_probabilities.nii.gz", ".partial-1-c.nii.gz", "predictions.json", "a.json"
+    )
+    assert find_predictions(folder) == {"a": folder / "a.nii", "b": folder / "b.nii.gz"}
+    assert find_predictions(folder / "b.nii.gz") == {"b": folder / "b.nii.gz"}
+
+
+def test_folders_with_nothing_to_evaluate(tmp_path):
+    empty = touch(tmp_path / "empty", "a_probabilities.nii.gz", "notes.txt")
+    with pytest.raises(DataError, match="holds no label file"):
+        find_predictions(empty)
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_predictions(tmp_path / "typo")
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_references(tmp_path / "typo.nii.gz", ())
+
+
+def test_data_set_with_scans_alone(tmp_path):
+    touch(tmp_path / "images", "a.nii.gz", "b.nii.gz")
+    with pytest.raises(DataError, match=r"its 2 cases \(layout plain\) have no labels"):
+        find_references(tmp_path, ("a",))
+    touch(tmp_path / "labels", "b.nii.gz")
+    assert find_references(tmp_path, ("a",)).labels == {"b": tmp_path / "labels" / "b.nii.gz"}
+
+
+def test_two_files_of_a_case(tmp_path):
+    with pytest.raises(DataError, match=r"a\.nii\.gz: has the same case id 'a' as .*a\.nii"):
+        find_predictions(touch(tmp_path, "a.nii", "a.nii.gz"))
+
+
+def test_every_reference_is_asked_for(tmp_path):
+    pred, ref = touch(tmp_path / "pred", "b.nii.gz", "z.nii.gz"), touch(tmp_path / "ref", "a.nii.gz", "b.nii.gz")
+    pairing = pair(pred, ref)
+    assert ids(pairing) == [("b", "b.nii.gz", "b.nii.gz")]
+    assert pairing.failures == (Failure("a", f"{pred}: has no prediction a.nii.gz; predict this case"),)
+    assert pairing.notes == ("1 predictions have no reference and were not evaluated: z",)
+
+
+def test_selected_cases_only(tmp_path):
+    names = [f"case{number}.nii.gz" for number in range(4)]
+    pred, ref = touch(tmp_path / "pred", *names[1:]), touch(tmp_path / "ref", *names)
+    pairing = pair(pred, ref, selected=("case2", "case1", "case1"))
+    assert [case for case, *_ in ids(pairing)] == ["case1", "case2"]
+    assert not pairing.failures
+    assert not pairing.notes
+    failures = pair(pred, ref, selected=("case0", "caes3", "case2")).failures
+    assert [failure.case for failure in failures] == ["caes3", "case0"]
+    assert "has no label of this case (the nearest name is case3)" in failures[0].message
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference"),
+    [
+        ("img0001", "label0001"),
+        ("BraTS20_Training_001", "BraTS20_Training_001_seg"),
+        ("BraTS-GLI-00000-000", "BraTS-GLI-00000-000-seg"),
+        ("label0001", "label0001"),
+        ("scan_seg", "scan_seg"),
+    ],
+)
+def test_label_files_named_after_their_case(prediction, reference, tmp_path):
+    pred = touch(tmp_path / "pred", f"{prediction}.nii.gz")
+    ref = touch(tmp_path / "ref", f"{reference}.nii.gz")
+    assert ids(pair(pred, ref)) == [(prediction, f"{prediction}.nii.gz", f"{reference}.nii.gz")]
+
+
+def test_nothing_in_common_names_both_sides(tmp_path):
+    pred = touch(tmp_path / "pred", "p1.nii.gz")
+    ref = touch(tmp_path / "ref", *(f"r{number}.nii.gz" for number in range(5)))
+    with pytest.raises(DataError) as raised:
+        pair(pred, ref)
+    message = str(raised.value)
+    assert "no prediction (p1)" in message
+    assert "(r0, r1, r2 and 2 more)" in message
+    assert "\n" not in message
+
+
+def test_two_files_are_a_pair_whatever_their_names(tmp_path):
+    touch(tmp_path, "mine.nii.gz", "truth.nii.gz")
+    assert ids(pair(tmp_path / "mine.nii.gz", tmp_path / "truth.nii.gz")) == [("mine", "mine.nii.gz", "truth.nii.gz")]

@@ -1,0 +1,135 @@
+"""Where the meaning of labels comes from, and how each side is read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swin_unetr.configuration import to_dict
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.evaluation.cases import Pair
+from swin_unetr.evaluation.joint_counts import count_jointly
+from swin_unetr.evaluation.label_tasks import find_labels, parse_labels
+from swin_unetr.evaluation.measure import Measurement
+from swin_unetr.evaluation.reading import Labels
+from swin_unetr.tasks import BTCV, Target, Task, brats, exclusive
+
+HIPPOCAMPUS = Task(name="Hippocampus", modality="MR", channels=("MRI",), targets=exclusive(("Anterior", "Posterior")))
+
+
+def measured(prediction, reference, case="a"):
+    pair = Pair(case, Path("pred") / f"{case}.nii.gz", Path("ref") / f"{case}.nii.gz")
+    return Measurement(pair, count_jointly(np.array(prediction), np.array(reference)), voxel_ml=0.001)
+
+
+def write(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_names_and_tasks_hold_for_both_sides(tmp_path):
+    assert find_labels(BTCV, tmp_path, None).task is BTCV
+    assert find_labels("btcv", tmp_path, HIPPOCAMPUS).task == BTCV
+    named = find_labels("brats2023", tmp_path, None)
+    assert named.task == brats("brats2023")
+    assert not named.told_from_data
+    assert find_labels("brats", tmp_path, None).told_from_data
+
+
+def test_labels_by_name(tmp_path):
+    task = find_labels(parse_labels(["liver=6", "tumour, whole=1,2", "a=b=3"]), tmp_path, None).task
+    assert {target.name: target.labels for target in task.targets} == {
+        "liver": (6,),
+        "tumour, whole": (1, 2),
+        "a=b": (3,),
+    }
+
+
+@pytest.mark.parametrize("items", [["liver"], ["liver="], ["=1"], ["liver=x"], ["liver=-1"], ["a=1", "a=2"], ["a=1,"]])
+def test_labels_in_another_form(items):
+    with pytest.raises(ConfigError, match=r"^labels: .* should be NAME=VALUE"):
+        parse_labels(items)
+
+
+@pytest.mark.parametrize("labels", [{"liver": 0}, {"liver": ()}, {}])
+def test_labels_that_make_no_task(labels, tmp_path):
+    with pytest.raises(ConfigError, match=r"^(labels|targets): (target|a task) .*needs"):
+        find_labels(labels, tmp_path, None)
+
+
+@pytest.mark.parametrize("where", ["model.json", "best/model.json"])
+def test_task_of_a_model(where, tmp_path):
+    write(tmp_path / where, {"task": to_dict(HIPPOCAMPUS)})
+    labels = find_labels(tmp_path, tmp_path, None)
+    assert labels == Labels(HIPPOCAMPUS, source=str(tmp_path))
+    assert find_labels(str(tmp_path / where), tmp_path, None).task == HIPPOCAMPUS
+
+
+def test_task_beside_the_predictions(tmp_path):
+    write(tmp_path / "predictions.json", {"task": to_dict(HIPPOCAMPUS)})
+    assert find_labels(None, tmp_path, None).task == HIPPOCAMPUS
+    assert find_labels(None, tmp_path, HIPPOCAMPUS).source == str(tmp_path / "predictions.json")
+    assert find_labels(None, tmp_path / "a.nii.gz", None).task == HIPPOCAMPUS
+    with pytest.raises(ConfigError, match=r"Anterior=1, Posterior=2.*spleen=1.*--task or --labels"):
+        find_labels(None, tmp_path, BTCV)
+
+
+def test_task_of_the_data_set(tmp_path):
+    assert find_labels(None, tmp_path, HIPPOCAMPUS).task == HIPPOCAMPUS
+    assert find_labels(None, tmp_path, brats("brats2023")).told_from_data
+
+
+def test_predictions_and_data_of_other_brats_years_agree_on_the_regions(tmp_path):
+    write(tmp_path / "predictions.json", {"task": to_dict(brats("brats2021"))})
+    assert find_labels(None, tmp_path, brats("brats2023")).told_from_data
+
+
+def test_no_task_is_asked_for(tmp_path):
+    with pytest.raises(ConfigError, match=r"give --task brats\|btcv.*or --labels NAME=VALUE"):
+        find_labels(None, tmp_path, None)
+    with pytest.raises(ConfigError, match=r"btvc is no such file or folder, and no name of a task \(brats, btcv"):
+        find_labels("btvc", tmp_path, None)
+
+
+def test_file_that_holds_no_task(tmp_path):
+    with pytest.raises(DataError, match="holds no task"):
+        find_labels(write(tmp_path / "model.json", {"kind": "encoder"}), tmp_path, None)
+    with pytest.raises(ConfigError, match=r"model\.json"):
+        find_labels(write(tmp_path / "model.json", {"task": {"name": "x", "modalty": "CT"}}), tmp_path, None)
+
+
+def test_each_side_is_read_by_its_own_year():
+    labels = Labels(brats(), source="brats", told_from_data=True)
+    # The first case has no enhancing tumour on either side; the second tells both years.
+    reading = labels.read([measured([0, 1, 2], [0, 1, 2]), measured([1, 2, 4, 0], [1, 2, 3, 0], "b")])
+    assert reading.prediction_task == brats("brats2021")
+    assert reading.reference_task == brats("brats2023")
+    assert not reading.failures
+    both = labels.read([measured([1, 2, 4], [1, 3, 4])])
+    assert both.reference_task == brats("brats2013")
+
+
+def test_unknown_value_is_a_failure_of_its_case_and_tells_no_year():
+    labels = Labels(brats(), source="brats", told_from_data=True)
+    reading = labels.read([measured([1, 2, 3], [1, 2, 3]), measured([1, 2, 3], [4, 9, 2], "b")])
+    assert reading.reference_task == brats("brats2023")
+    assert [measurement.pair.case for measurement in reading.measurements] == ["a"]
+    (failure,) = reading.failures
+    assert failure.case == "b"
+    assert failure.message.startswith(f"{Path('ref/b.nii.gz')}: holds label values [4, 9] that task brats2023 does not")
+    assert "\n" not in failure.message
+
+
+def test_named_year_is_taken_at_its_word():
+    reading = Labels(brats("brats2021"), source="brats2021").read([measured([1, 2, 4], [1, 2, 3])])
+    assert len(reading.failures) == 1
+
+
+def test_target_of_several_values_knows_them_all():
+    kidneys = Task(
+        name="kidneys", modality="CT", channels=("CT",), targets=(Target(name="kidneys", labels=(2, 3), write_as=2),)
+    )
+    assert not Labels(kidneys, source="").read([measured([2, 3, 0], [3, 3, 0])]).failures
+    assert Labels(kidneys, source="").read([measured([1, 3, 0], [3, 3, 0])]).failures
