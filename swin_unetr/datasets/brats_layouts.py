@@ -67,6 +67,12 @@ def brats_files(root: Path) -> dict[str, dict[str, Path]]:
     return {name: files for name, files in found.items() if files}
 
 
+def brats_labels(root: Path) -> dict[str, Path]:
+    """Case id to label file, of case folders `<id>/<id>_seg.nii.gz`, whether or not the scans lie beside them."""
+    labels = {folder.name: _label_file(folder) for folder in _case_folders(root)}
+    return {name: path for name, path in labels.items() if path is not None and name and stem(path).startswith(name)}
+
+
 def _case_folders(root: Path) -> Iterator[Path]:
     yield root
     for parent in (root, *(root / grade for grade in _GRADES)):

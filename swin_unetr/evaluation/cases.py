@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swin_unetr.batch import Failure
-from swin_unetr.datasets import read_dataset
-from swin_unetr.datasets.brats_layouts import is_brats
+from swin_unetr.datasets import find_layout, read_dataset
+from swin_unetr.datasets.brats_layouts import brats_labels, is_brats
 from swin_unetr.datasets.listing import images_by_stem, stem, unique
 from swin_unetr.errors import DataError
-from swin_unetr.tasks import Task
+from swin_unetr.tasks import Task, brats
 
 #: Ends the stem of the scores that `predict --save-probabilities` writes beside its label files.
 _PROBABILITIES = "_probabilities"
@@ -79,6 +79,8 @@ def find_references(path: Path, known: Collection[str]) -> References:
         return References(path, {case: _existing(path)})
     if not is_brats(path) and (files := _label_files(path)):
         return References(path, unique((_case_of(name, known), file) for name, file in files.items()))
+    if find_layout(path) in ("brats", "plain") and (cases := brats_labels(path)):
+        return References(path, cases, brats())
     dataset = read_dataset(path, require_labels=False, with_test=False)
     labels = {case.id: case.label for case in dataset.cases if case.label is not None}
     if not labels:

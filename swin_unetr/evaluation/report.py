@@ -77,7 +77,7 @@ def _markdown(result: EvaluationResult, written: str) -> str:
     parts = ["# Evaluation", f"{evaluated} cases evaluated, {failed} failed."]
     if failed:
         parts.append(
-            "*mean* is over the evaluated cases only; *failed as* counts every failed case as the value beside it as well."
+            "*mean* is over the evaluated cases only; *failed as* counts every failed case with the value named there."
         )
     parts += [table.markdown() for table in summary_tables(result)]
     parts.append(f"{_POLICIES[result.empty]} {_DEFINITIONS}")

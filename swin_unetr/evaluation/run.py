@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args
 
-from swin_unetr.datasets.folds import load_folds
+from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
 from swin_unetr.evaluation.label_tasks import TaskArgument, find_labels
@@ -58,7 +58,7 @@ def evaluate(
     if workers < 0:
         raise ConfigError(f"workers: must not be negative, got {workers}")
     predictions, references = Path(predictions), Path(references)
-    selected = _selection(folds, fold, cases)
+    selected = select_cases(folds, fold, cases)
     files = find_predictions(predictions)
     if selected is None and not predictions.is_dir():
         selected = tuple(files)
@@ -101,14 +101,3 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output: {path} cannot be made a folder ({error.strerror}); name another one") from error
-
-
-def _selection(folds: str | Path | None, fold: int | None, cases: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Ids asked for; none for all."""
-    if (folds is None) != (fold is None):
-        raise ConfigError("folds: --folds FILE and --fold K go together; give both or none")
-    if folds is not None and fold is not None:
-        if cases is not None:
-            raise ConfigError("cases: --cases and --folds both select; give one of them")
-        return load_folds(Path(folds)).split(fold)[1]
-    return None if cases is None else tuple(cases)

@@ -5,6 +5,7 @@ import pytest
 from swin_unetr.batch import Failure
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
+from swin_unetr.tasks import brats
 
 
 def touch(folder, *names):
@@ -89,6 +90,21 @@ def test_label_files_named_after_their_case(prediction, reference, tmp_path):
     pred = touch(tmp_path / "pred", f"{prediction}.nii.gz")
     ref = touch(tmp_path / "ref", f"{reference}.nii.gz")
     assert ids(pair(pred, ref)) == [(prediction, f"{prediction}.nii.gz", f"{reference}.nii.gz")]
+
+
+@pytest.mark.parametrize("with_scans", [True, False])
+def test_brats_case_folders_need_no_complete_scans(with_scans, tmp_path):
+    pred = touch(tmp_path / "pred", "case1.nii.gz", "case2.nii.gz")
+    for case in ("case1", "case2"):
+        touch(tmp_path / "ref" / case, f"{case}_seg.nii.gz")
+    if with_scans:
+        touch(tmp_path / "ref" / "case1", "case1_flair.nii.gz", "case1_t1ce.nii.gz")
+        touch(tmp_path / "ref" / "case2", "case2_flair.nii.gz")
+    expected = [(case, f"{case}.nii.gz", f"{case}_seg.nii.gz") for case in ("case1", "case2")]
+    assert ids(pair(pred, tmp_path / "ref")) == expected
+    assert find_references(tmp_path / "ref", ()).task == brats()
+    alone = pair(pred / "case2.nii.gz", tmp_path / "ref" / "case2", selected=("case2",))
+    assert ids(alone) == expected[1:]
 
 
 def test_nothing_in_common_names_both_sides(tmp_path):
