@@ -1,1 +1,1 @@
-"""Sliding-window prediction of NIfTI files with trained models."""
+"""Prediction with trained models: sliding window, averaging, back to the source grid, files and their records."""

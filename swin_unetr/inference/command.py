@@ -1,0 +1,91 @@
+"""The command `swin-unetr predict`. No torch is imported before the arguments are known to be right."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import BooleanOptionalAction
+from collections.abc import Sequence
+from pathlib import Path
+
+from swin_unetr.configuration import CommandParser
+
+_USAGE = "swin-unetr predict MODEL INPUT [INPUT ...] --output DIR [--with MODEL ...] [--tta] ..."
+_DESCRIPTION = """Segment scans with one or more trained models.
+
+For each case DIR takes <case id>.nii.gz with the labels on the scan's own grid and <case id>.json, which says how they
+came to be; predictions.json records the run. A case that fails is listed at the end, the others go on, and the exit
+code is 1. Results that stand already are made anew, unless --skip-existing is given."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the arguments, segment, say where the results are; gives the exit code.
+
+    Raises:
+        ConfigError: wrong arguments.
+        CheckpointError: a model that cannot be used.
+    """
+    arguments = build_parser().parse_args(list(argv)).as_dict()
+    if arguments["roi_size"] is not None:
+        arguments["roi_size"] = tuple(arguments["roi_size"])
+
+    from swin_unetr.inference.run import predict  # only now: torch takes seconds to import
+
+    output = arguments["output"]
+    try:
+        report = predict(
+            [arguments.pop("model"), *arguments.pop("with")],
+            arguments.pop("inputs"),
+            arguments.pop("output"),
+            **arguments,
+        )
+    except KeyboardInterrupt:
+        print(f"to go on: {_resume_command(argv)}", file=sys.stderr)
+        raise
+    for failure in report.failures:
+        print(f"failed: {failure.case}: {failure.message}", file=sys.stderr)
+    print(f"{len(report.done)} segmented, {len(report.failures)} failed; results in {output}")
+    return report.exit_code
+
+
+def build_parser() -> CommandParser:
+    """The parser of the command; its destinations are the parameters of `predict`."""
+    parser = CommandParser(
+        prog="swin-unetr predict", usage=_USAGE, description=_DESCRIPTION, add_help=True, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("model", type=Path, metavar="MODEL", help="model folder, or run folder (then its best/)")
+    add("inputs", type=Path, nargs="+", metavar="INPUT", help="image file, folder of image files, root of a data set")
+    add("--output", type=Path, required=True, help="folder of the results")
+    add("--with", type=Path, nargs="+", default=[], metavar="MODEL", help="further models; probabilities are averaged")
+    add("--overlap", type=float, help="share of a window that overlaps its neighbour; by default the model's own")
+    add("--roi-size", type=int, nargs=3, metavar=("X", "Y", "Z"), help="window in voxels; by default the model's own")
+    add("--tta", action=BooleanOptionalAction, help="average over the eight mirror images (eight times the time)")
+    add("--batch-size", type=int, help="windows in one pass of the network; by default the model's own")
+    add("--save-probabilities", action="store_true", help="write <case id>_probabilities.nii.gz (4-D, float32) too")
+    add("--device", default="auto", help="auto (the first CUDA GPU, else the CPU), cpu, cuda, cuda:N or mps")
+    add(
+        "--precision",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
+        help="auto: bfloat16 on a GPU that computes in it, else float32",
+    )
+    add(
+        "--layout",
+        choices=["auto", "decathlon", "btcv", "brats", "plain"],
+        default="auto",
+        help="of the folders among the inputs; auto tells it by the files",
+    )
+    add("--folds", type=Path, help="split file (folds.json); with --fold: its validation cases only")
+    add("--fold", type=int, help="which fold of --folds, from 0")
+    add("--cases", nargs="+", metavar="ID", help="segment these cases only")
+    add(
+        "--skip-existing", action="store_true", help="go on where a stopped run was: leave results made in the same way"
+    )
+    return parser
+
+
+def _resume_command(argv: Sequence[str]) -> str:
+    """The command line that goes on from here."""
+    option = "--skip-existing"
+    return shlex.join(["swin-unetr", "predict", *argv, *([] if option in argv else [option])])

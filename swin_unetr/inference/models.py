@@ -1,0 +1,142 @@
+"""The models of a prediction: one, or several whose probabilities are averaged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from swin_unetr.checkpoints import LoadedModel, load_model
+from swin_unetr.config import InferenceConfig, PreprocessConfig
+from swin_unetr.errors import ConfigError
+from swin_unetr.inference.sliding_window import check_roi_size
+from swin_unetr.model_description import ModelDescription
+from swin_unetr.tasks import Task
+
+#: A model folder, a run folder (then its `best/`), or a model in memory.
+ModelArgument = str | Path | LoadedModel
+
+_DESCRIPTION, _WEIGHTS = "model.json", "model.safetensors"
+#: The model that is meant when a run folder is named.
+_OF_RUN = "best"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model, ready to predict."""
+
+    network: nn.Module
+    #: Windows and averaging: the model's own settings, or what was asked for instead.
+    inference: InferenceConfig
+    #: Where it comes from; none for a model in memory.
+    folder: Path | None
+    #: SHA-256 of its weights' file.
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models that see the same image and give the same structures."""
+
+    members: tuple[Member, ...]
+    task: Task
+    preprocess: PreprocessConfig
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What a record says of the models."""
+        return [
+            {
+                "path": str(member.folder.absolute()) if member.folder else None,
+                "sha256": member.sha256,
+                "roi_size": member.inference.roi_size,
+                "overlap": member.inference.overlap,
+                "tta": member.inference.tta,
+            }
+            for member in self.members
+        ]
+
+
+def load_ensemble(models: ModelArgument | Sequence[ModelArgument], device: torch.device, **inference: Any) -> Ensemble:
+    """Bring models into evaluation mode and onto a device.
+
+    Args:
+        models: one or several.
+        device: where the networks go.
+        inference: fields of `InferenceConfig` that stand in place of the models' own; none leaves the model's own.
+
+    Raises:
+        ConfigError: an option that a model cannot take, or models that do not go together.
+        CheckpointError: a folder that holds no usable segmentation model.
+    """
+    given = [models] if isinstance(models, (str, Path, LoadedModel)) else list(models)
+    _refuse_twice([model_folder(Path(model)) for model in given if not isinstance(model, LoadedModel)])
+    members: list[Member] = []
+    descriptions: list[ModelDescription] = []
+    for model in given:
+        folder, loaded = _load(model, device)
+        descriptions.append(loaded.description)
+        _check_alike(descriptions, str(folder or "the model in memory"))
+        settings = _settings(loaded.description, inference)
+        digest = None if folder is None else weights_hash(folder)
+        members.append(Member(loaded.network.to(device).eval(), settings, folder, digest))
+    if not members:
+        raise ConfigError("model: at least one is needed")
+    first = descriptions[0]
+    assert first.task is not None  # of a segmentation model
+    return Ensemble(tuple(members), first.task, first.preprocess)
+
+
+def model_folder(path: Path) -> Path:
+    """The model folder that a path means: itself, or `best/` of a run folder."""
+    best = path / _OF_RUN
+    return best if not (path / _DESCRIPTION).is_file() and (best / _DESCRIPTION).is_file() else path
+
+
+def _load(model: ModelArgument, device: torch.device) -> tuple[Path | None, LoadedModel]:
+    if isinstance(model, LoadedModel):
+        return None, model
+    folder = model_folder(Path(model))
+    return folder, load_model(folder, device=device)
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of a model folder's weights, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with (folder / _WEIGHTS).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _settings(description: ModelDescription, asked: dict[str, Any]) -> InferenceConfig:
+    """The model's settings with what was asked for in their place, checked against the network."""
+    try:
+        config = replace(description.inference, **{name: value for name, value in asked.items() if value is not None})
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    check_roi_size(config.roi_size, description.network)
+    return config
+
+
+def _check_alike(descriptions: Sequence[ModelDescription], name: str) -> None:
+    """Check the last model, whose name is given, for use together with the first."""
+    first, last = descriptions[0], descriptions[-1]
+    for field in ("task", "preprocess"):
+        if getattr(first, field) != getattr(last, field):
+            raise ConfigError(
+                f"model: {name} has another {field} than the first model (compare their model.json); only models of "
+                "the same task and preprocessing can be averaged"
+            )
+
+
+def _refuse_twice(folders: Sequence[Path]) -> None:
+    seen: set[Path] = set()
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise ConfigError(f"model: {folder} is named twice; name each model once")
+        seen.add(folder.resolve())
