@@ -11,6 +11,7 @@ from swin_unetr.configuration import from_dict, read_yaml
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.decathlon import DESCRIPTION as DECATHLON
 from swin_unetr.datasets.decathlon import read_decathlon_task
+from swin_unetr.datasets.listing import images_by_stem, stem
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.reading import Labels
 from swin_unetr.tasks import BRATS_CONVENTIONS, BTCV, Target, Task, brats
@@ -23,7 +24,7 @@ ANY_BRATS = "brats"
 #: Tasks by the names that `--task` takes, beside `ANY_BRATS`.
 NAMED_TASKS = {BTCV.name: BTCV, **{name: brats(name) for name in BRATS_CONVENTIONS}}
 
-#: JSON that `predict` writes beside its label files, for all of them.
+#: JSON that `predict` writes beside its label files for all of them; each case has a `<case id>.json` too.
 _PREDICTIONS_JSON = "predictions.json"
 
 
@@ -99,7 +100,7 @@ def _labels(task: Task, source: str) -> Labels:
 
 
 def _task_at(path: Path) -> Task:
-    """The task of a model folder, a run folder, a model.json, a dataset.json or a data set's folder."""
+    """The task of a model folder, a run folder, a model.json, dataset.json or task.yaml, or of a data set's folder."""
     if not path.exists():
         raise ConfigError(
             f"task: {path} is no such file or folder, and no name of a task ({', '.join((ANY_BRATS, *NAMED_TASKS))})"
@@ -117,18 +118,27 @@ def _task_at(path: Path) -> Task:
 
 
 def _task_beside(predictions: Path) -> tuple[Task | None, str]:
-    """The task that the JSON beside predictions holds, and the path of that JSON; none where there is none."""
+    """The task that the JSON beside predictions tells, and the path of that JSON; none where there is none."""
     folder = predictions if predictions.is_dir() else predictions.parent
-    path = folder / _PREDICTIONS_JSON
-    return (_task_in(path), str(path)) if path.is_file() else (None, "")
+    run = folder / _PREDICTIONS_JSON
+    if run.is_file():
+        return _task_in(run), str(run)
+    names = sorted(images_by_stem(folder)) if predictions.is_dir() else [stem(predictions)]
+    for case in (folder / f"{name}.json" for name in names):
+        if case.is_file() and isinstance(labels := read_yaml(case).get("labels"), dict):
+            # A case's record has the label values alone; the regions of BraTS are known by their names.
+            regions = {target.name for target in brats().targets}
+            return (brats() if set(labels) == regions else _task_of_labels(labels)), str(case)
+    return None, ""
 
 
 def _task_in(path: Path) -> Task:
-    """The task in a JSON file that holds one under the key "task"."""
-    values: Any = read_yaml(path).get("task")
-    if not isinstance(values, dict):
+    """The task in a file that is one, or holds one under the key "task"."""
+    values = read_yaml(path)
+    task: Any = values if "targets" in values else values.get("task")
+    if not isinstance(task, dict):
         raise DataError(f"{path}: holds no task; give a model folder, a dataset.json, or --labels NAME=VALUE ...")
-    return from_dict(Task, values, source=str(path))
+    return from_dict(Task, task, source=str(path))
 
 
 def _compatible(one: Task, other: Task) -> bool:

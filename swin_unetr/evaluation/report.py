@@ -15,6 +15,7 @@ from swin_unetr.configuration import to_dict
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult, Row
 from swin_unetr.evaluation.tables import summary_tables, worst_cases
 from swin_unetr.files import write_json, write_text
+from swin_unetr.provenance import commit, versions
 from swin_unetr.tasks import Task
 
 #: Version of the form of results.json.
@@ -46,7 +47,7 @@ def write_report(result: EvaluationResult, folder: Path) -> tuple[Path, ...]:
 def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "provenance": {"swin_unetr": version("swin-unetr"), "written": written},
+        "provenance": {"written": written, "versions": versions(), "commit": commit()},
         "inputs": dict(result.inputs),
         "policy": {"empty": result.empty},
         "prediction_task": to_dict(result.prediction_task),

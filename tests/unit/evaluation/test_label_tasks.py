@@ -67,6 +67,17 @@ def test_task_of_a_model(where, tmp_path):
     assert find_labels(str(tmp_path / where), tmp_path, None).task == HIPPOCAMPUS
 
 
+def test_task_of_a_plain_data_set(tmp_path):
+    write(tmp_path / "task.yaml", to_dict(HIPPOCAMPUS))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.nii.gz").touch()
+    for path in (tmp_path, tmp_path / "task.yaml"):
+        assert find_labels(path, tmp_path, None).task == HIPPOCAMPUS
+    (tmp_path / "task.yaml").unlink()
+    with pytest.raises(DataError, match="says nothing of what the labels mean"):
+        find_labels(tmp_path, tmp_path, None)
+
+
 def test_task_beside_the_predictions(tmp_path):
     write(tmp_path / "predictions.json", {"task": to_dict(HIPPOCAMPUS)})
     assert find_labels(None, tmp_path, None).task == HIPPOCAMPUS
@@ -74,6 +85,17 @@ def test_task_beside_the_predictions(tmp_path):
     assert find_labels(None, tmp_path / "a.nii.gz", None).task == HIPPOCAMPUS
     with pytest.raises(ConfigError, match=r"Anterior=1, Posterior=2.*spleen=1.*--task or --labels"):
         find_labels(None, tmp_path, BTCV)
+
+
+def test_task_of_the_record_of_a_case(tmp_path):
+    """As where the record of the run was not copied along."""
+    (tmp_path / "a.nii.gz").touch()
+    write(tmp_path / "a.json", {"case": "a", "labels": {"kidneys": 2, "tumour": [1, 3]}})
+    for predictions in (tmp_path, tmp_path / "a.nii.gz"):
+        task = find_labels(None, predictions, None).task
+        assert {target.name: target.labels for target in task.targets} == {"kidneys": (2,), "tumour": (1, 3)}
+    write(tmp_path / "a.json", {"case": "a", "labels": {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]}})
+    assert find_labels(None, tmp_path, brats("brats2023")).told_from_data
 
 
 def test_task_of_the_data_set(tmp_path):
