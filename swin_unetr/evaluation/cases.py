@@ -120,7 +120,7 @@ def pair_cases(
         )
     notes = []
     if selected is None and (extra := sorted(set(predictions) - set(labels))):
-        notes.append(f"{len(extra)} predictions have no reference and were not evaluated: {', '.join(extra)}")
+        notes.append(f"predictions without a reference, not evaluated ({len(extra)}): {', '.join(extra)}")
     return Pairing(tuple(pairs), tuple(failures), tuple(notes))
 
 

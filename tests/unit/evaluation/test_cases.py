@@ -61,7 +61,7 @@ def test_every_reference_is_asked_for(tmp_path):
     pairing = pair(pred, ref)
     assert ids(pairing) == [("b", "b.nii.gz", "b.nii.gz")]
     assert pairing.failures == (Failure("a", f"{pred}: has no prediction a.nii.gz; predict this case"),)
-    assert pairing.notes == ("1 predictions have no reference and were not evaluated: z",)
+    assert pairing.notes == ("predictions without a reference, not evaluated (1): z",)
 
 
 def test_selected_cases_only(tmp_path):
