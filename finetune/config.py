@@ -71,6 +71,11 @@ class FinetuneConfig:
             raise ValueError(f"validation_overlap: must lie in 0..1, 1 excluded, got {self.validation_overlap}")
         if self.num_folds < 2:
             raise ValueError(f"num_folds: at least 2 are needed, got {self.num_folds}")
+        if self.optimizer.warmup_epochs >= self.trainer.max_epochs:
+            raise ValueError(
+                f"optimizer.warmup_epochs: {self.optimizer.warmup_epochs:g} leave nothing of the "
+                f"{self.trainer.max_epochs} epochs of trainer.max_epochs"
+            )
         divisor = self.network.size_divisor
         for name, size in (
             ("sampling.crop_size", self.sampling.crop_size),

@@ -34,7 +34,9 @@ class SegmentationLoss(nn.Module):
             raise ConfigError(
                 f"loss.class_weights: {len(weights)} values for the {task.num_classes} output channels of {task.name}"
             )
-        self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
+        self.register_buffer(
+            "weights", None if weights is None else torch.tensor(weights, dtype=torch.float32), persistent=False
+        )
         in_dice = config.include_background or not self._softmax
         self._dice = DiceLoss(
             include_background=in_dice,

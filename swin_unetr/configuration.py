@@ -11,7 +11,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -33,7 +33,9 @@ class CommandParser(ArgumentParser):  # type: ignore[misc]  # jsonargparse types
         raise ConfigError(f"{_one_line(message)}; see '{self.prog} --help'") from ex
 
 
-def add_config_arguments(parser: ArgumentParser, cls: type[Any], values: Mapping[str, Any]) -> None:
+def add_config_arguments(
+    parser: ArgumentParser, cls: type[Any], values: Mapping[str, Any], *, hidden: Collection[str] = ()
+) -> None:
     """Give a parser one option for each field of a configuration, such as `--network.feature_size`.
 
     The help of an option is the comment above its field.
@@ -42,14 +44,15 @@ def add_config_arguments(parser: ArgumentParser, cls: type[Any], values: Mapping
         parser: takes the options.
         cls: the dataclass.
         values: plain values, such as a YAML file's, that stand where an option is not given.
+        hidden: dotted fields that the help passes over, since something else decides on them.
     """
     parser.add_class_arguments(cls)
     comments = dict(_comments(cls))
     for action in parser._actions:
-        if action.dest in comments:
+        if action.dest in hidden or _dataclass_of(_hint(cls, action.dest)) is not None:
+            action.help = SUPPRESS  # a group has an option that reads it from a file: one way too many
+        elif action.dest in comments:
             action.help = comments[action.dest]
-        elif _dataclass_of(_hint(cls, action.dest)) is not None:
-            action.help = SUPPRESS  # a whole group from a file of its own: one way too many
     parser.set_defaults(dict(_flat(cls, values)))
 
 

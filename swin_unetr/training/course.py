@@ -32,7 +32,7 @@ class Course(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._steps = 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed torch; in the last epoch, turn validation on. (A resumed epoch has no other hook at its start.)"""
+        """Seed torch; in the last epoch, turn validation on, since a resumed epoch has no other hook at its start."""
         torch.manual_seed(derived_seed(self._seed, trainer.current_epoch, batch_idx, trainer.global_rank))
         if trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1

@@ -16,6 +16,8 @@ from swin_unetr.files import write_text
 class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
     """Writes `metrics.csv`: one row for each epoch, with the same columns throughout.
 
+    `learning_rate` is that of the epoch's first step.
+
     Lightning's `CSVLogger` deletes the table of a run that is resumed; this one drops the rows of epochs that will
     be trained again and goes on.
 
@@ -30,10 +32,11 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._columns = ("epoch", "step", "seconds", "learning_rate", *self._metrics)
         self._validated = False
         self._started_at = 0.0
+        self._rate = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs that are done."""
-        self._started_at = time.monotonic()
+        self.on_train_epoch_start(trainer, pl_module)  # not called by itself when a stopped epoch goes on
         rows: list[dict[str, str]] = []
         if trainer.is_global_zero:
             if self._path.is_file() and trainer.current_epoch:
@@ -46,8 +49,9 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
             write_text(self._path, buffer.getvalue())
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and note the learning rate: after the last step, the schedule is at the next epoch's."""
         self._started_at, self._validated = time.monotonic(), False
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember that this epoch has scores of its own."""
@@ -66,7 +70,7 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
             "seconds": f"{time.monotonic() - self._started_at:.2f}",
-            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
+            "learning_rate": f"{self._rate:.6g}",
             **known,
         }
         with self._path.open("a", newline="", encoding="utf-8") as file:

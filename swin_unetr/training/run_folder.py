@@ -15,8 +15,8 @@ from swin_unetr.files import write_text
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
-def open_run_folder(folder: Path, config: Any, *, resume: bool, may_change: Collection[str]) -> Path | None:
-    """Make a new run folder or check an old one, and write `config.yaml` into it.
+def check_run_folder(folder: Path, config: Any, *, resume: bool, may_change: Collection[str]) -> Path | None:
+    """Whether a run can start in a folder, or go on there; nothing is written.
 
     Args:
         folder: new or empty, unless the run in it is to be resumed.
@@ -49,8 +49,13 @@ def open_run_folder(folder: Path, config: Any, *, resume: bool, may_change: Coll
                 f"{folder}: cannot be resumed with another configuration: {'; '.join(changes)}; "
                 "keep these as they were, or choose another --output"
             )
-    write_text(file, yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=120))
     return checkpoint if resumes else None
+
+
+def write_config(folder: Path, config: Any) -> None:
+    """Write `config.yaml`, which is a recipe for the same run."""
+    text = yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=120)
+    write_text(folder / "config.yaml", text)
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -84,6 +84,7 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, Any]:
     """The machine: name, system, processors, accelerators."""
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    cudnn: Any = torch.backends.cudnn  # untyped
     return {
         "host": platform.node(),
         "system": platform.platform(),
@@ -91,7 +92,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": devices,
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if devices else None,
+        "cudnn": cudnn.version() if devices else None,
     }
 
 

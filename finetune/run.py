@@ -1,0 +1,234 @@
+"""One fine-tuning from start to end: data, network, training, run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import LightningModule, seed_everything
+
+from finetune.config import FinetuneConfig
+from finetune.data import FinetuneData
+from finetune.module import MONITOR, FinetuneModule, metric_names
+from finetune.recipes import find_recipe
+from swin_unetr.checkpoints import save_model
+from swin_unetr.configuration import load, to_dict
+from swin_unetr.datasets import read_dataset
+from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.folds import Folds, load_folds, make_folds
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.model_description import ModelDescription
+from swin_unetr.networks import build_network
+from swin_unetr.tasks import Task
+from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
+from swin_unetr.training.run_folder import check_run_folder, write_config
+from swin_unetr.training.run_record import commit, versions
+from transforms.told_by_labels import settle_task
+
+#: What may differ when a run is resumed: how long, where and how fast it trains, and what comes after it.
+MAY_CHANGE = (
+    "cache",
+    "inference",
+    "num_folds",
+    "sampling.num_workers",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.early_stop_patience",
+    "trainer.max_epochs",
+    "trainer.strategy",
+    "trainer.validate_every",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """What came of a fine-tuning."""
+
+    run_folder: Path
+    #: Model folder of the epoch with the highest mean Dice in validation.
+    best_model: Path
+    #: Model folder of the last epoch that was validated.
+    last_model: Path
+    #: Epoch of the best model, from 1.
+    best_epoch: int
+    #: Mean over the structures of the best model's Dice in validation.
+    dice: float
+    #: The same for each structure; not a number where no validation case has it.
+    dice_per_target: Mapping[str, float]
+    #: Epochs trained, and the seconds it took, those before a resume included.
+    epochs: int
+    seconds: float
+
+    def summary(self) -> str:
+        """The closing lines of the command."""
+        parts = ", ".join(f"{name} {value:.3f}" for name, value in self.dice_per_target.items())
+        return (
+            f"{self.epochs} epochs in {self.seconds / 60:.1f} minutes; best mean Dice in validation {self.dice:.4f} "
+            f"at epoch {self.best_epoch} ({parts})\n"
+            f"model: {self.best_model}\n"
+            f"segment with it: swin-unetr predict {self.run_folder} SCANS --output FOLDER"
+        )
+
+
+def finetune(
+    config: FinetuneConfig | Path | str,
+    *,
+    data: Path | str,
+    output: Path | str,
+    fold: int = 0,
+    folds: Path | str | None = None,
+    init: Path | str | None = None,
+    task: Task | None = None,
+    resume: bool = False,
+) -> FinetuneResult:
+    """Train on all folds of a labelled data set but one, and validate on that.
+
+    Args:
+        config: the configuration, or a recipe: its file, or the name of a shipped one.
+        data: folder of scans and labels.
+        output: the run folder, new or empty unless it is resumed. Takes config.yaml, run.json, folds.json,
+            metrics.csv, tensorboard/, checkpoints/last.ckpt, and the model folders best/ and last/.
+        fold: fold that is held back for validation.
+        folds: split to use, a file; else the cases are dealt out by `config.num_folds` and the seed.
+        init: model folder or published checkpoint to start from.
+        task: what the labels mean, where the data set does not say.
+        resume: go on from the checkpoint in `output`, where there is one.
+
+    Returns:
+        Where the models are, and how good.
+
+    Raises:
+        ConfigError: wrong configuration, fold or output folder.
+        DataError: scans that cannot be used; all of them are named before the first epoch.
+        CheckpointError: weights that cannot be used.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint to resume from is written.
+    """
+    if not isinstance(config, FinetuneConfig):
+        config = load(FinetuneConfig, find_recipe(config))
+    dataset = read_dataset(Path(data), layout=config.layout, require_labels=True, task=task)
+    if task is None:
+        modality = "CT" if config.preprocess.intensity.scheme == "hu_window" else "MR"
+        task = settle_task(dataset, modality=modality)
+    config = _fitted(config, task)
+    run = Path(output)
+    # Processes that Lightning starts beside the first one find the folder in use.
+    checkpoint = check_run_folder(run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE)
+    split = _split(run, dataset, config, folds)
+    training, validation = split.split(fold)
+    cases = {case.id: case for case in dataset.cases}
+
+    seed_everything(config.trainer.seed, workers=True, verbose=False)
+    module = FinetuneModule(build_network(config.network), task, config)
+    if init is not None and checkpoint is None:
+        start_from(module.network, Path(init))
+    scans = FinetuneData(
+        training=[cases[name] for name in training],
+        validation=[cases[name] for name in validation],
+        task=task,
+        config=config,
+    )
+    scans.read_all()
+    facts = {
+        "kind": "finetune",
+        "data": str(dataset.root.resolve()),
+        "layout": dataset.layout,
+        "task": to_dict(task),
+        "fold": fold,
+        "training": training,
+        "validation": validation,
+        "init": None if init is None else str(Path(init).resolve()),
+        "seed": config.trainer.seed,
+        "config": to_dict(config),
+    }
+    if rank_zero_only.rank == 0:  # only now: what cannot start leaves nothing behind
+        write_config(run, config)
+        split.save(run / "folds.json")
+    return _train(run, module, scans, config, facts, checkpoint)
+
+
+def _train(
+    run: Path,
+    module: FinetuneModule,
+    scans: FinetuneData,
+    config: FinetuneConfig,
+    facts: dict[str, Any],
+    checkpoint: Path | None,
+) -> FinetuneResult:
+    """Train, keep the record, and say what came of it."""
+    folders = ModelFolders(run, MONITOR, _SaveFinetuned(config, facts))
+    trainer = build_trainer(
+        config.trainer,
+        run,
+        monitor=MONITOR,
+        metrics=metric_names(module.task),
+        gradient_clip=config.optimizer.gradient_clip,
+        callbacks=[folders],
+    )
+    record = RunRecord(run / "run.json", facts) if trainer.is_global_zero else None
+    status = "failed"
+    try:
+        fit(trainer, module, scans, resume_from=checkpoint)
+        status = "finished"
+    except TrainingStopped as error:
+        status = "stopped"
+        raise KeyboardInterrupt from error
+    finally:
+        seconds = next(callback.seconds for callback in trainer.callbacks if isinstance(callback, ResumePoint))
+        if record is not None:
+            record.close(status, epochs=trainer.current_epoch, seconds=round(seconds, 1), best=folders.best)
+    scores = folders.best["scores"]
+    return FinetuneResult(
+        run_folder=run,
+        best_model=run / "best",
+        last_model=run / "last",
+        best_epoch=folders.best["epoch"],
+        dice=scores[MONITOR],
+        dice_per_target={target.name: scores[f"{MONITOR}/{target.name}"] for target in module.task.targets},
+        epochs=trainer.current_epoch,
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True)
+class _SaveFinetuned:
+    """Writes the network in training as a model folder."""
+
+    config: FinetuneConfig
+    facts: Mapping[str, Any]
+
+    def __call__(self, module: LightningModule, folder: Path, provenance: Mapping[str, Any]) -> None:
+        description = ModelDescription(
+            kind="segmentation",
+            network=self.config.network,
+            task=module.task,
+            preprocess=self.config.preprocess,
+            inference=self.config.inference,
+            provenance={**provenance, **self.facts, "versions": versions(), "commit": commit()},
+        )
+        save_model(module.network, folder, description=description)
+
+
+def _fitted(config: FinetuneConfig, task: Task) -> FinetuneConfig:
+    """The configuration with the network's channels and classes as the task has them."""
+    network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
+    return replace(config, network=network)
+
+
+def _split(run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | str | None) -> Folds:
+    """The split of the run: the given one, which must be the one in its folder; else that one; else a new one."""
+    path = run / "folds.json"
+    ids = {case.id for case in dataset.cases}
+    if given is not None:
+        split = load_folds(Path(given))
+    elif path.is_file():
+        split = load_folds(path)
+    else:
+        split = make_folds(ids, num_folds=config.num_folds, seed=config.trainer.seed)
+    if path.is_file() and load_folds(path) != split:
+        raise ConfigError(f"--folds {given}: is not the split of the run in {run}; choose another --output")
+    if absent := sorted({case for fold in split.folds for case in fold} - ids):
+        raise DataError(f"{given or path}: names cases that {dataset.root} does not have: {', '.join(absent)}")
+    return split

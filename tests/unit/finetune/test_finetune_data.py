@@ -1,0 +1,111 @@
+"""Scans, crops and their order."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from finetune.config import FinetuneConfig
+from finetune.data import EpochSampler, FinetuneData, Scans, TrainingCrops, collate
+
+from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
+from swin_unetr.datasets import read_dataset
+from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.errors import DataError
+
+CONFIG = FinetuneConfig(
+    network=NetworkConfig(depths=(1, 1), num_heads=(1, 2)),
+    preprocess=PreprocessConfig(intensity=IntensityConfig(scheme="hu_window")),
+    sampling=SamplingConfig(crop_size=(16, 16, 8), crops_per_scan=2),
+    augment=AugmentConfig(rotate90_probability=0.5, intensity_shift_probability=1.0, noise_probability=0.5),
+    inference=replace(FinetuneConfig().inference, roi_size=(32, 32, 24)),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(phantom_data: Path) -> Dataset:
+    return read_dataset(phantom_data, require_labels=True)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 15])
+def test_an_epoch_visits_every_scan_once_and_in_an_order_of_its_own(world_size: int) -> None:
+    def visits(epoch: int, seed: int = 0) -> list[tuple[int, int]]:
+        parts = [EpochSampler(7, seed, rank, world_size) for rank in range(world_size)]
+        for part in parts:
+            part.set_epoch(epoch)
+        assert {len(list(part)) for part in parts} == {len(part) for part in parts} == {-(-7 // world_size)}
+        return [visit for part in parts for visit in part]
+
+    assert {index for _, index in visits(3)} == set(range(7))
+    assert {epoch for epoch, _ in visits(3)} == {3}
+    assert visits(3) == visits(3)
+    assert [index for _, index in visits(3)] != [index for _, index in visits(4)]
+    assert visits(3) != visits(3, seed=1)
+
+
+def test_visits_that_were_made_are_left_out_once() -> None:
+    sampler = EpochSampler(5, seed=0)
+    whole = list(sampler)
+    sampler.skip(2)
+    assert list(sampler) == whole[2:]
+    assert list(sampler) == whole
+
+
+def test_crops_follow_from_seed_epoch_and_scan_alone(dataset: Dataset) -> None:
+    def crops(visit: tuple[int, int], seed: int = 0) -> torch.Tensor:
+        config = replace(CONFIG, trainer=replace(CONFIG.trainer, seed=seed))
+        data = TrainingCrops(Scans(dataset.cases, dataset.task, config), dataset.task, config)
+        data[(9, 1)]  # what came before does not matter
+        return collate([data[visit]])["image"]
+
+    assert torch.equal(crops((2, 0)), crops((2, 0)))
+    assert not torch.equal(crops((2, 0)), crops((3, 0)))
+    assert not torch.equal(crops((2, 0)), crops((2, 0), seed=1))
+
+
+def test_a_batch_is_scans_times_crops_of_plain_tensors(dataset: Dataset) -> None:
+    data = TrainingCrops(Scans(dataset.cases, dataset.task, CONFIG), dataset.task, CONFIG)
+    batch = collate([data[(0, 0)], data[(0, 1)]])
+    assert batch["image"].shape == (4, 1, 16, 16, 8)
+    assert batch["label"].shape == (4, 1, 16, 16, 8)
+    assert {type(value) for value in batch.values()} == {torch.Tensor}
+    assert batch["image"].dtype == torch.float32
+    assert batch["label"].max() <= 5
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_kept_or_read_anew_a_scan_is_the_same(dataset: Dataset, cache: bool) -> None:
+    scans = Scans(dataset.cases, dataset.task, replace(CONFIG, cache=cache))
+    before = {key: value.clone() for key, value in scans[2].items()}
+    assert scans.read(2) is None
+    assert (scans[2] is scans[2]) == cache
+    assert all(torch.equal(scans[2][key], before[key]) for key in before)
+
+
+def test_crops_leave_the_kept_scan_as_it_is(dataset: Dataset) -> None:
+    scans = Scans(dataset.cases, dataset.task, CONFIG)
+    scans.read(0)
+    before = {key: value.clone() for key, value in scans[0].items()}
+    crops = TrainingCrops(scans, dataset.task, CONFIG)
+    for epoch in range(5):
+        for crop in crops[(epoch, 0)]:
+            crop["image"].mul_(0)
+    assert all(torch.equal(scans[0][key], before[key]) for key in before)
+
+
+def test_all_bad_scans_are_named_before_training(dataset: Dataset, tmp_path: Path) -> None:
+    good, other = dataset.cases[:2]
+    cut = tmp_path / "cut.nii.gz"
+    cut.write_bytes(good.images[0].read_bytes()[:1000])
+    bad = [
+        Case(id="absent", images=(tmp_path / "absent.nii.gz",), label=good.label),
+        Case(id="cut", images=(cut,), label=good.label),
+        Case(id="other", images=good.images, label=other.label),
+    ]
+    data = FinetuneData(training=[good, *bad[:2]], validation=[bad[2]], task=dataset.task, config=CONFIG)
+    with pytest.raises(DataError) as caught:
+        data.read_all()
+    first, *lines = str(caught.value).splitlines()
+    assert first == "3 of 4 scans cannot be used:"
+    for line, name in zip(lines, ("absent.nii.gz", "cut.nii.gz", good.images[0].name), strict=True):
+        assert name in line
