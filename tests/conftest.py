@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from swin_unetr.config import InferenceConfig, PreprocessConfig
+    from swin_unetr.tasks import Task
 
 # Set before any test imports torch or matplotlib: small tensors gain nothing from many threads, and there is no screen.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -39,3 +45,50 @@ def phantom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from swin_unetr.phantoms import make_phantoms
 
     return make_phantoms(tmp_path_factory.mktemp("phantoms") / "data", cases=6, held_back=2, size=(32, 32, 24))
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """Write a model folder with a small network of random weights, the same for the same seed.
+
+    Two stages: windows are multiples of 8 voxels. Arguments: name of the folder, task, preprocess, inference, seed,
+    and fields of the network.
+    """
+
+    def make(
+        name: str,
+        task: Task,
+        *,
+        preprocess: PreprocessConfig | None = None,
+        inference: InferenceConfig | None = None,
+        seed: int = 0,
+        **network: Any,
+    ) -> Path:
+        import torch
+
+        from swin_unetr.checkpoints import save_model
+        from swin_unetr.config import InferenceConfig, NetworkConfig, PreprocessConfig
+        from swin_unetr.model_description import ModelDescription
+        from swin_unetr.networks import build_network
+
+        small = {"feature_size": 12, "depths": (1, 1), "num_heads": (3, 6), "window_size": (4, 4, 4)}
+        config = NetworkConfig(
+            **{**small, "in_channels": len(task.channels), "num_classes": task.num_classes, **network}
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            weights = build_network(config)
+        save_model(
+            weights,
+            tmp_path / name,
+            description=ModelDescription(
+                kind="segmentation",
+                network=config,
+                task=task,
+                preprocess=preprocess or PreprocessConfig(),
+                inference=inference or InferenceConfig(),
+            ),
+        )
+        return tmp_path / name
+
+    return make

@@ -1,0 +1,221 @@
+"""Predictions against the same thing written out by hand with numpy, nibabel and the bare network."""
+
+from itertools import product
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from swin_unetr.checkpoints import LoadedModel, load_model
+from swin_unetr.config import InferenceConfig, IntensityConfig, NetworkConfig, PreprocessConfig
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.inference.predictor import Predictor
+from swin_unetr.model_description import ModelDescription
+from swin_unetr.tasks import Task, brats, exclusive, with_channels
+from transforms.geometry import Geometry, Volume
+from transforms.io import read_image
+
+CT = Task(name="abdomen", modality="CT", channels=("CT",), targets=exclusive(("liver", "spleen", "bone")))
+WINDOW = IntensityConfig(scheme="hu_window", window=(-175.0, 250.0))
+WHOLE = PreprocessConfig(intensity=WINDOW, crop_foreground=False)
+ONE_WINDOW = InferenceConfig(roi_size=(32, 32, 24))
+
+
+class Threshold(torch.nn.Module):
+    """A network of two classes: the second is where the image exceeds a value."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value / 1000
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return 50 * torch.cat([self.value - image, image - self.value], dim=1)
+
+
+@pytest.fixture
+def lps_phantom(phantom_data: Path) -> Path:
+    path = phantom_data / "imagesTr/phantom_001.nii.gz"
+    assert nibabel.aff2axcodes(nibabel.load(path).affine) == ("L", "P", "S")
+    return path
+
+
+def plain_probabilities(model: Path, scan: Path, mirrored: tuple[int, ...] = ()) -> np.ndarray:
+    """The network on the whole phantom at once, turned to RAS and back by hand."""
+    voxels = nibabel.load(scan).get_fdata(dtype=np.float32)[::-1, ::-1]
+    image = torch.from_numpy(((voxels + 175) / 425).clip(0, 1)[None, None])
+    axes = [axis + 2 for axis in mirrored]
+    with torch.inference_mode():
+        scores = load_model(model).network.eval()(image.flip(axes)).flip(axes)
+    return scores.softmax(dim=1)[0].numpy()[:, ::-1, ::-1]
+
+
+def assert_same_labels(labels: np.ndarray, probabilities: np.ndarray) -> None:
+    """The strongest class everywhere, but where two are equal to rounding."""
+    ordered = np.sort(probabilities, axis=0)
+    clear = ordered[-1] - ordered[-2] > 1e-5
+    assert clear.mean() > 0.99
+    assert np.array_equal(labels[clear], probabilities.argmax(axis=0)[clear])
+
+
+def test_equals_the_network_on_the_whole_image(make_model, lps_phantom) -> None:
+    model = make_model("model", CT, preprocess=WHOLE, inference=ONE_WINDOW)
+    result = Predictor(model, device="cpu").segment(read_image([lps_phantom]), with_probabilities=True)
+    expected = plain_probabilities(model, lps_phantom)
+    assert len(np.unique(result.labels)) > 1
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
+    assert_same_labels(result.labels, expected)
+
+
+def test_mirror_images_are_averaged(make_model, lps_phantom) -> None:
+    model = make_model("model", CT, preprocess=WHOLE, inference=ONE_WINDOW)
+    result = Predictor(model, device="cpu", tta=True).segment(read_image([lps_phantom]), with_probabilities=True)
+    subsets = [tuple(np.flatnonzero(chosen)) for chosen in product((0, 1), repeat=3)]
+    passes = [plain_probabilities(model, lps_phantom, mirrored) for mirrored in subsets]
+    np.testing.assert_allclose(result.probabilities, np.mean(passes, axis=0), atol=1e-5)
+    assert not np.allclose(passes[0], passes[-1], atol=1e-3)
+    assert_same_labels(result.labels, np.mean(passes, axis=0))
+
+
+def test_models_are_averaged_each_with_the_same_say(make_model, lps_phantom) -> None:
+    one = make_model("one", CT, preprocess=WHOLE, inference=ONE_WINDOW, seed=1)
+    other = make_model(
+        "other", CT, preprocess=WHOLE, inference=InferenceConfig(roi_size=(32, 32, 24), tta=True), seed=2
+    )
+    volume = read_image([lps_phantom])
+    together, *alone = (
+        Predictor(models, device="cpu").segment(volume, with_probabilities=True)
+        for models in ([one, other], one, other)
+    )
+    mean = np.mean([result.probabilities for result in alone], axis=0)
+    np.testing.assert_allclose(together.probabilities, mean, atol=1e-6)
+    assert_same_labels(together.labels, mean)
+
+
+def test_progress_counts_every_window_of_every_pass(make_model, lps_phantom) -> None:
+    small = InferenceConfig(roi_size=(16, 16, 16), overlap=0.25, batch_size=3)
+    models = [make_model(f"model{seed}", CT, preprocess=WHOLE, inference=small, seed=seed) for seed in range(2)]
+    steps: list[tuple[int, int]] = []
+    Predictor(models, device="cpu", tta=True).segment(
+        read_image([lps_phantom]), on_windows=lambda done, total: steps.append((done, total))
+    )
+    total = 2 * 8 * 3 * 3 * 2
+    assert steps[-1] == (total, total)
+    assert all(0 < done[0] - before[0] <= 3 for before, done in zip([(0, total), *steps], steps, strict=False))
+
+
+def test_bfloat16_is_float32_to_its_precision(make_model, lps_phantom) -> None:
+    model = make_model("model", CT, preprocess=WHOLE, inference=ONE_WINDOW)
+    volume = read_image([lps_phantom])
+    exact, low = (
+        Predictor(model, device="cpu", precision=precision).segment(volume, with_probabilities=True).probabilities
+        for precision in ("float32", "bfloat16")
+    )
+    difference = np.abs(exact - low).max()
+    assert 0 < difference < 0.05
+
+
+def test_regions_are_painted_nested(make_model) -> None:
+    task = with_channels(brats("brats2021"), ("FLAIR", "T1ce"))
+    model = make_model("model", task, inference=InferenceConfig(roi_size=(16, 16, 16)))
+    scan = np.random.default_rng(0).normal(size=(2, 20, 18, 16)).astype(np.float32)
+    result = Predictor(model, device="cpu").segment(
+        Volume(scan, Geometry(scan.shape[1:], np.eye(4))), with_probabilities=True
+    )
+    core, whole, enhancing = result.probabilities > 0.5
+    expected = np.where(enhancing, 4, np.where(core, 1, np.where(whole, 2, 0)))
+    assert set(np.unique(expected)) == {0, 1, 2, 4}
+    assert np.array_equal(result.labels, expected)
+    assert result.labels.dtype == np.uint8
+
+
+def test_what_the_crop_left_out_is_background(make_model) -> None:
+    crop = PreprocessConfig(spacing_mm=(1.5, 1.0, 2.0), intensity=WINDOW)
+    model = make_model("model", CT, preprocess=crop, inference=InferenceConfig(roi_size=(16, 16, 16)))
+    body = np.full((1, 30, 30, 30), -1000, np.float32)
+    body[:, 5:24, 8:26, 4:20] = np.random.default_rng(0).normal(50, 60, (1, 19, 18, 16))
+    result = Predictor(model, device="cpu").segment(
+        Volume(body, Geometry(body.shape[1:], np.eye(4))), with_probabilities=True
+    )
+    outside = np.ones(body.shape[1:], bool)
+    outside[5:24, 8:26, 4:20] = False
+    assert (result.labels[outside] == 0).all()
+    assert (result.probabilities[0][outside] == 1).all()
+    np.testing.assert_allclose(result.probabilities.sum(axis=0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, -1000, 100])
+def test_scan_without_contrast_is_no_trouble(make_model, value) -> None:
+    for scheme in ("hu_window", "zscore_nonzero", "zscore"):
+        preprocess = PreprocessConfig(intensity=IntensityConfig(scheme=scheme))
+        model = make_model(scheme, CT, preprocess=preprocess, inference=InferenceConfig(roi_size=(8, 8, 8)))
+        scan = Volume(np.full((1, 9, 8, 7), value, np.int16), Geometry((9, 8, 7), np.eye(4)))
+        result = Predictor(model, device="cpu").segment(scan, with_probabilities=True)
+        assert np.isfinite(result.probabilities).all()
+
+
+def test_scan_of_the_caller_is_left_as_it_is(make_model) -> None:
+    model = make_model("model", CT, inference=InferenceConfig(roi_size=(8, 8, 8)))
+    scan = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
+    before = scan.copy()
+    labels = Predictor(model, device="cpu").predict_volume(Volume(scan, Geometry((8, 8, 8), np.eye(4))))
+    assert labels.shape == (8, 8, 8)
+    assert np.array_equal(scan, before)
+
+
+def test_scan_with_other_channels_is_refused(make_model) -> None:
+    model = make_model("model", CT, inference=InferenceConfig(roi_size=(8, 8, 8)))
+    with pytest.raises(DataError, match="a scan with 2 channels where the model wants 1: CT"):
+        Predictor(model).predict_volume(Volume(np.zeros((2, 8, 8, 8)), Geometry((8, 8, 8), np.eye(4))))
+
+
+def test_label_values_above_255_are_written_as_they_are() -> None:
+    task = Task(name="many", modality="CT", channels=("CT",), targets=exclusive(("bone",), first=1000))
+    model = LoadedModel(
+        Threshold(200.0),
+        ModelDescription(
+            kind="segmentation",
+            network=NetworkConfig(),
+            task=task,
+            preprocess=PreprocessConfig(intensity=IntensityConfig(scheme="hu_window", window=(0.0, 1000.0))),
+            inference=InferenceConfig(roi_size=(32, 32, 32)),
+        ),
+    )
+    scan = np.linspace(0, 1000, 8**3, dtype=np.float32).reshape(1, 8, 8, 8)
+    labels = Predictor(model).predict_volume(Volume(scan, Geometry((8, 8, 8), np.eye(4))))
+    assert np.array_equal(labels, np.where(scan[0] > 200, 1000, 0))
+
+
+def test_models_that_do_not_go_together_are_refused(make_model) -> None:
+    one = make_model("one", CT, preprocess=WHOLE, inference=ONE_WINDOW)
+    spacing = make_model("spacing", CT, preprocess=PreprocessConfig(spacing_mm=(1, 1, 1)), inference=ONE_WINDOW)
+    names = make_model(
+        "names", Task(name="x", modality="CT", channels=("CT",), targets=exclusive("abc")), inference=ONE_WINDOW
+    )
+    with pytest.raises(ConfigError, match=r"spacing has another preprocess than the first model"):
+        Predictor([one, spacing])
+    with pytest.raises(ConfigError, match=r"names has another task than the first model"):
+        Predictor([one, names])
+    with pytest.raises(ConfigError, match=r"one is named twice"):
+        Predictor([one, one.parent / "one/../one"])
+    with pytest.raises(ConfigError, match="at least one"):
+        Predictor([])
+
+
+def test_run_folder_means_its_best_model(make_model) -> None:
+    best = make_model("run/best", CT, inference=ONE_WINDOW)
+    make_model("run/last", CT, inference=ONE_WINDOW, seed=1)
+    (member,) = Predictor(best.parent).ensemble.members
+    assert member.folder == best
+    assert len(member.sha256) == 64
+
+
+def test_options_stand_in_place_of_the_model_s_own(make_model) -> None:
+    model = make_model("model", CT, inference=InferenceConfig(roi_size=(32, 32, 24), overlap=0.6, tta=True))
+    (member,) = Predictor(model, roi_size=(16, 16, 16), tta=False).ensemble.members
+    assert member.inference == InferenceConfig(roi_size=(16, 16, 16), overlap=0.6, tta=False)
+    with pytest.raises(ConfigError, match="overlap: must lie in"):
+        Predictor(model, overlap=1.0)
+    with pytest.raises(ConfigError, match="the nearest that does is 16 16 24"):
+        Predictor(model, roi_size=(18, 16, 24))
