@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch import LightningModule, seed_everything
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 
 from finetune.config import FinetuneConfig
 from finetune.data import FinetuneData
@@ -25,9 +25,10 @@ from swin_unetr.networks import build_network
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
 from swin_unetr.training.run_folder import check_run_folder, write_config
-from swin_unetr.training.run_record import commit, versions
+from swin_unetr.training.run_record import commit, read_record, versions
 from transforms.told_by_labels import settle_task
 
+SPLIT, RECORD = "folds.json", "run.json"
 #: What may differ when a run is resumed: how long, where and how fast it trains, and what comes after it.
 MAY_CHANGE = (
     "cache",
@@ -110,27 +111,20 @@ def finetune(
         config = load(FinetuneConfig, find_recipe(config))
     dataset = read_dataset(Path(data), layout=config.layout, require_labels=True, task=task)
     if task is None:
-        modality = "CT" if config.preprocess.intensity.scheme == "hu_window" else "MR"
-        task = settle_task(dataset, modality=modality)
+        task = settle_task(dataset, modality="CT" if config.preprocess.intensity.scheme == "hu_window" else "MR")
     config = _fitted(config, task)
     run = Path(output)
     # Processes that Lightning starts beside the first one find the folder in use.
     checkpoint = check_run_folder(run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE)
+    if checkpoint is not None and (before := read_record(run / RECORD).get("fold")) != fold:
+        raise ConfigError(f"{run}: cannot be resumed with another fold (was {before}, now {fold})")
     split = _split(run, dataset, config, folds)
     training, validation = split.split(fold)
-    cases = {case.id: case for case in dataset.cases}
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
     module = FinetuneModule(build_network(config.network), task, config)
     if init is not None and checkpoint is None:
         start_from(module.network, Path(init))
-    scans = FinetuneData(
-        training=[cases[name] for name in training],
-        validation=[cases[name] for name in validation],
-        task=task,
-        config=config,
-    )
-    scans.read_all()
     facts = {
         "kind": "finetune",
         "data": str(dataset.root.resolve()),
@@ -143,31 +137,42 @@ def finetune(
         "seed": config.trainer.seed,
         "config": to_dict(config),
     }
-    if rank_zero_only.rank == 0:  # only now: what cannot start leaves nothing behind
-        write_config(run, config)
-        split.save(run / "folds.json")
-    return _train(run, module, scans, config, facts, checkpoint)
-
-
-def _train(
-    run: Path,
-    module: FinetuneModule,
-    scans: FinetuneData,
-    config: FinetuneConfig,
-    facts: dict[str, Any],
-    checkpoint: Path | None,
-) -> FinetuneResult:
-    """Train, keep the record, and say what came of it."""
     folders = ModelFolders(run, MONITOR, _SaveFinetuned(config, facts))
     trainer = build_trainer(
         config.trainer,
         run,
         monitor=MONITOR,
-        metrics=metric_names(module.task),
+        metrics=metric_names(task),
         gradient_clip=config.optimizer.gradient_clip,
         callbacks=[folders],
     )
-    record = RunRecord(run / "run.json", facts) if trainer.is_global_zero else None
+    cases = {case.id: case for case in dataset.cases}
+    scans = FinetuneData(
+        training=[cases[name] for name in training],
+        validation=[cases[name] for name in validation],
+        task=task,
+        config=config,
+    )
+    scans.read_all()
+    record = None
+    if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
+        write_config(run, config)
+        split.save(run / SPLIT)
+        record = RunRecord(run / RECORD, facts)
+    seconds = _fit(trainer, module, scans, record, folders, checkpoint)
+    return _result(run, task, folders.best, trainer.current_epoch, seconds)
+
+
+def _fit(
+    trainer: Trainer,
+    module: FinetuneModule,
+    scans: FinetuneData,
+    record: RunRecord | None,
+    folders: ModelFolders,
+    checkpoint: Path | None,
+) -> float:
+    """Train and keep the record, however it ends; gives the seconds of training."""
+    clock = next(callback for callback in trainer.callbacks if isinstance(callback, ResumePoint))
     status = "failed"
     try:
         fit(trainer, module, scans, resume_from=checkpoint)
@@ -176,18 +181,22 @@ def _train(
         status = "stopped"
         raise KeyboardInterrupt from error
     finally:
-        seconds = next(callback.seconds for callback in trainer.callbacks if isinstance(callback, ResumePoint))
+        seconds = clock.seconds
         if record is not None:
             record.close(status, epochs=trainer.current_epoch, seconds=round(seconds, 1), best=folders.best)
-    scores = folders.best["scores"]
+    return seconds
+
+
+def _result(run: Path, task: Task, best: Mapping[str, Any], epochs: int, seconds: float) -> FinetuneResult:
+    scores = best["scores"]
     return FinetuneResult(
         run_folder=run,
         best_model=run / "best",
         last_model=run / "last",
-        best_epoch=folders.best["epoch"],
+        best_epoch=best["epoch"],
         dice=scores[MONITOR],
-        dice_per_target={target.name: scores[f"{MONITOR}/{target.name}"] for target in module.task.targets},
-        epochs=trainer.current_epoch,
+        dice_per_target={target.name: scores[f"{MONITOR}/{target.name}"] for target in task.targets},
+        epochs=epochs,
         seconds=seconds,
     )
 
@@ -219,7 +228,7 @@ def _fitted(config: FinetuneConfig, task: Task) -> FinetuneConfig:
 
 def _split(run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | str | None) -> Folds:
     """The split of the run: the given one, which must be the one in its folder; else that one; else a new one."""
-    path = run / "folds.json"
+    path = run / SPLIT
     ids = {case.id for case in dataset.cases}
     if given is not None:
         split = load_folds(Path(given))

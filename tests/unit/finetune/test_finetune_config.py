@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from finetune.config import FinetuneConfig, LossConfig
 from finetune.losses import SegmentationLoss
 from finetune.recipes import find_recipe, shipped_recipes
-
 from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig
 from swin_unetr.configuration import from_dict, load, to_dict
 from swin_unetr.errors import ConfigError

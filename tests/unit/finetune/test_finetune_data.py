@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from finetune.config import FinetuneConfig
 from finetune.data import EpochSampler, FinetuneData, Scans, TrainingCrops, collate
-
 from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Case, Dataset

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from finetune.module import dice_per_target, metric_names
 from monai.metrics import compute_dice
 from monai.networks.utils import one_hot
 
+from finetune.module import dice_per_target, metric_names
 from swin_unetr.tasks import BTCV, Task, brats, exclusive
 
 THREE = Task(name="three", modality="MR", channels=("T1",), targets=exclusive(("a", "b", "c")))

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from finetune.config import LossConfig
-from finetune.losses import SegmentationLoss
 from monai.losses import DiceCELoss, DiceLoss
 
+from finetune.config import LossConfig
+from finetune.losses import SegmentationLoss
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import BTCV, Task, brats, exclusive
 

@@ -1,0 +1,283 @@
+"""Fine-tuning from a folder of scans to a model folder, on phantoms: command, resume, Ctrl-C, bad input."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from finetune import run as finetune_run
+from finetune.config import FinetuneConfig
+from finetune.run import finetune
+from swin_unetr.checkpoints import load_model
+from swin_unetr.cli import main
+from swin_unetr.configuration import from_dict
+from swin_unetr.errors import ConfigError, DataError
+
+#: Takes about a second an epoch on phantoms of 32 x 32 x 24 voxels.
+TINY: dict[str, Any] = {
+    "network": {
+        "feature_size": 4,
+        "depths": [1, 1],
+        "num_heads": [1, 2],
+        "window_size": [4, 4, 4],
+        "drop_path_rate": 0.2,
+    },
+    "preprocess": {"intensity": {"scheme": "hu_window"}, "crop_foreground": False},
+    "sampling": {"crop_size": [16, 16, 16], "crops_per_scan": 2},
+    "augment": {"intensity_shift_probability": 1.0},
+    "optimizer": {"learning_rate": 0.01, "warmup_epochs": 1},
+    "trainer": {"max_epochs": 3, "validate_every": 1, "accelerator": "cpu"},
+    "inference": {"roi_size": [32, 32, 24], "overlap": 0.0},
+    "validation_overlap": 0.0,
+    "num_folds": 3,
+}
+
+
+def tiny(**trainer: Any) -> FinetuneConfig:
+    return from_dict(FinetuneConfig, {**TINY, "trainer": {**TINY["trainer"], **trainer}}, source="test")
+
+
+def weights(folder: Path) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in load_model(folder).network.state_dict().values()])
+
+
+class FailAfter(Callback):
+    """A power cut after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.steps:
+            raise RuntimeError("power cut")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(TINY))  # JSON is YAML
+    return path
+
+
+@pytest.fixture
+def break_after(monkeypatch):
+    """Let the next training end by an exception after some steps."""
+    build = finetune_run.build_trainer
+
+    def arrange(steps: int) -> None:
+        def broken(*args, callbacks, **kwargs):
+            return build(*args, callbacks=[*callbacks, FailAfter(steps)], **kwargs)
+
+        monkeypatch.setattr(finetune_run, "build_trainer", broken)
+
+    yield arrange
+    monkeypatch.undo()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(phantom_data: Path, tmp_path_factory) -> Path:
+    """The run folder of a whole training."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    result = finetune(tiny(), data=phantom_data, output=folder)
+    assert result.epochs == 3
+    return folder
+
+
+def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -> None:
+    assert {path.name for path in undisturbed.iterdir()} == {
+        "best", "checkpoints", "config.yaml", "folds.json", "last", "metrics.csv", "run.json", "tensorboard",
+    }  # fmt: skip
+    record = json.loads((undisturbed / "run.json").read_text())
+    assert record["data"] == str(phantom_data)
+    assert (record["fold"], record["seed"], record["epochs"]) == (0, 0, 3)
+    assert sorted(record["training"] + record["validation"]) == [f"phantom_{index:03d}" for index in range(6)]
+    assert record["seconds"] > 0
+    assert record["config"]["network"]["num_classes"] == 6
+    assert [session["status"] for session in record["sessions"]] == ["finished"]
+    with (undisturbed / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    scores = [float(row["val/dice"]) for row in rows]
+    assert record["best"]["scores"]["val/dice"] == pytest.approx(max(scores), rel=1e-4)
+    assert float(rows[-1]["train/loss"]) < float(rows[0]["train/loss"])
+    model = load_model(undisturbed / "best").description
+    assert model.task.targets[0].name == "liver"
+    assert model.provenance["epoch"] == record["best"]["epoch"]
+    assert model.provenance["versions"]["torch"] == torch.__version__
+    assert model.inference.roi_size == (32, 32, 24)
+
+
+def test_the_dice_of_validation_is_that_of_the_saved_model(undisturbed: Path, phantom_data: Path) -> None:
+    from finetune.module import dice_per_target
+    from swin_unetr.datasets import read_dataset
+    from transforms.preprocess import preprocessing
+
+    model = load_model(undisturbed / "last")
+    description = model.description
+    cases = {case.id: case for case in read_dataset(phantom_data, require_labels=True).cases}
+    steps = preprocessing(description.preprocess, description.task, with_label=True)
+    rows = []
+    for name in description.provenance["validation"]:
+        sample = steps({"case": cases[name]})
+        with torch.no_grad():
+            scores = model.network.eval()(sample["image"].as_tensor()[None])[0]  # one window holds it all
+        rows.append(dice_per_target(scores, torch.as_tensor(sample["label"]), description.task))
+    means = torch.stack(rows).nanmean(0)
+    for target, mean in zip(description.task.targets, means, strict=True):
+        assert description.provenance["scores"][f"val/dice/{target.name}"] == pytest.approx(float(mean), abs=1e-4)
+
+
+@pytest.mark.parametrize(("workers", "steps"), [(0, 10), (1, 6)])
+def test_a_broken_run_goes_on_as_if_it_had_not(
+    phantom_data: Path, tmp_path: Path, undisturbed: Path, break_after, monkeypatch, workers: int, steps: int
+) -> None:
+    config = from_dict(FinetuneConfig, {**TINY, "sampling": {**TINY["sampling"], "num_workers": workers}}, source="")
+    break_after(steps)
+    with pytest.raises(RuntimeError, match="power cut"):
+        finetune(config, data=phantom_data, output=tmp_path / "run")
+    monkeypatch.undo()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["sessions"][0]["status"] == "failed"
+    result = finetune(config, data=phantom_data, output=tmp_path / "run", resume=True)
+    assert result.epochs == 3
+    for name in ("best", "last"):
+        assert torch.equal(weights(tmp_path / "run" / name), weights(undisturbed / name))
+
+
+def test_scans_read_anew_train_the_same(phantom_data: Path, tmp_path: Path, undisturbed: Path) -> None:
+    config = from_dict(FinetuneConfig, {**TINY, "cache": False}, source="test")
+    finetune(config, data=phantom_data, output=tmp_path / "run")
+    assert torch.equal(weights(tmp_path / "run" / "last"), weights(undisturbed / "last"))
+
+
+def test_resuming_with_another_configuration_names_the_fields(phantom_data: Path, undisturbed: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.seed \(was 0, now 1\)"):
+        finetune(tiny(seed=1), data=phantom_data, output=undisturbed, resume=True)
+    with pytest.raises(ConfigError, match=r"--resume auto"):
+        finetune(tiny(), data=phantom_data, output=undisturbed)
+    with pytest.raises(ConfigError, match=r"fold.*was 0, now 1"):
+        finetune(tiny(), data=phantom_data, output=undisturbed, fold=1, resume=True)
+
+
+def test_a_finished_run_can_train_for_longer(phantom_data: Path, tmp_path: Path, undisturbed: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    assert finetune(tiny(), data=phantom_data, output=folder, resume=True).epochs == 3  # nothing left to do
+    result = finetune(tiny(max_epochs=4), data=phantom_data, output=folder, resume=True)
+    assert result.epochs == 4
+    record = json.loads((folder / "run.json").read_text())
+    assert [session["status"] for session in record["sessions"]] == ["finished"] * 3
+    assert result.seconds > json.loads((undisturbed / "run.json").read_text())["seconds"]
+
+
+def test_average_of_weights_in_bfloat16_by_command(
+    phantom_data: Path, tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    arguments = ["finetune", "--config", str(recipe), "--data", str(phantom_data), "--output", str(folder)]
+    options = ["--trainer.ema_decay", "0.9", "--trainer.precision", "bf16-mixed", "--network.feature_size", "8"]
+    assert main([*arguments, *options, "--fold", "2", "--sampling.scans_per_batch", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "3 epochs in" in out
+    assert "best mean Dice in validation" in out
+    assert load_model(folder / "best").description.network.feature_size == 8
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["fold"], record["config"]["trainer"]["ema_decay"]) == (2, 0.9)
+
+
+def test_a_split_is_reused(phantom_data: Path, tmp_path: Path) -> None:
+    folds = tmp_path / "mine.json"
+    ids = [f"phantom_{index:03d}" for index in range(6)]
+    folds.write_text(json.dumps({"seed": 7, "folds": [ids[:1], ids[1:]]}))
+    finetune(tiny(max_epochs=2), data=phantom_data, output=tmp_path / "run", fold=1, folds=folds)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["training"], record["validation"]) == (ids[:1], ids[1:])
+    folds.write_text(json.dumps({"seed": 7, "folds": [["absent"], ids]}))
+    with pytest.raises(DataError, match=r"mine\.json.*absent"):
+        finetune(tiny(), data=phantom_data, output=tmp_path / "other", folds=folds)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--network.featur_size", "3"], "network.featur_size"),
+        (["--network.feature_size", "many"], "network.feature_size"),
+        (["--fold", "9"], "fold: 9"),
+        (["--config", "absent.yaml"], "absent.yaml"),
+        (["--trainer.devices", "0"], "trainer:"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_code_2(
+    phantom_data: Path, tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str], options, words: str
+) -> None:
+    arguments = ["finetune", "--config", str(recipe), "--data", str(phantom_data), "--output", str(tmp_path / "run")]
+    assert main([*arguments, *options]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_misspelt_field_of_a_recipe_is_named_with_its_file(phantom_data: Path, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("network: {featur_size: 12}")
+    assert main(["finetune", "--config", str(path), "--data", str(phantom_data), "--output", str(tmp_path / "r")]) == 2
+    assert "mine.yaml: unknown field 'network.featur_size'" in capsys.readouterr().err
+
+
+def test_bad_scans_are_all_named_and_nothing_is_left_behind(
+    phantom_data: Path, tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    image = data / "imagesTr" / "phantom_001.nii.gz"
+    image.write_bytes(image.read_bytes()[:2000])
+    shutil.copy(data / "labelsTr" / "phantom_000.nii.gz", data / "labelsTr" / "phantom_004.nii.gz")
+    arguments = ["finetune", "--config", str(recipe), "--data", str(data), "--output", str(tmp_path / "run")]
+    assert main(arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert "2 of 6 scans cannot be used" in lines[0]
+    assert len(lines) == 3
+    assert "phantom_001" in lines[1]
+    assert "phantom_004" in lines[2]
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_ends_with_130(phantom_data: Path, tmp_path: Path, recipe: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "swin_unetr", "finetune", "--config", str(recipe), "--data", str(phantom_data)]
+    command += ["--output", str(folder), "--trainer.max_epochs", "500", "--sampling.num_workers", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (folder / "checkpoints" / "last.ckpt").is_file():
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers are told too
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "stopping after this step" in out
+    assert "to go on: " in err
+    assert "--resume auto" in err
+    assert "Traceback" not in err
+    epochs = json.loads((folder / "run.json").read_text())["epochs"]
+    config = from_dict(
+        FinetuneConfig, {**TINY, "trainer": {**TINY["trainer"], "max_epochs": epochs + 1}}, source="test"
+    )
+    assert finetune(config, data=phantom_data, output=folder, resume=True).epochs == epochs + 1
