@@ -216,7 +216,7 @@ class SwinStage(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Map B x X x Y x Z x C to B x X/sx x Y/sy x Z/sz x 2C."""
         if self.residual is not None:
-            tokens = self.residual(channels_first(tokens)).permute(0, 2, 3, 4, 1).contiguous()
+            tokens = self.residual(channels_first(tokens).contiguous()).permute(0, 2, 3, 4, 1).contiguous()
         index, mask = self._window_tables(tokens)
         for block in self.blocks:
             tokens = block(tokens, index, mask)
@@ -287,8 +287,8 @@ def spatial_size(tokens: Tensor) -> Triple:
 
 
 def channels_first(tokens: Tensor) -> Tensor:
-    """B x X x Y x Z x C to contiguous B x C x X x Y x Z."""
-    return tokens.permute(0, 4, 1, 2, 3).contiguous()
+    """B x X x Y x Z x C to B x C x X x Y x Z, a view."""
+    return tokens.permute(0, 4, 1, 2, 3)
 
 
 def check_size(image: Tensor, config: NetworkConfig) -> None:

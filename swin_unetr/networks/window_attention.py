@@ -115,6 +115,37 @@ def shift_mask(size: Triple, window: Triple, shift: Triple, device: torch.device
     return apart.to(dtype) * MASKED_LOGIT
 
 
+def mix_values(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Softmax of biased, scaled products of queries and keys, applied to the values.
+
+    Args:
+        query: B x windows x heads x tokens x channels; so are key and value.
+        key: what queries are compared with.
+        value: what is mixed.
+        bias: heads x tokens x tokens, the same in all windows.
+        mask: windows x tokens x tokens, the same in all heads and samples; None where nothing is shifted.
+        dropout: probability of dropping an attention weight.
+
+    Returns:
+        B x windows x heads x tokens x channels.
+    """
+    if bias.requires_grad and bias.device.type == "cpu":
+        # torch has no fused kernel for a learned bias on the CPU; what it falls back to takes a quarter longer.
+        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        logits += bias
+        if mask is not None:
+            logits += mask[:, None]
+        return F.dropout(logits.softmax(-1), dropout) @ value
+    # Fused kernels want four dimensions, and a bias that is broadcast rather than copied: over all windows when it
+    # is the same in each, over the batch when the shift mask makes every window's different.
+    shape, first = query.shape, 0 if mask is None else 1
+    if mask is not None:
+        bias = (bias + mask[:, None]).flatten(0, 1)
+    query, key, value = (part.flatten(first, first + 1) for part in (query, key, value))
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None], dropout_p=dropout)
+    return mixed.view(shape)
+
+
 class WindowAttention(nn.Module):
     """Multi-head self-attention among the tokens of each window (2103.14030, equation 4).
 
@@ -162,14 +193,7 @@ class WindowAttention(nn.Module):
         qkv = self.qkv(windows).view(batch, count, tokens, 3, self.num_heads, channels // self.num_heads)
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # each B x windows x heads x tokens x C/heads
         bias = F.embedding(index, self.bias_table).permute(2, 0, 1).to(query.dtype)  # heads x tokens x tokens
-        # Fused kernels want four dimensions, and a bias that is broadcast rather than copied: over all windows when
-        # it is the same in each, over the batch when the shift mask makes every window's different.
-        if mask is None:
-            query, key, value = (part.flatten(0, 1) for part in (query, key, value))
-        else:
-            query, key, value = (part.flatten(1, 2) for part in (query, key, value))
-            bias = (bias + mask.to(query.dtype)[:, None]).flatten(0, 1)
         dropout = self.attn_drop_rate if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None], dropout_p=dropout)
-        mixed = mixed.view(batch, count, self.num_heads, tokens, -1).transpose(2, 3).reshape(windows.shape)
+        mixed = mix_values(query, key, value, bias, None if mask is None else mask.to(query.dtype), dropout)
+        mixed = mixed.transpose(2, 3).reshape(windows.shape)
         return F.dropout(self.projection(mixed), self.drop_rate, self.training)
