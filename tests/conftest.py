@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from swin_unetr.checkpoints import LoadedModel
     from swin_unetr.config import InferenceConfig, PreprocessConfig
     from swin_unetr.tasks import Task
 
@@ -90,5 +91,40 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
             ),
         )
         return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def make_threshold_model() -> Callable[..., LoadedModel]:
+    """Build a model in memory that labels what is brighter than a value, so that its result is known beforehand.
+
+    Arguments: lower bound and upper bound of the CT window, the value, the label value to write, and `spacing_mm`.
+    """
+
+    def make(
+        low: float, high: float, value: float, label: int = 1, spacing_mm: tuple[float, float, float] | None = None
+    ) -> LoadedModel:
+        import torch
+
+        from swin_unetr.checkpoints import LoadedModel
+        from swin_unetr.config import InferenceConfig, IntensityConfig, NetworkConfig, PreprocessConfig
+        from swin_unetr.model_description import ModelDescription
+        from swin_unetr.tasks import Task, exclusive
+
+        class Threshold(torch.nn.Module):
+            def forward(self, image: torch.Tensor) -> torch.Tensor:
+                above = image - (value - low) / (high - low)
+                return 50 * torch.cat([-above, above], dim=1)
+
+        intensity = IntensityConfig(scheme="hu_window", window=(low, high))
+        description = ModelDescription(
+            kind="segmentation",
+            network=NetworkConfig(),
+            task=Task(name="bright", modality="CT", channels=("CT",), targets=exclusive(("bright",), first=label)),
+            preprocess=PreprocessConfig(spacing_mm=spacing_mm, intensity=intensity),
+            inference=InferenceConfig(roi_size=(64, 64, 64), overlap=0.25),
+        )
+        return LoadedModel(Threshold(), description)
 
     return make

@@ -133,7 +133,6 @@ def _try_case(
     except SwinUnetrError as error:
         return Failure(case.id, str(error))
     except OSError as error:
-        return Failure(
-            case.id, f"{output}: cannot be written to ({error.strerror or error}); make room or name another"
-        )
+        where = error.filename2 or output
+        return Failure(case.id, f"{where}: cannot be written ({error.strerror or error}); make room, or name another")
     return seconds

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from swin_unetr.checkpoints import LoadedModel, load_model
-from swin_unetr.config import InferenceConfig, IntensityConfig, NetworkConfig, PreprocessConfig
+from swin_unetr.checkpoints import load_model
+from swin_unetr.config import InferenceConfig, IntensityConfig, PreprocessConfig
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.inference.predictor import Predictor
-from swin_unetr.model_description import ModelDescription
 from swin_unetr.tasks import Task, brats, exclusive, with_channels
 from transforms.geometry import Geometry, Volume
 from transforms.io import read_image
@@ -21,17 +20,6 @@ CT = Task(name="abdomen", modality="CT", channels=("CT",), targets=exclusive(("l
 WINDOW = IntensityConfig(scheme="hu_window", window=(-175.0, 250.0))
 WHOLE = PreprocessConfig(intensity=WINDOW, crop_foreground=False)
 ONE_WINDOW = InferenceConfig(roi_size=(32, 32, 24))
-
-
-class Threshold(torch.nn.Module):
-    """A network of two classes: the second is where the image exceeds a value."""
-
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = value / 1000
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return 50 * torch.cat([self.value - image, image - self.value], dim=1)
 
 
 @pytest.fixture
@@ -170,20 +158,10 @@ def test_scan_with_other_channels_is_refused(make_model) -> None:
         Predictor(model).predict_volume(Volume(np.zeros((2, 8, 8, 8)), Geometry((8, 8, 8), np.eye(4))))
 
 
-def test_label_values_above_255_are_written_as_they_are() -> None:
-    task = Task(name="many", modality="CT", channels=("CT",), targets=exclusive(("bone",), first=1000))
-    model = LoadedModel(
-        Threshold(200.0),
-        ModelDescription(
-            kind="segmentation",
-            network=NetworkConfig(),
-            task=task,
-            preprocess=PreprocessConfig(intensity=IntensityConfig(scheme="hu_window", window=(0.0, 1000.0))),
-            inference=InferenceConfig(roi_size=(32, 32, 32)),
-        ),
-    )
+def test_label_values_above_255_are_written_as_they_are(make_threshold_model) -> None:
     scan = np.linspace(0, 1000, 8**3, dtype=np.float32).reshape(1, 8, 8, 8)
-    labels = Predictor(model).predict_volume(Volume(scan, Geometry((8, 8, 8), np.eye(4))))
+    predictor = Predictor(make_threshold_model(0, 1000, 200, label=1000))
+    labels = predictor.predict_volume(Volume(scan, Geometry((8, 8, 8), np.eye(4))))
     assert np.array_equal(labels, np.where(scan[0] > 200, 1000, 0))
 
 

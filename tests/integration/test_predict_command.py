@@ -1,0 +1,291 @@
+"""`swin-unetr predict` as a user types it: good cases, bad cases, stopped and resumed runs."""
+
+import gzip
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from swin_unetr.cli import main
+from swin_unetr.config import InferenceConfig, IntensityConfig, PreprocessConfig
+from swin_unetr.datasets import read_dataset
+from swin_unetr.datasets.folds import Folds
+from swin_unetr.inference.run import predict
+from swin_unetr.tasks import Task, brats, exclusive, with_channels
+
+ONE_WINDOW = InferenceConfig(roi_size=(32, 32, 24))
+HU = PreprocessConfig(intensity=IntensityConfig(scheme="hu_window"))
+ORGANS = Task(name="organs", modality="CT", channels=("CT",), targets=exclusive(("liver", "spleen")))
+
+
+@pytest.fixture
+def model(make_model) -> Path:
+    return make_model("model", ORGANS, preprocess=HU, inference=ONE_WINDOW)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command; gives exit code, lines of standard output, lines of standard error."""
+
+    def call(*arguments: object) -> tuple[int, list[str], list[str]]:
+        code = main(["predict", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err.splitlines()
+
+    return call
+
+
+def results(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def test_data_set_with_options(run, model, phantom_data, tmp_path) -> None:
+    Folds(seed=0, folds=(("phantom_000", "phantom_003"), ("phantom_001",))).save(tmp_path / "folds.json")
+    out = tmp_path / "out"
+    code, stdout, stderr = run(
+        *(model, phantom_data, "--output", out, "--folds", tmp_path / "folds.json", "--fold", 0),
+        *("--overlap", 0.25, "--roi-size", 32, 32, 32, "--tta", "--save-probabilities", "--device", "cpu"),
+    )
+    assert code == 0
+    assert stdout == [f"2 segmented, 0 failed; results in {out}"]
+    assert [line.split(":")[0] for line in stderr] == ["1/2 phantom_000", "2/2 phantom_003"]
+    assert stderr[0].endswith(" left")
+    assert results(out) == [
+        *("phantom_000.json", "phantom_000.nii.gz", "phantom_000_probabilities.nii.gz"),
+        *("phantom_003.json", "phantom_003.nii.gz", "phantom_003_probabilities.nii.gz", "predictions.json"),
+    ]
+    record = json.loads((out / "phantom_003.json").read_text())
+    source = phantom_data / "imagesTr/phantom_003.nii.gz"
+    assert record["sources"] == [str(source)]
+    assert record["labels"] == {"liver": 1, "spleen": 2}
+    assert record["models"][0] == {
+        **{"path": str(model), "sha256": record["models"][0]["sha256"]},
+        **{"roi_size": [32, 32, 32], "overlap": 0.25, "tta": True},
+    }
+    assert (record["device"], record["precision"]) == ("cpu", "float32")
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["seconds"] > 0
+    whole = json.loads((out / "predictions.json").read_text())
+    assert (whole["status"], whole["cases"], whole["failures"]) == ("finished", ["phantom_000", "phantom_003"], [])
+    assert whole["task"]["name"] == "organs"
+    (comment,) = nibabel.load(out / "phantom_003.nii.gz").header.extensions
+    assert json.loads(comment.text) == {"labels": {"1": "liver", "2": "spleen"}}
+
+
+def test_several_models(run, make_model, phantom_data, tmp_path) -> None:
+    models = [make_model(f"fold{seed}/best", ORGANS, preprocess=HU, inference=ONE_WINDOW, seed=seed) for seed in (0, 1)]
+    scan = phantom_data / "imagesTs/phantom_006.nii.gz"
+    code, _, _ = run(models[0].parent, scan, "--with", models[1].parent, "--output", tmp_path / "out")
+    assert code == 0
+    record = json.loads((tmp_path / "out/phantom_006.json").read_text())
+    assert [item["path"] for item in record["models"]] == list(map(str, models))
+
+
+def bad_scans(folder: Path, good: Path) -> dict[str, str]:
+    """Write scans that cannot be segmented; gives a part of the message by case."""
+    image = nibabel.load(good)
+    voxels = np.asarray(image.dataobj).astype(np.float32)
+
+    def save(name: str, array: np.ndarray) -> None:
+        nibabel.save(nibabel.Nifti1Image(array, image.affine), folder / f"{name}.nii.gz")
+
+    save("four", np.stack([voxels, voxels], axis=-1))
+    hole = voxels.copy()
+    hole[3, 4, 5] = np.nan
+    save("nan", hole)
+    whole = good.read_bytes()
+    (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.nii.gz").write_bytes(gzip.compress(b"no image"))
+    return {"four": "4-D", "nan": "1 NaN", "truncated": "truncated", "text": "not a readable NIfTI"}
+
+
+def test_bad_cases_do_not_stop_the_others(run, model, phantom_data, tmp_path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    good = phantom_data / "imagesTs/phantom_006.nii.gz"
+    expected = bad_scans(scans, good)
+    absent = tmp_path / "missing.nii.gz"
+    code, stdout, stderr = run(model, absent, scans, good, "--output", out)
+    assert code == 1
+    assert stdout == [f"1 segmented, 5 failed; results in {out}"]
+    failed = {line.split(": ")[1]: line for line in stderr if line.startswith("failed: ")}
+    assert failed.keys() == {str(absent), *expected}
+    assert "no such file" in failed[str(absent)]
+    for case, words in expected.items():
+        assert f"{scans / case}.nii.gz: " in failed[case]
+        assert words in failed[case]
+    assert results(out) == ["phantom_006.json", "phantom_006.nii.gz", "predictions.json"]
+    assert len(json.loads((out / "predictions.json").read_text())["failures"]) == 5
+
+
+def test_nothing_is_written_where_there_is_no_scan(run, model, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, stdout, stderr = run(model, tmp_path / "empty", "--output", tmp_path / "out")
+    assert code == 1
+    assert len(stderr) == 1
+    assert f"{tmp_path / 'empty'}: no scans found" in stderr[0]
+    assert stdout == [f"0 segmented, 1 failed; results in {tmp_path / 'out'}"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--overlap", 1], "overlap: must lie in 0..1"),
+        (["--overlap", "much"], "overlap"),
+        (["--roi-size", 30, 32, 24], "the nearest that does is 32 32 24"),
+        (["--batch-size", 0], "batch_size: must be positive"),
+        (["--device", "tpu"], "device: 'tpu' is not to be had here"),
+        (["--precision", "float8"], "--precision"),
+        (["--layout", "bids"], "--layout"),
+        (["--fold", 0], "folds: --folds FILE and --fold K go together"),
+        (["--tat"], "--tat"),
+    ],
+)
+def test_wrong_arguments_are_one_line(run, model, phantom_data, tmp_path, arguments, words) -> None:
+    code, stdout, stderr = run(model, phantom_data, "--output", tmp_path / "out", *arguments)
+    assert (code, stdout, len(stderr)) == (2, [], 1)
+    assert stderr[0].startswith("swin-unetr predict: ")
+    assert words in stderr[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_models_are_one_line(run, model, make_model, phantom_data, tmp_path) -> None:
+    other = make_model("other", with_channels(ORGANS, ("CT", "PET")), preprocess=HU, inference=ONE_WINDOW)
+    output = ("--output", tmp_path / "out")
+    for arguments, code, words in (
+        ((tmp_path / "nothing", phantom_data), 1, str(tmp_path / "nothing")),
+        ((model, phantom_data, "--with", other), 2, f"{other} has another task"),
+    ):
+        got, stdout, stderr = run(*arguments, *output)
+        assert (got, stdout, len(stderr)) == (code, [], 1)
+        assert words in stderr[0]
+    code, _, stderr = run(other, phantom_data / "imagesTs", *output)
+    assert code == 1
+    assert "phantom_006.nii.gz: has 1 channel(s) where 2 are wanted" in stderr[-2]
+
+
+def test_the_scans_themselves_are_never_replaced(run, model, phantom_data, tmp_path) -> None:
+    scan = tmp_path / "phantom_006.nii.gz"
+    scan.write_bytes((phantom_data / "imagesTs" / scan.name).read_bytes())
+    before = scan.read_bytes()
+    code, _, stderr = run(model, scan, "--output", tmp_path)
+    assert (code, len(stderr)) == (2, 1)
+    assert f"{scan} was not written by predict" in stderr[0]
+    assert scan.read_bytes() == before
+
+
+def test_skip_existing_keeps_what_was_made_in_the_same_way(run, model, phantom_data, tmp_path) -> None:
+    out = tmp_path / "out"
+
+    def predicted(*options: object) -> list[str]:
+        code, stdout, stderr = run(model, phantom_data / "imagesTs", "--output", out, *options)
+        assert code == 0
+        assert stdout == [f"2 segmented, 0 failed; results in {out}"]
+        assert json.loads((out / "predictions.json").read_text())["cases"] == ["phantom_006", "phantom_007"]
+        return [line.split()[1] for line in stderr]
+
+    both = ["phantom_006:", "phantom_007:"]
+    assert predicted() == both
+    assert predicted() == both
+    assert predicted("--skip-existing") == []
+    (out / "phantom_007.json").unlink()
+    assert predicted("--skip-existing") == both[1:]
+    assert predicted("--skip-existing", "--overlap", 0.1) == both
+    assert predicted("--skip-existing", "--overlap", 0.1, "--save-probabilities") == both
+    assert predicted("--skip-existing", "--overlap", 0.1) == []
+
+
+def test_stopped_run_says_how_to_go_on(make_threshold_model, phantom_data, tmp_path) -> None:
+    model = make_threshold_model(-175, 250, 0)
+    calls = iter(range(100))
+
+    def stop(*_: object) -> None:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+
+    model.network.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, phantom_data / "imagesTs", tmp_path, progress=False)
+    record = json.loads((tmp_path / "predictions.json").read_text())
+    assert (record["status"], record["cases"]) == ("stopped", ["phantom_006"])
+    assert results(tmp_path) == ["phantom_006.json", "phantom_006.nii.gz", "predictions.json"]
+
+
+def test_too_little_memory_for_one_case_is_its_failure(make_threshold_model, phantom_data, tmp_path) -> None:
+    model = make_threshold_model(-175, 250, 0)
+    calls = iter(range(100))
+
+    def refuse(*_: object) -> None:
+        if next(calls) == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB")
+
+    model.network.register_forward_pre_hook(refuse)
+    report = predict(model, phantom_data / "imagesTs", tmp_path, progress=False)
+    assert report.done == ["phantom_007"]
+    assert report.failures[0].message.startswith("not enough memory on cpu")
+
+
+def test_result_that_cannot_be_written_leaves_nothing_half_written(
+    make_threshold_model, phantom_data, tmp_path
+) -> None:
+    (tmp_path / "phantom_006_probabilities.nii.gz").mkdir()  # cannot be replaced by a file
+    report = predict(
+        make_threshold_model(-175, 250, 0), phantom_data / "imagesTs", tmp_path, save_probabilities=True, progress=False
+    )
+    assert report.done == ["phantom_007"]
+    assert report.failures[0].message.startswith(f"{tmp_path}/phantom_006_probabilities.nii.gz: cannot be written")
+    assert not [name for name in results(tmp_path) if name.startswith((".", "phantom_006."))]
+
+
+def test_regions_of_real_brain_tumours(run, make_model, test_data, tmp_path) -> None:
+    """BraTS 2013 with two modalities: channels by name, regions painted nested, on the grid of the scan."""
+    task = with_channels(brats("brats2013"), ("T1ce", "FLAIR"))
+    model = make_model("model", task, preprocess=PreprocessConfig(spacing_mm=(4, 4, 4)), inference=ONE_WINDOW)
+    case = read_dataset(test_data / "brats2013", require_labels=True).cases[0]
+    code, _, _ = run(
+        model, test_data / "brats2013", "--cases", case.id, "--save-probabilities", "--output", tmp_path / "a"
+    )
+    assert code == 0
+    result = nibabel.load(tmp_path / "a" / f"{case.id}.nii.gz")
+    labels = np.asarray(result.dataobj)
+    core, whole, enhancing = np.moveaxis(
+        nibabel.load(tmp_path / "a" / f"{case.id}_probabilities.nii.gz").get_fdata() > 0.5, -1, 0
+    )
+    assert np.array_equal(labels, np.select([enhancing, core, whole], [4, 1, 2]))
+    assert np.array_equal(result.affine, nibabel.load(case.label).affine)
+    record = json.loads((tmp_path / "a" / f"{case.id}.json").read_text())
+    assert record["labels"] == {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]}
+    assert [Path(path).name for path in record["sources"]] == [f"{case.id}_t1ce.nii.gz", f"{case.id}_flair.nii.gz"]
+
+    files = [nibabel.load(path) for path in record["sources"]]
+    stacked = nibabel.Nifti1Image(
+        np.stack([file.get_fdata(dtype=np.float32) for file in files], axis=-1), result.affine
+    )
+    nibabel.save(stacked, tmp_path / "stacked.nii.gz")
+    assert run(model, tmp_path / "stacked.nii.gz", "--output", tmp_path / "b")[0] == 0
+    assert np.array_equal(np.asarray(nibabel.load(tmp_path / "b/stacked.nii.gz").dataobj), labels)
+
+    four = make_model("four", with_channels(task, ("T1ce", "FLAIR", "T2")), inference=ONE_WINDOW)
+    code, _, stderr = run(four, test_data / "brats2013", "--cases", case.id, "--output", tmp_path / "c")
+    assert code == 1
+    assert stderr == [
+        f"failed: {case.id}: {test_data}/brats2013/{case.id}: lacks T2, which the model needs; it has FLAIR, T1ce"
+    ]
+
+
+def test_predictions_of_2023_are_written_with_its_labels(make_model, tmp_path) -> None:
+    folder = tmp_path / "BraTS-GLI-00001-000"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("t1n", "t1c", "t2w", "t2f"):
+        scan = nibabel.Nifti1Image(rng.normal(5, 1, (24, 24, 24)).astype(np.float32), np.eye(4))
+        nibabel.save(scan, folder / f"{folder.name}-{name}.nii.gz")
+    model = make_model("model", brats("brats2023"), inference=InferenceConfig(roi_size=(24, 24, 24)))
+    assert predict(model, folder, tmp_path / "out", progress=False).done == [folder.name]
+    labels = np.unique(np.asarray(nibabel.load(tmp_path / "out" / f"{folder.name}.nii.gz").dataobj))
+    assert set(labels) <= {0, 1, 2, 3}
+    assert len(labels) > 1

@@ -1,0 +1,35 @@
+import io
+
+from rich.console import Console
+
+from swin_unetr.inference.progress import PredictionProgress
+
+
+def show(*, terminal: bool, shown: bool = True) -> str:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=100)
+    with PredictionProgress(2, shown=shown, console=console) as progress:
+        for case, outcome in (("case [1]", "1.5 s"), ("case_2", "scan.nii.gz: no such file")):
+            progress.start(case)
+            progress.windows(3, 4)
+            progress.windows(4, 4)
+            progress.end(case, outcome)
+    return file.getvalue()
+
+
+def test_one_line_for_each_case_where_there_is_no_terminal() -> None:
+    assert show(terminal=False).splitlines() == [
+        "1/2 case [1]: 1.5 s  0:00:00 left",
+        "2/2 case_2: scan.nii.gz: no such file",
+    ]
+
+
+def test_bars_of_windows_and_cases_on_a_terminal() -> None:
+    text = show(terminal=True)
+    assert "1/2 case [1]: 1.5 s" in text
+    assert "all cases" in text
+    assert "━" in text
+
+
+def test_silence() -> None:
+    assert show(terminal=True, shown=False) == ""
