@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from swin_unetr.datasets.folds import Folds, load_folds, make_folds
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.networks import build_network
+from swin_unetr.provenance import commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
 from swin_unetr.training.run_folder import check_run_folder, write_config
-from swin_unetr.training.run_record import commit, read_record, versions
+from swin_unetr.training.run_record import read_record
 from transforms.told_by_labels import settle_task
 
 SPLIT, RECORD = "folds.json", "run.json"
@@ -67,8 +69,8 @@ class FinetuneResult:
         """The closing lines of the command."""
         parts = ", ".join(f"{name} {value:.3f}" for name, value in self.dice_per_target.items())
         return (
-            f"{self.epochs} epochs in {self.seconds / 60:.1f} minutes; best mean Dice in validation {self.dice:.4f} "
-            f"at epoch {self.best_epoch} ({parts})\n"
+            f"{self.epochs} epochs in {timedelta(seconds=round(self.seconds))}; best mean Dice in validation "
+            f"{self.dice:.4f} at epoch {self.best_epoch} ({parts})\n"
             f"model: {self.best_model}\n"
             f"segment with it: swin-unetr predict {self.run_folder} SCANS --output FOLDER"
         )

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,7 @@ import torch
 
 from swin_unetr.errors import DataError
 from swin_unetr.files import write_json
-
-#: Packages whose versions can change a result.
-_PACKAGES = ("swin-unetr", "torch", "monai", "lightning", "numpy", "scipy", "nibabel", "SimpleITK", "itk")
+from swin_unetr.provenance import commit, versions
 
 
 class RunRecord:
@@ -70,17 +66,6 @@ def read_record(path: Path) -> dict[str, Any]:
     return values
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can change a result."""
-    known = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            known[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return known
-
-
 def machine() -> dict[str, Any]:
     """The machine: name, system, processors, accelerators."""
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -94,23 +79,6 @@ def machine() -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": cudnn.version() if devices else None,
     }
-
-
-def commit() -> str | None:
-    """Git commit of the code, with "+" where files differ from it; none for an installed package."""
-    folder = Path(__file__).resolve().parents[2]
-    if not (folder / ".git").exists():
-        return None
-    try:
-        head = _git(folder, "rev-parse", "HEAD")
-        return head + ("+" if _git(folder, "status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
-    return run.stdout.strip()
 
 
 def _now() -> str:
