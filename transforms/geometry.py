@@ -43,16 +43,14 @@ class Geometry:
     @property
     def orientation(self) -> str:
         """Direction of the stored axes by letters, such as RAS or LPS."""
-        letters = []
-        remaining = np.array(self.affine[:3, :3] / self.spacing_mm)
-        order = np.argsort(-np.abs(remaining).max(axis=0))
-        chosen: dict[int, str] = {}
-        free = {0, 1, 2}
-        for axis in order:
-            world = max(free, key=lambda row: abs(remaining[row, axis]))
-            free.remove(world)
-            chosen[int(axis)] = _DIRECTIONS[world][int(remaining[world, axis] > 0)]
-        letters = [chosen[axis] for axis in range(3)]
+        directions = self.affine[:3, :3] / self.spacing_mm
+        strength = np.abs(directions)
+        letters = [""] * 3
+        # The clearest axis chooses first; what it takes is no longer there for the others.
+        for axis in np.argsort(-strength.max(axis=0), kind="stable"):
+            world = int(np.argmax(strength[:, axis]))
+            strength[world] = -1
+            letters[axis] = _DIRECTIONS[world][int(directions[world, axis] > 0)]
         return "".join(letters)
 
     def difference(self, other: Geometry, tolerance_mm: float = TOLERANCE_MM) -> str | None:

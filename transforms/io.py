@@ -6,6 +6,7 @@ NIfTI goes through nibabel, everything else through SimpleITK, whose LPS millime
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ OTHER_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _DEFLATE_LIMIT = 1100
 #: gzip level of what is written: 9, nibabel's default, takes several times as long for a few percent.
 _GZIP_LEVEL = 3
+#: DICOM's Image Position (Patient), in LPS millimetres.
+_SLICE_POSITION = "0020|0032"
 #: NIfTI header extension for free text.
 _COMMENT = 6
 
@@ -42,7 +45,7 @@ def read_geometry(path: Path) -> Geometry:
         DataError: the file is missing or cannot be read.
     """
     if _is_nifti(path):
-        return _nifti_geometry(_open_nifti(path))
+        return _nifti_geometry(path, _open_nifti(path))
     return _read_itk(path).geometry
 
 
@@ -72,7 +75,8 @@ def read_image(paths: Sequence[Path], channels: int | None = None) -> Volume:
         if channels == 1:
             raise DataError(f"{paths[0]}: is 4-D with {array.shape[0]} channels where a 3-D scan is wanted")
         raise DataError(f"{paths[0]}: has {array.shape[0]} channel(s) where {channels} are wanted")
-    array = array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told of below
+        array = array.astype(np.float32, copy=False)
     for index, channel in enumerate(array):
         if not np.isfinite(channel).all():
             path = paths[index] if len(paths) > 1 else paths[0]
@@ -99,6 +103,8 @@ def read_labels(path: Path) -> Volume:
             raise DataError(f"{path}: has NaN or infinite voxels in a label map; replace them by 0")
         if not np.array_equal(array, np.rint(array)):
             raise DataError(f"{path}: holds values that are no whole numbers; it is no label map, or was resampled")
+        if np.abs(array).max() > np.iinfo(np.int32).max:
+            raise DataError(f"{path}: holds values up to {np.abs(array).max():g}; it is no label map")
         array = np.rint(array).astype(np.int64)
     if array.min() < 0:
         raise DataError(f"{path}: holds negative label values ({int(array.min())}); labels start at 0")
@@ -149,7 +155,7 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
-    geometry = _nifti_geometry(image)
+    geometry = _nifti_geometry(path, image)
     _write_nifti(path, array, geometry, None)
     return geometry
 
@@ -160,10 +166,10 @@ def _read(path: Path) -> Volume:
     if not _is_nifti(path):
         return _read_itk(path)
     image = _open_nifti(path)
-    geometry = _nifti_geometry(image)
+    geometry = _nifti_geometry(path, image)
     _refuse_impossible_size(path, image)
     try:
-        array = np.asanyarray(image.dataobj)
+        array = _voxels(path, image)
     except MemoryError as error:
         raise DataError(f"{path}: its {image.shape} voxels do not fit into memory") from error
     except _READING_ERRORS as error:
@@ -171,9 +177,24 @@ def _read(path: Path) -> Volume:
     array = array.reshape(array.shape + (1,) * (3 - array.ndim)) if array.ndim < 3 else array
     while array.ndim > 4 and array.shape[-1] == 1:
         array = array[..., 0]
-    if array.ndim > 4 or array.size == 0 or array.dtype.fields is not None:
+    if array.ndim > 4 or array.size == 0 or array.dtype.kind not in "biuf":
         raise DataError(f"{path}: has shape {array.shape} of {array.dtype}; a 3-D or 4-D image of numbers is wanted")
     return Volume(array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0), geometry)
+
+
+def _voxels(path: Path, image: Any) -> NDArray[Any]:
+    if not _is_gzip(path):
+        return np.asanyarray(image.dataobj)
+    with gzip.open(path) as stream:
+        array = np.asanyarray(type(image).from_stream(stream).dataobj)
+        # nibabel stops after the last voxel; gzip compares its checksum only when it comes to the end.
+        while stream.read(1 << 20):
+            pass
+    return array
+
+
+def _is_gzip(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def _is_nifti(path: Path) -> bool:
@@ -189,12 +210,15 @@ def _open_nifti(path: Path) -> Any:
         raise DataError(f"{path}: is not a readable NIfTI file ({_short(error)}); copy or convert it again") from error
 
 
-def _nifti_geometry(image: Any) -> Geometry:
+def _nifti_geometry(path: Path, image: Any) -> Geometry:
+    affine = np.array(image.affine, np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise DataError(f"{path}: its header's affine places voxels nowhere (voxel size 0 or NaN); mend the header")
     shape = (*image.shape[:3], 1, 1, 1)[:3]
     header = image.header.copy() if isinstance(image.header, nibabel.Nifti1Header) else None
     return Geometry(
         shape=(int(shape[0]), int(shape[1]), int(shape[2])),
-        affine=np.array(image.affine, np.float64),
+        affine=affine,
         nifti_header=header,
     )
 
@@ -203,7 +227,7 @@ def _refuse_impossible_size(path: Path, image: Any) -> None:
     """A header that claims more than the file can hold is told before memory is taken for it."""
     claimed = int(np.prod(image.shape, dtype=np.float64)) * image.get_data_dtype().itemsize
     data = path.with_suffix(".img") if path.suffix == ".hdr" else path
-    held = data.stat().st_size * (_DEFLATE_LIMIT if path.name.endswith(".gz") else 1) if data.exists() else claimed
+    held = data.stat().st_size * (_DEFLATE_LIMIT if _is_gzip(path) else 1) if data.exists() else claimed
     if claimed > held:
         raise DataError(f"{path}: is truncated: its header claims {claimed} bytes of voxels; copy it again")
 
@@ -236,7 +260,17 @@ def _read_series(folder: Path, sitk: Any) -> Any:
         raise DataError(f"{folder}: holds {len(series)} DICOM series where one is wanted; one folder per series")
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    return reader.Execute()
+    reader.MetaDataDictionaryArrayUpdateOn()
+    image = reader.Execute()
+    for index in range(image.GetDepth()):
+        listed = np.array(reader.GetMetaData(index, _SLICE_POSITION).split("\\"), np.float64)
+        away = float(np.linalg.norm(listed - image.TransformIndexToPhysicalPoint((0, 0, index))))
+        if away > min(image.GetSpacing()) / 2:
+            raise DataError(
+                f"{folder}: slice {index + 1} lies {away:.3g} mm off an even grid: slices are missing, unevenly spaced "
+                "or tilted; convert the series to NIfTI with a program that resamples"
+            )
+    return image
 
 
 def _write_nifti(path: Path, array: NDArray[Any], like: Geometry, names: Mapping[int, str] | None) -> None:
