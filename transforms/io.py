@@ -280,7 +280,8 @@ def _write_nifti(path: Path, array: NDArray[Any], like: Geometry, names: Mapping
     if names:
         text = json.dumps({"labels": {str(value): name for value, name in names.items()}}, ensure_ascii=False)
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, text.encode()))
-    with replacing(path) as temporary, Opener(str(temporary), "wb", compresslevel=_GZIP_LEVEL) as file:
+    compression = {"compresslevel": _GZIP_LEVEL} if _is_gzip(path) else {}
+    with replacing(path) as temporary, Opener(str(temporary), "wb", **compression) as file:
         image.to_stream(file)
 
 
