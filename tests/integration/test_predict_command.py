@@ -112,8 +112,8 @@ def test_bad_cases_do_not_stop_the_others(run, model, phantom_data, tmp_path) ->
     assert code == 1
     assert stdout == [f"1 segmented, 5 failed; results in {out}"]
     failed = {line.split(": ")[1]: line for line in stderr if line.startswith("failed: ")}
-    assert failed.keys() == {str(absent), *expected}
-    assert "no such file" in failed[str(absent)]
+    assert failed.keys() == {absent.name, *expected}
+    assert "no such file" in failed[absent.name]
     for case, words in expected.items():
         assert f"{scans / case}.nii.gz: " in failed[case]
         assert words in failed[case]
