@@ -62,7 +62,10 @@ def main(argv: Sequence[str]) -> int:
     own = {key: values.pop(key) for key in _OWN}
     config = from_dict(FinetuneConfig, values, source="arguments")
 
-    from finetune.run import finetune  # only now: torch takes seconds to import
+    # Only now: torch takes seconds to import.
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    from finetune.run import finetune
 
     try:
         result = finetune(
@@ -77,7 +80,8 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"to go on: {_resume_command(argv)}", file=sys.stderr)
         raise
-    print(result.summary())
+    if rank_zero_only.rank == 0:  # the processes of other devices run this too
+        print(result.summary())
     return 0
 
 

@@ -15,7 +15,7 @@ from finetune.config import FinetuneConfig
 from finetune.data import FinetuneData
 from finetune.module import MONITOR, FinetuneModule, metric_names
 from finetune.recipes import find_recipe
-from swin_unetr.checkpoints import save_model
+from swin_unetr.checkpoints import save_model, start_from
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
@@ -118,15 +118,17 @@ def finetune(
     run = Path(output)
     # Processes that Lightning starts beside the first one find the folder in use.
     checkpoint = check_run_folder(run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE)
-    if checkpoint is not None and (before := read_record(run / RECORD).get("fold")) != fold:
-        raise ConfigError(f"{run}: cannot be resumed with another fold (was {before}, now {fold})")
+    before = {} if checkpoint is None else read_record(run / RECORD)
+    if before and before.get("fold") != fold:
+        raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
     split = _split(run, dataset, config, folds)
     training, validation = split.split(fold)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
     module = FinetuneModule(build_network(config.network), task, config)
-    if init is not None and checkpoint is None:
-        start_from(module.network, Path(init))
+    report = [] if init is None or before else start_from(module.network, init).summary().splitlines()
+    if rank_zero_only.rank == 0 and report:
+        print(*report, sep="\n", flush=True)
     facts = {
         "kind": "finetune",
         "data": str(dataset.root.resolve()),
@@ -135,7 +137,7 @@ def finetune(
         "fold": fold,
         "training": training,
         "validation": validation,
-        "init": None if init is None else str(Path(init).resolve()),
+        "init": before.get("init", report),
         "seed": config.trainer.seed,
         "config": to_dict(config),
     }

@@ -174,6 +174,8 @@ def test_a_finished_run_can_train_for_longer(phantom_data: Path, tmp_path: Path,
     assert finetune(tiny(), data=phantom_data, output=folder, resume=True).epochs == 3  # nothing left to do
     result = finetune(tiny(max_epochs=4), data=phantom_data, output=folder, resume=True)
     assert result.epochs == 4
+    with (folder / "metrics.csv").open() as file:
+        assert min(float(row["learning_rate"]) for row in csv.DictReader(file)) > 0
     record = json.loads((folder / "run.json").read_text())
     assert [session["status"] for session in record["sessions"]] == ["finished"] * 3
     assert result.seconds > json.loads((undisturbed / "run.json").read_text())["seconds"]
@@ -205,6 +207,29 @@ def test_a_split_is_reused(phantom_data: Path, tmp_path: Path) -> None:
     folds.write_text(json.dumps({"seed": 7, "folds": [["absent"], ids]}))
     with pytest.raises(DataError, match=r"mine\.json.*absent"):
         finetune(tiny(), data=phantom_data, output=tmp_path / "other", folds=folds)
+
+
+def test_starts_from_another_models_weights_and_says_which(
+    phantom_data: Path, tmp_path: Path, undisturbed: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    description = json.loads((data / "dataset.json").read_text())
+    description["labels"]["6"] = "spine"  # a class more: the head does not fit
+    (data / "dataset.json").write_text(json.dumps(description))
+    arguments = ["finetune", "--config", str(recipe), "--data", str(data), "--output", str(tmp_path / "run")]
+    options = ["--init", str(undisturbed), "--optimizer.learning_rate", "1e-30", "--optimizer.weight_decay", "0"]
+    assert main([*arguments, *options, "--trainer.max_epochs", "2"]) == 0
+    assert "of another shape, keep their initial values: head.weight" in capsys.readouterr().out
+    before, after = (load_model(folder / "best").network.state_dict() for folder in (undisturbed, tmp_path / "run"))
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"head.weight", "head.bias"}
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert any("head.weight" in line for line in record["init"])
+    assert main([*arguments, "--init", str(undisturbed), "--network.feature_size", "8"]) == 2  # not an empty folder
+    arguments[-1] = str(tmp_path / "other")
+    assert main([*arguments, "--init", str(undisturbed), "--network.feature_size", "8"]) == 1
+    assert "set network.feature_size" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
