@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer, seed_everything
@@ -81,7 +81,7 @@ def finetune(
     *,
     data: Path | str,
     output: Path | str,
-    fold: int = 0,
+    fold: int | Literal["all"] = 0,
     folds: Path | str | None = None,
     init: Path | str | None = None,
     task: Task | None = None,
@@ -94,7 +94,7 @@ def finetune(
         data: folder of scans and labels.
         output: the run folder, new or empty unless it is resumed. Takes config.yaml, run.json, folds.json,
             metrics.csv, tensorboard/, checkpoints/last.ckpt, and the model folders best/ and last/.
-        fold: fold that is held back for validation.
+        fold: fold that is held back for validation; "all" trains on every case and validates on the same.
         folds: split to use, a file; else the cases are dealt out by `config.num_folds` and the seed.
         init: model folder or published checkpoint to start from.
         task: what the labels mean, where the data set does not say.
@@ -121,14 +121,14 @@ def finetune(
     before = {} if checkpoint is None else read_record(run / RECORD)
     if before and before.get("fold") != fold:
         raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
-    split = _split(run, dataset, config, folds)
+    split = _split(run, dataset, config, folds, fold)
     training, validation = split.split(fold)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
     module = FinetuneModule(build_network(config.network), task, config)
     report = [] if init is None or before else start_from(module.network, init).summary().splitlines()
-    if rank_zero_only.rank == 0 and report:
-        print(*report, sep="\n", flush=True)
+    if rank_zero_only.rank == 0:
+        print(*report, _plan(module, training, validation), sep="\n", flush=True)
     facts = {
         "kind": "finetune",
         "data": str(dataset.root.resolve()),
@@ -191,6 +191,15 @@ def _fit(
     return seconds
 
 
+def _plan(module: FinetuneModule, training: Sequence[str], validation: Sequence[str]) -> str:
+    parameters = sum(parameter.numel() for parameter in module.network.parameters())
+    task = module.task
+    return (
+        f"{task.name}: {len(training)} scans to train on, {len(validation)} to validate on; "
+        f"{len(task.channels)} channels, {len(task.targets)} structures; {parameters / 1e6:.1f} million parameters"
+    )
+
+
 def _result(run: Path, task: Task, best: Mapping[str, Any], epochs: int, seconds: float) -> FinetuneResult:
     scores = best["scores"]
     return FinetuneResult(
@@ -230,7 +239,9 @@ def _fitted(config: FinetuneConfig, task: Task) -> FinetuneConfig:
     return replace(config, network=network)
 
 
-def _split(run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | str | None) -> Folds:
+def _split(
+    run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | str | None, fold: int | Literal["all"]
+) -> Folds:
     """The split of the run: the given one, which must be the one in its folder; else that one; else a new one."""
     path = run / SPLIT
     ids = {case.id for case in dataset.cases}
@@ -238,6 +249,8 @@ def _split(run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | st
         split = load_folds(Path(given))
     elif path.is_file():
         split = load_folds(path)
+    elif fold == "all":
+        split = Folds(seed=config.trainer.seed, folds=(tuple(sorted(ids)),))
     else:
         split = make_folds(ids, num_folds=config.num_folds, seed=config.trainer.seed)
     if path.is_file() and load_folds(path) != split:
