@@ -192,11 +192,13 @@ def _fit(
 
 
 def _plan(module: FinetuneModule, training: Sequence[str], validation: Sequence[str]) -> str:
-    parameters = sum(parameter.numel() for parameter in module.network.parameters())
+    """What is about to happen, for the terminal."""
     task = module.task
+    parameters = sum(parameter.numel() for parameter in module.network.parameters())
     return (
-        f"{task.name}: {len(training)} scans to train on, {len(validation)} to validate on; "
-        f"{len(task.channels)} channels, {len(task.targets)} structures; {parameters / 1e6:.1f} million parameters"
+        f"{task.name}: {len(training)} scans to train on, {len(validation)} to validate on\n"
+        f"channels: {', '.join(task.channels)}; structures: {', '.join(target.name for target in task.targets)}; "
+        f"{parameters:,} parameters"
     )
 
 
