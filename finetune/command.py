@@ -33,9 +33,8 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     parser.add_argument("--config", help=f"recipe: a YAML file, or the name of a shipped one ({recipes})")
     parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels; see --layout")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
-    parser.add_argument(
-        "--fold", type=int | Literal["all"], default=0, metavar="K|all", help="fold that is held back for validation; all: none is"
-    )
+    held_back = "fold that is held back for validation; all: none is"
+    parser.add_argument("--fold", type=int | Literal["all"], default=0, metavar="K|all", help=held_back)
     parser.add_argument("--folds", type=Path, help="split to use, a folds.json; else the cases are dealt out, seeded")
     parser.add_argument("--init", type=Path, help="weights to start from: a model folder, or a published .pt file")
     parser.add_argument(

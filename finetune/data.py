@@ -189,6 +189,8 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
 
     def _workers(self, number: int) -> dict[str, Any]:
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        # A recipe is written for a workstation; more processes than cores would only stand in each other's way.
+        number = min(number, os.cpu_count() or 1)
         return {
             "num_workers": number,
             "persistent_workers": number > 0,
