@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from monai.networks.nets import SwinUNETR as MonaiSwinUNETR
 
 from finetune import run as finetune_run
 from finetune.config import FinetuneConfig
@@ -230,6 +231,27 @@ def test_starts_from_another_models_weights_and_says_which(
     assert main([*arguments, "--init", str(undisturbed), "--network.feature_size", "8"]) == 1
     assert "set network.feature_size" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_starts_from_a_published_encoder(phantom_data: Path, tmp_path: Path, recipe: Path, capsys) -> None:
+    published = MonaiSwinUNETR(
+        in_channels=1, out_channels=2, feature_size=12, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8)
+    )
+    encoder = {f"module.{name}": value for name, value in published.swinViT.state_dict().items()}
+    torch.save({"state_dict": encoder}, tmp_path / "model_swinvit.pt")
+    arguments = ["finetune", "--config", str(recipe), "--data", str(phantom_data), "--output", str(tmp_path / "run")]
+    arguments += ["--init", str(tmp_path / "model_swinvit.pt"), "--sampling.crop_size", "[32,32,32]"]
+    arguments += ["--network.depths", "[1,1,1,1]", "--network.num_heads", "[1,2,4,8]", "--network.feature_size", "12"]
+    arguments += ["--network.window_size", "[7,7,7]", "--inference.roi_size", "[32,32,32]"]
+    arguments += ["--optimizer.learning_rate", "1e-30", "--optimizer.weight_decay", "0", "--trainer.max_epochs", "1"]
+    arguments += ["--optimizer.warmup_epochs", "0", "--sampling.crops_per_scan", "1"]
+    assert main(arguments) == 1
+    assert "set network.merging to legacy" in capsys.readouterr().err
+    assert main([*arguments, "--network.merging", "legacy"]) == 0
+    assert "0 unexpected" in capsys.readouterr().out
+    network = load_model(tmp_path / "run" / "best").network
+    ours = network.encoder.patch_embedding.projection.weight
+    assert torch.equal(ours, published.swinViT.patch_embed.proj.weight)
 
 
 @pytest.mark.parametrize(
