@@ -210,6 +210,14 @@ def test_a_split_is_reused(phantom_data: Path, tmp_path: Path) -> None:
         finetune(tiny(), data=phantom_data, output=tmp_path / "other", folds=folds)
 
 
+def test_all_trains_on_every_case_and_can_be_resumed(phantom_data: Path, tmp_path: Path) -> None:
+    finetune(tiny(max_epochs=2), data=phantom_data, output=tmp_path / "run", fold="all")
+    assert finetune(tiny(), data=phantom_data, output=tmp_path / "run", fold="all", resume=True).epochs == 3
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["fold"] == "all"
+    assert record["training"] == record["validation"] == [f"phantom_{index:03d}" for index in range(6)]
+
+
 def test_starts_from_another_models_weights_and_says_which(
     phantom_data: Path, tmp_path: Path, undisturbed: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
