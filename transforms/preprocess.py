@@ -46,7 +46,7 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
 
     Returns:
         A transform of a dict {"case": Case}. It adds "image" (MetaTensor C x X x Y x Z, float32, RAS), "geometry" (of
-        the source) and, with `with_label`, "label" (MetaTensor, uint8, see `transforms.labels.encode_targets`). It
+        the source) and, with `with_label`, "label" (a plain tensor, uint8, see `transforms.labels.encode_targets`). It
         raises `DataError` or `GeometryError` for files that cannot be used.
     """
     keys = ["image", "label"] if with_label else ["image"]
