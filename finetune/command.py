@@ -20,6 +20,8 @@ _DESCRIPTION = """Train on a labelled folder of scans.
 The folder of results takes config.yaml, run.json, folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt and
 the model folders best/ and last/. Every field of a recipe can be given as an option, such as
 --network.feature_size 24; with --config, the defaults below are the recipe's."""
+#: Fields that follow from the data's task and from other fields.
+_DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes")
 #: Options that are not fields of the configuration.
 _OWN = ("data", "output", "fold", "folds", "init", "resume", "config")
 
@@ -40,7 +42,7 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     parser.add_argument(
         "--resume", choices=["auto", "never"], default="never", help="auto: go on from where the run stopped, if it did"
     )
-    add_config_arguments(parser, FinetuneConfig, recipe, hidden=("network.in_channels", "network.num_classes"))
+    add_config_arguments(parser, FinetuneConfig, recipe, hidden=_DERIVED)
     return parser
 
 

@@ -229,10 +229,15 @@ class _SaveFinetuned:
             network=self.config.network,
             task=module.task,
             preprocess=self.config.preprocess,
-            inference=self.config.inference,
+            inference=replace(self.config.inference, mirror_axes=_mirrored_axes(self.config)),
             provenance={**provenance, **self.facts, "versions": versions(), "commit": commit()},
         )
         save_model(module.network, folder, description=description)
+
+
+def _mirrored_axes(config: FinetuneConfig) -> tuple[int, ...]:
+    """The axes whose mirror images the network gets to see in training."""
+    return tuple(axis for axis, probability in enumerate(config.augment.flip_probability) if probability > 0)
 
 
 def _fitted(config: FinetuneConfig, task: Task) -> FinetuneConfig:

@@ -23,7 +23,6 @@ from monai.transforms import (
     RandScaleIntensityd,
     RandShiftIntensityd,
     RandSpatialCropSamplesd,
-    SpatialPadd,
     Transform,
 )
 from torch import Tensor
@@ -49,9 +48,8 @@ def augmentation(sampling: SamplingConfig, augment: AugmentConfig, task: Task) -
         A transform of {"image": C x X x Y x Z, "label": encoded targets} into a list of `crops_per_scan` such dicts of
         the crop's size, plain tensors. `set_random_state(seed=...)` makes it draw the same again.
     """
-    pad = SpatialPadd(_BOTH, spatial_size=sampling.crop_size)
     steps = [
-        pad,
+        PlaceAtRandom(sampling.crop_size),
         *_crops(sampling, task),
         *_geometric(augment, sampling.crop_size),
         *_intensity(augment),
@@ -60,7 +58,34 @@ def augmentation(sampling: SamplingConfig, augment: AugmentConfig, task: Task) -
     return Compose(steps)
 
 
-class MarkStructures(Transform):  # type: ignore[misc]  # MONAI has no types
+class PlaceAtRandom(RandomizableTransform):  # type: ignore[misc]  # MONAI has no types
+    """Fill a scan that is smaller than the crop with 0, the scan anywhere inside.
+
+    MONAI's pad puts it in the middle, where the network would learn to expect it: the windows of a prediction hold
+    scans cut off on any side.
+
+    Args:
+        size: of the crop, X, Y, Z.
+    """
+
+    def __init__(self, size: Triple) -> None:
+        RandomizableTransform.__init__(self, 1.0)
+        self.size = size
+
+    def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Draw a place, and fill "image" and "label" alike."""
+        extents = values["image"].shape[1:]
+        lacks = [max(0, wanted - there) for wanted, there in zip(self.size, extents, strict=True)]
+        if not any(lacks):
+            return values
+        before = [int(self.R.randint(lack + 1)) for lack in lacks]
+        padding = [
+            side for lack, first in zip(lacks[::-1], before[::-1], strict=True) for side in (first, lack - first)
+        ]
+        return {**values, **{key: functional.pad(_plain(values[key]), padding) for key in _BOTH}}
+
+
+class MarkStructures(Transform):  # type: ignore[misc]
     """Join regions into one map; MONAI takes the first of several channels for background, which it is not here."""
 
     def __call__(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Predictions against the same thing written out by hand with numpy, nibabel and the bare network."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_mirror_images_are_averaged(make_model, lps_phantom) -> None:
     np.testing.assert_allclose(result.probabilities, np.mean(passes, axis=0), atol=1e-5)
     assert not np.allclose(passes[0], passes[-1], atol=1e-3)
     assert_same_labels(result.labels, np.mean(passes, axis=0))
+
+
+def test_only_the_axes_that_training_mirrored_are_mirrored(make_model, lps_phantom) -> None:
+    inference = replace(ONE_WINDOW, mirror_axes=(1,))
+    model = make_model("model", CT, preprocess=WHOLE, inference=inference)
+    result = Predictor(model, device="cpu", tta=True).segment(read_image([lps_phantom]), with_probabilities=True)
+    passes = [plain_probabilities(model, lps_phantom, mirrored) for mirrored in ((), (1,))]
+    np.testing.assert_allclose(result.probabilities, np.mean(passes, axis=0), atol=1e-5)
+
+
+def test_a_model_without_mirroring_refuses_to_average_mirror_images(make_model) -> None:
+    model = make_model("model", CT, preprocess=WHOLE, inference=replace(ONE_WINDOW, mirror_axes=()))
+    with pytest.raises(ConfigError, match="without mirroring"):
+        Predictor(model, device="cpu", tta=True)
 
 
 def test_models_are_averaged_each_with_the_same_say(make_model, lps_phantom) -> None:

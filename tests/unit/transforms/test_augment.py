@@ -51,6 +51,7 @@ def draw(
     return crops
 
 
+@pytest.mark.filterwarnings("ignore:Num foregrounds")  # of the one-slice scan, which shows no structure
 @pytest.mark.parametrize("scheme", ["random", "positive_negative"])
 @pytest.mark.parametrize("shape", [(24, 26, 22), (10, 12, 8), (40, 12, 12), CROP, (30, 5, 1)])
 @pytest.mark.parametrize("augment", [NONE, ALL])
@@ -70,16 +71,21 @@ def test_crops_have_the_size_asked_for_whatever_the_scan_s(
             assert set(crop["label"].unique().tolist()) <= {0, 1, 2}
 
 
-def test_a_scan_smaller_than_the_crop_lies_in_its_middle_with_nothing_around_it() -> None:
-    values = scan((10, 12, 8))
-    values["image"] += 5
-    values["label"][:] = 1
-    (crop,) = draw(values, NONE)
-    inside = (slice(None), slice(3, 13), slice(4, 16), slice(2, 10))
-    assert torch.equal(crop["image"][inside], values["image"])
-    assert torch.equal(crop["label"][inside], values["label"])
-    assert crop["label"].sum() == values["label"].sum()
-    assert int((crop["image"] != 0).sum()) == values["image"].numel()
+def test_a_scan_smaller_than_the_crop_lies_somewhere_inside_with_nothing_around_it() -> None:
+    starts = set()
+    for seed in range(12):
+        values = scan((10, 12, 8))
+        values["image"] += 5
+        values["label"][:] = 1
+        (crop,) = draw(values, NONE, seed)
+        x, y, z = (int(along.min()) for along in crop["label"][0].nonzero(as_tuple=True))
+        starts.add((x, y, z))
+        inside = (slice(None), slice(x, x + 10), slice(y, y + 12), slice(z, z + 8))
+        assert torch.equal(crop["image"][inside], values["image"])
+        assert torch.equal(crop["label"][inside], values["label"])
+        assert crop["label"].sum() == values["label"].sum()
+        assert int((crop["image"] != 0).sum()) == values["image"].numel()
+    assert all(len({start[axis] for start in starts}) > 2 for axis in range(3))
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
@@ -190,6 +196,14 @@ def test_crops_that_are_no_squares_are_turned_by_half_a_turn_alone() -> None:
     (crop,) = draw(scan(CROP), replace(NONE, rotate90_probability=1))
     for key in ("image", "label"):
         assert torch.equal(crop[key], scan(CROP)[key].rot90(2, (1, 2)))
+
+
+def test_half_turns_where_a_quarter_would_change_the_shape_of_the_crop() -> None:
+    turned = scan(CROP)["image"].rot90(2, (1, 2))
+    for seed in range(5):
+        (crop,) = draw(scan(CROP), replace(NONE, rotate90_probability=1), seed)
+        assert torch.equal(crop["image"], turned)
+        assert torch.equal(crop["label"], scan(CROP)["label"].rot90(2, (1, 2)))
 
 
 @pytest.mark.parametrize("zoom", [0.5, 0.8, 1.25, 2.0])
