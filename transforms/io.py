@@ -17,6 +17,7 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.openers import Opener
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
@@ -35,7 +36,7 @@ _SLICE_POSITION = "0020|0032"
 #: NIfTI header extension for free text.
 _COMMENT = 6
 
-_READING_ERRORS = (OSError, EOFError, ValueError, zlib.error, ImageFileError)
+_READING_ERRORS = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError)
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -183,8 +184,10 @@ def _read(path: Path) -> Volume:
 
 
 def _voxels(path: Path, image: Any) -> NDArray[Any]:
+    array: NDArray[Any]
     if not _is_gzip(path):
-        return np.asanyarray(image.dataobj)
+        array = np.asanyarray(image.dataobj)
+        return array
     with gzip.open(path) as stream:
         array = np.asanyarray(type(image).from_stream(stream).dataobj)
         # nibabel stops after the last voxel; gzip compares its checksum only when it comes to the end.
