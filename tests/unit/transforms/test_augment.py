@@ -198,14 +198,6 @@ def test_crops_that_are_no_squares_are_turned_by_half_a_turn_alone() -> None:
         assert torch.equal(crop[key], scan(CROP)[key].rot90(2, (1, 2)))
 
 
-def test_half_turns_where_a_quarter_would_change_the_shape_of_the_crop() -> None:
-    turned = scan(CROP)["image"].rot90(2, (1, 2))
-    for seed in range(5):
-        (crop,) = draw(scan(CROP), replace(NONE, rotate90_probability=1), seed)
-        assert torch.equal(crop["image"], turned)
-        assert torch.equal(crop["label"], scan(CROP)["label"].rot90(2, (1, 2)))
-
-
 @pytest.mark.parametrize("zoom", [0.5, 0.8, 1.25, 2.0])
 def test_a_zoom_above_1_enlarges(zoom: float) -> None:
     size = (32, 40, 24)
