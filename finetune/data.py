@@ -58,8 +58,8 @@ class Scans(Dataset[Sample]):
         """Read a scan, keep it where scans are kept, and return what is wrong with it."""
         try:
             sample = self[index]
-        except Exception as error:
-            return _reason(error)
+        except SwinUnetrError as error:
+            return str(error)
         if self._cached is not None:
             self._cached[index] = sample
         return None
@@ -197,16 +197,6 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             "worker_init_fn": ignore_interrupts,
             "pin_memory": on_gpu,
         }
-
-
-def _reason(error: BaseException) -> str:
-    """What the user can mend, out of the `RuntimeError` that MONAI makes of it; anything else is raised again."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, SwinUnetrError):
-        cause = cause.__cause__
-    if cause is None:
-        raise error
-    return str(cause)
 
 
 def collate(visits: Sequence[Sequence[Sample]]) -> Sample:
