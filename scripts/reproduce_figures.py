@@ -25,14 +25,14 @@ from swin_unetr.files import write_json
 BRATS_SMALL = (
     "--num_folds 4 --network.feature_size 16 --network.num_heads [2,4,8,16] --network.window_size [4,4,4]"
     " --sampling.crop_size [64,64,64] --sampling.crops_per_scan 2 --inference.roi_size [64,64,64]"
-    " --optimizer.learning_rate 1e-3 --optimizer.warmup_epochs 2 --trainer.max_epochs 100"
-    " --trainer.validate_every 50 --trainer.precision bf16-mixed"
+    " --optimizer.learning_rate 1e-3 --optimizer.warmup_epochs 2 --trainer.max_epochs 60"
+    " --trainer.validate_every 30 --trainer.precision bf16-mixed"
 )
 CT_SMALL = (
     "--network.feature_size 16 --network.num_heads [2,4,8,16] --network.window_size [4,4,4]"
     " --preprocess.spacing_mm [3,3,3] --sampling.crop_size [64,64,32] --inference.roi_size [64,64,32]"
-    " --optimizer.learning_rate 1e-3 --optimizer.warmup_epochs 2 --trainer.max_epochs 150"
-    " --trainer.validate_every 150 --trainer.precision bf16-mixed"
+    " --optimizer.learning_rate 1e-3 --optimizer.warmup_epochs 2 --trainer.max_epochs 100"
+    " --trainer.validate_every 100 --trainer.precision bf16-mixed"
 )
 
 
