@@ -190,13 +190,18 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
     def _workers(self, number: int) -> dict[str, Any]:
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
         # A recipe is written for a workstation; more processes than cores would only stand in each other's way.
-        number = min(number, os.cpu_count() or 1)
+        number = min(number, _cores())
         return {
             "num_workers": number,
             "persistent_workers": number > 0,
             "worker_init_fn": ignore_interrupts,
             "pin_memory": on_gpu,
         }
+
+
+def _cores() -> int:
+    """Cores that this process may use; fewer than the machine has where a scheduler says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def collate(visits: Sequence[Sequence[Sample]]) -> Sample:
