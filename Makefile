@@ -36,7 +36,6 @@ demo: $(STAMP)
 	$(RUN) finetune --config finetune/recipes/demo.yaml --data $(DEMO)/phantoms --fold 0 --output $(DEMO)/run
 	$(RUN) predict $(DEMO)/run $(DEMO)/phantoms/imagesTs --output $(DEMO)/predictions
 	$(RUN) evaluate $(DEMO)/predictions $(DEMO)/phantoms/labelsTs --output $(DEMO)/report
-	@echo "The report: $(DEMO)/report/report.md"
 
 test: $(STAMP)
 	$(BIN)/ruff check .
