@@ -21,12 +21,14 @@ from typing import Any
 
 from swin_unetr.files import write_json
 
-#: Small enough for two CPU cores: the published recipes are made for several GPUs.
+#: Small enough for two CPU cores: the published recipes are made for several GPUs. A crop of 64 voxels misses the tumour
+#: more often than not, which Dice alone learns little from: hence crops on the tumour, and cross-entropy beside Dice.
 BRATS_SMALL = (
     "--num_folds 4 --network.feature_size 16 --network.num_heads [2,4,8,16] --network.window_size [4,4,4]"
     " --sampling.crop_size [64,64,64] --sampling.crops_per_scan 2 --inference.roi_size [64,64,64]"
-    " --optimizer.learning_rate 1e-3 --optimizer.warmup_epochs 2 --trainer.max_epochs 60"
-    " --trainer.validate_every 30 --trainer.precision bf16-mixed"
+    " --sampling.scheme positive_negative --sampling.positive 3 --loss.cross_entropy 1"
+    " --optimizer.learning_rate 1e-3 --optimizer.warmup_epochs 2 --trainer.max_epochs 80"
+    " --trainer.validate_every 40 --trainer.precision bf16-mixed"
 )
 CT_SMALL = (
     "--network.feature_size 16 --network.num_heads [2,4,8,16] --network.window_size [4,4,4]"
