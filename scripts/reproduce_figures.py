@@ -21,8 +21,8 @@ from typing import Any
 
 from swin_unetr.files import write_json
 
-#: Small enough for two CPU cores: the published recipes are made for several GPUs. A crop of 64 voxels misses the tumour
-#: more often than not, which Dice alone learns little from: hence crops on the tumour, and cross-entropy beside Dice.
+#: Small enough for two CPU cores: the published recipes are made for several GPUs. A crop of 64 voxels often misses the
+#: tumour, which Dice alone learns little from: hence crops on the tumour, and cross-entropy beside Dice.
 BRATS_SMALL = (
     "--num_folds 4 --network.feature_size 16 --network.num_heads [2,4,8,16] --network.window_size [4,4,4]"
     " --sampling.crop_size [64,64,64] --sampling.crops_per_scan 2 --inference.roi_size [64,64,64]"
