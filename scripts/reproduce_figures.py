@@ -27,8 +27,8 @@ BRATS_SMALL = (
     "--num_folds 4 --network.feature_size 16 --network.num_heads [2,4,8,16] --network.window_size [4,4,4]"
     " --sampling.crop_size [64,64,64] --sampling.crops_per_scan 2 --inference.roi_size [64,64,64]"
     " --sampling.scheme positive_negative --sampling.positive 3 --loss.cross_entropy 1"
-    " --optimizer.learning_rate 1e-3 --optimizer.warmup_epochs 2 --trainer.max_epochs 80"
-    " --trainer.validate_every 40 --trainer.precision bf16-mixed"
+    " --optimizer.learning_rate 1e-3 --optimizer.warmup_epochs 2 --trainer.max_epochs 60"
+    " --trainer.validate_every 30 --trainer.precision bf16-mixed"
 )
 CT_SMALL = (
     "--network.feature_size 16 --network.num_heads [2,4,8,16] --network.window_size [4,4,4]"
