@@ -37,10 +37,12 @@ def main(argv: Sequence[str]) -> int:
             cases=arguments.cases,
             empty=arguments.empty,
             workers=arguments.workers,
+            images=arguments.images,
+            pictures=arguments.pictures,
             on_case=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     print_result(result)
-    print(f"report: {arguments.output / 'report.md'}")
+    print(f"report: {arguments.output / 'report.md'}, for a browser: {arguments.output / 'report.html'}")
     return result.exit_code
 
 
@@ -54,7 +56,9 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "references", type=Path, help="folder of label files, root of a data set (Decathlon, BTCV, BraTS), or a file"
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder for results.json, results.csv, report.md")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for results.json, results.csv, report.md, report.html"
+    )
     parser.add_argument(
         "--task",
         help="what the labels mean: btcv, brats (the year is told from the data), brats2013, brats2021, brats2023, or "
@@ -72,6 +76,10 @@ def _parser() -> CommandParser:
         default="nan",
         help="Dice of a structure in neither mask: nan (undefined, counted apart) or brats (1)",
     )
+    parser.add_argument(
+        "--images", type=Path, help="data set or folder of the scans, for pictures; otherwise those of the references"
+    )
+    parser.add_argument("--pictures", type=int, default=20, metavar="N", help="cases with pictures, the worst first")
     parser.add_argument(
         "--workers",
         type=int,

@@ -99,7 +99,8 @@ def _paint(labels: NDArray[Any], task: Task, order: Task) -> NDArray[np.uint8]:
         for value in by_name[order.targets[index].name].labels:
             if value < table.size:
                 table[value] = index + 1
-    return table[labels]
+    painted: NDArray[np.uint8] = table[labels]
+    return painted
 
 
 def _ras_axes(geometry: Geometry) -> list[int]:
@@ -113,7 +114,8 @@ def _to_ras(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     """X x Y x Z with axes that run towards R, A and S, as nearly as whole axes can."""
     axes = _ras_axes(geometry)
     steps = tuple(slice(None, None, 1 if geometry.orientation[axis] in "RAS" else -1) for axis in axes)
-    return array.transpose(axes)[steps]
+    turned: NDArray[Any] = array.transpose(axes)[steps]
+    return turned
 
 
 def _window(scan: NDArray[Any], modality: str) -> NDArray[np.uint8]:
@@ -138,7 +140,8 @@ def _largest_error(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> tuple[
     else:
         shown, start = theirs > 0, [0, 0, 0]
         if not shown.any():
-            return tuple(size // 2 for size in theirs.shape)  # type: ignore[return-value]
+            x, y, z = (size // 2 for size in theirs.shape)
+            return x, y, z
     counts = (shown.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3))
     x, y, z = (offset + int(np.argmax(count)) for offset, count in zip(start, counts, strict=True))
     return x, y, z
@@ -202,7 +205,8 @@ def _enlarge(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
 def _edges(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Pixels within two of another label: outlines that a reader sees."""
     padded = np.pad(labels, 2, mode="edge")
-    return (ndimage.maximum_filter(padded, 3) != ndimage.minimum_filter(padded, 3))[2:-2, 2:-2] & (labels > 0)
+    edge: NDArray[np.bool_] = ndimage.maximum_filter(padded, 3) != ndimage.minimum_filter(padded, 3)
+    return edge[2:-2, 2:-2] & (labels > 0)
 
 
 def _labels_uri(labels: NDArray[np.uint8]) -> str:

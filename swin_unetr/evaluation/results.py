@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from swin_unetr.batch import Failure
@@ -55,6 +55,8 @@ class EvaluationResult:
     empty: EmptyPolicy
     #: What was evaluated: paths and selection, as plain values.
     inputs: Mapping[str, Any]
+    #: Paths "image" (or None), "reference" and "prediction" of every evaluated case.
+    files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:

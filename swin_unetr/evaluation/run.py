@@ -9,10 +9,11 @@ from typing import get_args
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
+from swin_unetr.evaluation.images import files_of, find_images
 from swin_unetr.evaluation.label_tasks import TaskArgument, find_labels
 from swin_unetr.evaluation.measure import measure_all
 from swin_unetr.evaluation.overlap import EmptyPolicy
-from swin_unetr.evaluation.report import write_report
+from swin_unetr.evaluation.report import PICTURES, write_report
 from swin_unetr.evaluation.results import EvaluationResult
 from swin_unetr.evaluation.tabulate import summarise_rows, tabulate
 
@@ -28,6 +29,8 @@ def evaluate(
     cases: Iterable[str] | None = None,
     empty: EmptyPolicy = "nan",
     workers: int = 0,
+    images: str | Path | None = None,
+    pictures: int = PICTURES,
     on_case: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
     """Compare label files with references, per case and structure.
@@ -41,12 +44,14 @@ def evaluate(
         references: folder of label files, root of a data set (Decathlon, BTCV, BraTS, plain), or a file.
         task: a `Task`; a name (`btcv`, `brats`, `brats2021`, ...); a model folder, run folder, model.json or
             dataset.json; or label values by name. None takes what the predictions or the data set say of themselves.
-        output: folder for results.json, results.csv and report.md; none writes nothing.
+        output: folder for results.json, results.csv, report.md and report.html; none writes nothing.
         folds: a split file; evaluates the validation cases of `fold` only.
         fold: which fold of `folds`.
         cases: evaluates these ids only. Without a selection every reference is asked for.
         empty: what Dice is where a structure is in neither mask: "nan", or 1 under "brats".
         workers: threads; the result does not depend on it.
+        images: data set or folder of the scans, for the pictures; none takes those of the references' data set.
+        pictures: how many cases, the worst first, the page shows pictures of.
         on_case: called with the number of cases done and of all.
 
     Raises:
@@ -65,6 +70,7 @@ def evaluate(
     found = find_references(references, {*files, *(selected or ())})
     labels = find_labels(task, predictions, found.task)
     pairing = pair_cases(files, found, selected, predictions)
+    scans = find_images(Path(images) if images is not None else None, references)
     if output is not None:
         _make_folder(Path(output))
 
@@ -89,9 +95,10 @@ def evaluate(
             "fold": fold,
             "cases": list(selected) if cases is not None and selected is not None else None,
         },
+        files=files_of((measurement.pair for measurement in reading.measurements), scans),
     )
     if output is not None:
-        write_report(result, Path(output))
+        write_report(result, Path(output), pictures)
     return result
 
 
