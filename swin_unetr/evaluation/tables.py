@@ -69,7 +69,7 @@ def worst_cases(result: EvaluationResult) -> list[str]:
     return [
         f"{summary.structure}: " + ", ".join(f"{case} {_number(value)}" for case, value in summary.worst)
         for summary in _shown(result, result.summary)
-        if summary.worst and summary.metric == METRICS[0].name
+        if summary.worst and summary.metric == result.metrics[0].name
     ]
 
 
