@@ -36,6 +36,10 @@ def main(argv: Sequence[str]) -> int:
             fold=arguments.fold,
             cases=arguments.cases,
             empty=arguments.empty,
+            empty_distance=arguments.empty_distance,
+            tolerance_mm=_tolerances(arguments.tolerance_mm),
+            metrics=arguments.metrics,
+            strict=arguments.strict,
             workers=arguments.workers,
             images=arguments.images,
             pictures=arguments.pictures,
@@ -44,6 +48,17 @@ def main(argv: Sequence[str]) -> int:
     print_result(result)
     print(f"report: {arguments.output / 'report.md'}, for a browser: {arguments.output / 'report.html'}")
     return result.exit_code
+
+
+def _tolerances(words: Sequence[str]) -> float | dict[str, float]:
+    """One number, or numbers by name."""
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = (word.rpartition("=") for word in words)
+        return {name: float(number) for name, _, number in pairs}
+    except ValueError:
+        raise ConfigError(f"tolerance_mm: {' '.join(words)!r} is neither a number nor NAME=MM; correct it") from None
 
 
 def _parser() -> CommandParser:
@@ -76,6 +91,21 @@ def _parser() -> CommandParser:
         default="nan",
         help="Dice of a structure in neither mask: nan (undefined, counted apart) or brats (1)",
     )
+    parser.add_argument(
+        "--empty-distance",
+        choices=("inf", "diagonal", "penalty"),
+        default="inf",
+        help="distances where one mask is empty: infinite, the diagonal of the scan, or BraTS' penalty (374 mm)",
+    )
+    parser.add_argument(
+        "--tolerance-mm",
+        nargs="+",
+        default=["2"],
+        metavar="MM|NAME=MM",
+        help="tolerance of the normalised surface Dice: one number, or by structure (2 mm for those not named)",
+    )
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="these metrics only, as dice hd95_mm nsd")
+    parser.add_argument("--strict", action="store_true", help="a case that cannot be evaluated is an error")
     parser.add_argument(
         "--images", type=Path, help="data set or folder of the scans, for pictures; otherwise those of the references"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.html_page import page
-from swin_unetr.evaluation.metrics import METRICS, Metric
+from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.pictures import COLOURS, CONFUSED, INVENTED, MISSED, case_pictures
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import mean_defined
@@ -30,8 +30,7 @@ def report_page(result: EvaluationResult, values: Mapping[str, Any], texts: Mapp
         pictures: number of cases to draw, the worst first.
     """
     names = [target.name for target in result.reference_task.targets]
-    present = {row.metric for row in result.rows}
-    metrics = [metric for metric in METRICS if metric.name in present]
+    metrics = result.metrics
     table = {(row.case, row.structure, row.metric): row for row in result.rows}
     cases = list(result.evaluated)
 

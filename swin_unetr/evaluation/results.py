@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from swin_unetr.batch import Failure
+from swin_unetr.evaluation.distances import DistancePolicy
+from swin_unetr.evaluation.metrics import METRICS, Metric
 from swin_unetr.evaluation.overlap import EmptyPolicy
 from swin_unetr.evaluation.statistics import Summary
 from swin_unetr.tasks import Task
@@ -57,6 +59,10 @@ class EvaluationResult:
     inputs: Mapping[str, Any]
     #: Paths "image" (or None), "reference" and "prediction" of every evaluated case.
     files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    #: The metrics of the rows.
+    metrics: tuple[Metric, ...] = METRICS
+    #: Tolerances, and what distances are where one mask is empty.
+    distances: DistancePolicy = field(default_factory=DistancePolicy)
 
     @property
     def exit_code(self) -> int:
