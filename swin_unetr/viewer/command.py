@@ -34,7 +34,11 @@ def main(argv: Sequence[str]) -> int:
             raise DataError(f"{report}: no such file; give the --output folder of an evaluation")
     else:
         case = case_of_files(
-            arguments.image, arguments.label or [], arguments.prediction or [], task=arguments.task, names=arguments.names
+            arguments.image,
+            arguments.label or [],
+            arguments.prediction or [],
+            task=arguments.task,
+            names=arguments.names,
         )
         open_scene(case)  # what is wrong is told here rather than in the browser
         cases = {case.name: case}
@@ -64,9 +68,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--prediction", type=Path, nargs="+", metavar="P", help="label maps to compare with the first reference"
     )
-    parser.add_argument(
-        "--task", help="what the labels mean, as for evaluate; a model folder also gives its CT window"
-    )
+    parser.add_argument("--task", help="what the labels mean, as for evaluate; a model folder also gives its CT window")
     parser.add_argument("--names", nargs="+", metavar="NAME=VALUE", help="the same by hand, such as liver=1")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="the report of an evaluation, with its cases")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")

@@ -100,7 +100,7 @@ def _scans(case: CaseFiles, geometry: Geometry, scene: Scene) -> list[dict[str, 
         scans.append({"name": label, "url": name})
 
     for number, path in enumerate(case.images):
-        if _as_it_is(path, read_geometry(path)):
+        if _as_it_is(path):
             add(path.name, f"scan-{number}{''.join(path.suffixes[-2:]) if path.suffix == '.gz' else '.nii'}", path)
             continue
         volume = read_image([path])
@@ -113,16 +113,20 @@ def _scans(case: CaseFiles, geometry: Geometry, scene: Scene) -> list[dict[str, 
 
 
 def _content(array: Any, geometry: Geometry) -> Callable[[], bytes]:
-    return lambda: nifti_bytes(array, geometry)
+    whole = array.astype(np.int16)  # half of what the browser has to carry, where nothing is lost
+    content = whole if np.array_equal(whole, array) else array
+    return lambda: nifti_bytes(content, geometry)
 
 
-def _as_it_is(path: Path, geometry: Geometry) -> bool:
+def _as_it_is(path: Path) -> bool:
     """Whether the page reads the file as we do.
 
     NiiVue prefers the qform where its code is the higher one, and knows no default affine; both could swap sides.
     """
-    header = geometry.nifti_header
-    if header is None or not path.name.lower().endswith((".nii", ".nii.gz")) or int(header["dim"][0]) != 3:
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return False
+    header = read_geometry(path).nifti_header
+    if header is None or int(header["dim"][0]) != 3:
         return False
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     return sform >= qform > 0 or (sform > 0 and qform == 0) or (sform == 0 and qform > 0)

@@ -54,9 +54,12 @@ function setWindow(low, high) { viewer.setWindow(low, high); showWindow(low, hig
 function windows() {
   const { min, max, low, high } = viewer.range;
   scene.ct = scene.modality === "CT" || (scene.modality !== "MR" && min <= -500);
-  presets = { ...(scene.window ? { "the task's": scene.window } : {}), ...(scene.ct ? CT_WINDOWS : {}), automatic: [low, high], "whole range": [min, max] };
+  const general = { automatic: [low, high], "whole range": [min, max] };
+  // What nobody called MR may be a CT of something without air: its windows can be chosen, but are not the first.
+  const fitting = scene.ct ? { ...CT_WINDOWS, ...general } : scene.modality === "MR" ? general : { ...general, ...CT_WINDOWS };
+  presets = { ...(scene.window && scene.ct ? { "the task's": scene.window } : {}), ...fitting };
   $("preset").replaceChildren(...Object.entries(presets).map(([name, [from, to]]) =>
-    element("option", { value: name }, scene.ct && name in CT_WINDOWS ? `${name} (${(from + to) / 2} / ${to - from})` : name)),
+    element("option", { value: name }, name in CT_WINDOWS ? `${name} (${(from + to) / 2} / ${to - from})` : name)),
     element("option", { value: "", hidden: true }, "by hand"));
   setWindow(...Object.values(presets)[0]);
 }
@@ -73,6 +76,8 @@ function layerControls(layer, index) {
     viewer.setOutline(index, show.checked && outline.checked);
   };
   for (const control of [opacity, outline, show]) control.addEventListener("input", update);
+  // Errors have colours of their own that fills of the prediction would be mistaken for.
+  if (errors) show.addEventListener("input", () => toggles.filter(({ kind }) => kind === "prediction").forEach((other) => { other.show.checked = !show.checked; other.update(); }));
   toggles.push({ kind: layer.kind, show, update });
   const made = element("div", { className: "layer", id: `layer-${index}` },
     element("label", {}, show, element("b", { title: layer.name }, layer.title)),
@@ -116,7 +121,7 @@ function keys(event) {
   event.preventDefault();
   event.stopImmediatePropagation();
   if (moves[event.key]) viewer.move(...moves[event.key]);
-  for (const toggle of toggles.filter((one) => one.kind === kind)) { toggle.show.checked = !toggle.show.checked; toggle.update(); }
+  for (const toggle of toggles.filter((one) => one.kind === kind)) toggle.show.click();
 }
 
 async function start() {

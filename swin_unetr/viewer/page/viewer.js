@@ -8,16 +8,16 @@ class Viewer {
     this.outlines = outlines;
     this.layers = [];
     this.nv = new niivue.Niivue({
-      backColor: [0, 0, 0, 1], crosshairColor: [0.95, 0.9, 0.25, 0.7], crosshairGap: 8, crosshairWidth: 1,
-      fontColor: [0.93, 0.93, 0.93, 1], fontMinPx: 15, isRadiologicalConvention: true, sagittalNoseLeft: true,
-      showAllOrientationMarkers: true, multiplanarForceRender: false, multiplanarShowRender: 0,
-      heroImageFraction: 0.62, heroSliceType: 0, tileMargin: 4, dragMode: 9, dragAndDropEnabled: false, logLevel: "error", loadingText: "",
+      backColor: [0, 0, 0, 1], crosshairColor: [0.85, 0.85, 0.85, 0.6], crosshairWidthUnit: "percent", crosshairWidth: 0.25,
+      isRadiologicalConvention: true, sagittalNoseLeft: true,
+      isOrientationTextVisible: false, multiplanarShowRender: 0, tileMargin: 4, dragMode: 9,
+      dragAndDropEnabled: false, logLevel: "error", loadingText: "",
       viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", isForceMouseClickToVoxelCenters: true,
     });
     this.nv.onLocationChange = (place) => onPlace({ mm: place.mm, values: place.values.map((value) => value.value) });
     this.nv.onIntensityChange = (volume) => onWindow(volume.cal_min, volume.cal_max);
     const draw = this.nv.drawScene.bind(this.nv);
-    this.nv.drawScene = () => { const text = draw(); this.#drawOutlines(); return text; };
+    this.nv.drawScene = () => { const text = draw(); this.#drawOver(); return text; };
     this.ready = this.nv.attachToCanvas(canvas);
   }
 
@@ -46,9 +46,16 @@ class Viewer {
   }
 
   setPlanes(planes) {
-    const types = { axial: 0, coronal: 1, sagittal: 2, all: 3 };
-    this.nv.opts.heroImageFraction = planes === "all" ? 0.62 : 0;
-    this.nv.setSliceType(types[planes]);
+    if (planes !== "all") {
+      this.nv.clearCustomLayout();
+      this.nv.setSliceType({ axial: 0, coronal: 1, sagittal: 2 }[planes]);
+      return;
+    }
+    this.nv.setCustomLayout([
+      { sliceType: 0, position: [0, 0, 0.6, 1] },
+      { sliceType: 1, position: [0.6, 0, 0.4, 0.5] },
+      { sliceType: 2, position: [0.6, 0.5, 0.4, 0.5] },
+    ]);
   }
 
   setOpacity(index, opacity) {
@@ -73,7 +80,7 @@ class Viewer {
     this.move(0, 0, 0);
   }
 
-  /** Move by voxels towards the patient's right... in the order of RAS. */
+  /** Move by voxels towards the patient's right, front and head. */
   move(x, y, z) {
     this.nv.moveCrosshairInVox(x, y, z);
     this.nv.createOnLocationChange();
@@ -90,13 +97,14 @@ class Viewer {
     });
   }
 
-  #drawOutlines() {
+  /** Outlines of labels and the letters of the sides. */
+  #drawOver() {
     const { width, height } = this.nv.canvas;
     if (this.outlines.width !== width || this.outlines.height !== height) Object.assign(this.outlines, { width, height });
     const context = this.outlines.getContext("2d");
     context.clearRect(0, 0, width, height);
+    if (!this.nv.volumes.length) return;
     const shown = this.layers.filter((layer) => layer.outline && layer.voxels);
-    if (!shown.length || !this.nv.volumes.length) return;
     this.nv.screenSlices.forEach((tile, number) => {
       if (tile.axCorSag > 2) return;
       const [u, v, cut] = [[0, 1, 2], [0, 2, 1], [1, 2, 0]][tile.axCorSag];
@@ -116,18 +124,28 @@ class Viewer {
         }
       }
       context.restore();
+      this.#nameSides(context, tile.leftTopWidthHeight, toScreen, u, v);
     });
   }
 
-  /** From fractions of the plane to pixels, out of where NiiVue says three pixels lie. */
+  /** Letters of the sides, read off the way the plane is drawn, with a dark rim that bright tissue does not swallow. */
+  #nameSides(context, [left, top, width, height], toScreen, u, v) {
+    const ends = (axis, positive) => (positive ? ["LPI"[axis], "RAS"[axis]] : ["RAS"[axis], "LPI"[axis]]);
+    const [leftmost, rightmost] = ends(u, toScreen.a > 0), [highest, lowest] = ends(v, toScreen.d > 0);
+    const size = 17 * (window.devicePixelRatio || 1), rim = 0.8 * size;
+    Object.assign(context, { font: `600 ${size}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle", lineWidth: size / 5, strokeStyle: "#000", fillStyle: "#fff", lineJoin: "round" });
+    const middle = [left + width / 2, top + height / 2];
+    const places = [[leftmost, left + rim, middle[1]], [rightmost, left + width - rim, middle[1]], [highest, middle[0], top + rim], [lowest, middle[0], top + height - rim]];
+    for (const place of places) { context.strokeText(...place); context.fillText(...place); }
+  }
+
+  /** From fractions of the plane to pixels, out of where NiiVue says that three pixels inside lie. */
   #toScreen(number, [left, top, width, height], u, v) {
-    const points = [[left, top], [left + width, top], [left, top + height]];
-    const [p, q, r] = points.map(([x, y]) => this.nv.screenXY2TextureFrac(x, y, number, false));
-    const toPlane = new DOMMatrix([
-      (q[u] - p[u]) / width, (q[v] - p[v]) / width, (r[u] - p[u]) / height, (r[v] - p[v]) / height, 0, 0,
-    ]);
-    const origin = toPlane.transformPoint(new DOMPoint(left, top));
-    return new DOMMatrix([toPlane.a, toPlane.b, toPlane.c, toPlane.d, p[u] - origin.x, p[v] - origin.y]).inverse();
+    const [x, y, w, h] = [left + width / 4, top + height / 4, width / 2, height / 2];
+    const [p, q, r] = [[x, y], [x + w, y], [x, y + h]].map((point) => this.nv.screenXY2TextureFrac(...point, number, false));
+    const linear = [(q[u] - p[u]) / w, (q[v] - p[v]) / w, (r[u] - p[u]) / h, (r[v] - p[v]) / h];
+    const shift = [p[u] - linear[0] * x - linear[2] * y, p[v] - linear[1] * x - linear[3] * y];
+    return new DOMMatrix([...linear, ...shift]).inverse();
   }
 
   /** Edges of the labels of a slice in voxels of its plane: a path for each label. */
