@@ -47,8 +47,7 @@ demo: $(STAMP)
 	$(RUN) phantoms --output $(DEMO)/phantoms --cases 12 --held-back 4
 	$(RUN) finetune --config finetune/recipes/demo.yaml --data $(DEMO)/phantoms --fold 0 --output $(DEMO)/run
 	$(RUN) predict $(DEMO)/run $(DEMO)/phantoms/imagesTs --output $(DEMO)/predictions
-	$(RUN) evaluate $(DEMO)/predictions $(DEMO)/phantoms/labelsTs --task $(DEMO)/run --output $(DEMO)/report
-	@echo "The report: $(DEMO)/report/report.md"
+	$(RUN) evaluate $(DEMO)/predictions $(DEMO)/phantoms/labelsTs --output $(DEMO)/report
 
 test: $(STAMP)
 	$(BIN)/ruff check .

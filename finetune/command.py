@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finetune.config import FinetuneConfig
 from finetune.recipes import find_recipe, shipped_recipes
@@ -20,6 +20,8 @@ _DESCRIPTION = """Train on a labelled folder of scans.
 The folder of results takes config.yaml, run.json, folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt and
 the model folders best/ and last/. Every field of a recipe can be given as an option, such as
 --network.feature_size 24; with --config, the defaults below are the recipe's."""
+#: Fields that follow from the data's task and from other fields.
+_DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes")
 #: Options that are not fields of the configuration.
 _OWN = ("data", "output", "fold", "folds", "init", "resume", "config")
 
@@ -33,13 +35,14 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     parser.add_argument("--config", help=f"recipe: a YAML file, or the name of a shipped one ({recipes})")
     parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels; see --layout")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
-    parser.add_argument("--fold", type=int, default=0, help="fold that is held back for validation")
+    held_back = "fold that is held back for validation; all: none is"
+    parser.add_argument("--fold", type=int | Literal["all"], default=0, metavar="K|all", help=held_back)
     parser.add_argument("--folds", type=Path, help="split to use, a folds.json; else the cases are dealt out, seeded")
     parser.add_argument("--init", type=Path, help="weights to start from: a model folder, or a published .pt file")
     parser.add_argument(
         "--resume", choices=["auto", "never"], default="never", help="auto: go on from where the run stopped, if it did"
     )
-    add_config_arguments(parser, FinetuneConfig, recipe, hidden=("network.in_channels", "network.num_classes"))
+    add_config_arguments(parser, FinetuneConfig, recipe, hidden=_DERIVED)
     return parser
 
 
@@ -62,7 +65,10 @@ def main(argv: Sequence[str]) -> int:
     own = {key: values.pop(key) for key in _OWN}
     config = from_dict(FinetuneConfig, values, source="arguments")
 
-    from finetune.run import finetune  # only now: torch takes seconds to import
+    # Only now: torch takes seconds to import.
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    from finetune.run import finetune
 
     try:
         result = finetune(
@@ -77,7 +83,8 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"to go on: {_resume_command(argv)}", file=sys.stderr)
         raise
-    print(result.summary())
+    if rank_zero_only.rank == 0:  # the processes of other devices run this too
+        print(result.summary())
     return 0
 
 

@@ -58,8 +58,8 @@ class Scans(Dataset[Sample]):
         """Read a scan, keep it where scans are kept, and return what is wrong with it."""
         try:
             sample = self[index]
-        except Exception as error:
-            return _reason(error)
+        except SwinUnetrError as error:
+            return str(error)
         if self._cached is not None:
             self._cached[index] = sample
         return None
@@ -189,6 +189,8 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
 
     def _workers(self, number: int) -> dict[str, Any]:
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        # A recipe is written for a workstation; more processes than cores would only stand in each other's way.
+        number = min(number, _cores())
         return {
             "num_workers": number,
             "persistent_workers": number > 0,
@@ -197,14 +199,9 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         }
 
 
-def _reason(error: BaseException) -> str:
-    """What the user can mend, out of the `RuntimeError` that MONAI makes of it; anything else is raised again."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, SwinUnetrError):
-        cause = cause.__cause__
-    if cause is None:
-        raise error
-    return str(cause)
+def _cores() -> int:
+    """Cores that this process may use; fewer than the machine has where a scheduler says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def collate(visits: Sequence[Sequence[Sample]]) -> Sample:

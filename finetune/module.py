@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from finetune.config import FinetuneConfig
 from finetune.losses import SegmentationLoss
+from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
 from swin_unetr.training.optimizer import build_optimizer
 
@@ -53,7 +54,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         config: loss, optimiser, windows.
     """
 
-    def __init__(self, network: nn.Module, task: Task, config: FinetuneConfig) -> None:
+    def __init__(self, network: SwinUNETR, task: Task, config: FinetuneConfig) -> None:
         super().__init__()
         self.network = network
         self.task = task

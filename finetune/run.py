@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer, seed_everything
@@ -15,7 +15,7 @@ from finetune.config import FinetuneConfig
 from finetune.data import FinetuneData
 from finetune.module import MONITOR, FinetuneModule, metric_names
 from finetune.recipes import find_recipe
-from swin_unetr.checkpoints import save_model
+from swin_unetr.checkpoints import save_model, start_from
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
@@ -81,7 +81,7 @@ def finetune(
     *,
     data: Path | str,
     output: Path | str,
-    fold: int = 0,
+    fold: int | Literal["all"] = 0,
     folds: Path | str | None = None,
     init: Path | str | None = None,
     task: Task | None = None,
@@ -94,7 +94,7 @@ def finetune(
         data: folder of scans and labels.
         output: the run folder, new or empty unless it is resumed. Takes config.yaml, run.json, folds.json,
             metrics.csv, tensorboard/, checkpoints/last.ckpt, and the model folders best/ and last/.
-        fold: fold that is held back for validation.
+        fold: fold that is held back for validation; "all" trains on every case and validates on the same.
         folds: split to use, a file; else the cases are dealt out by `config.num_folds` and the seed.
         init: model folder or published checkpoint to start from.
         task: what the labels mean, where the data set does not say.
@@ -118,15 +118,17 @@ def finetune(
     run = Path(output)
     # Processes that Lightning starts beside the first one find the folder in use.
     checkpoint = check_run_folder(run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE)
-    if checkpoint is not None and (before := read_record(run / RECORD).get("fold")) != fold:
-        raise ConfigError(f"{run}: cannot be resumed with another fold (was {before}, now {fold})")
-    split = _split(run, dataset, config, folds)
+    before = {} if checkpoint is None else read_record(run / RECORD)
+    if before and before.get("fold") != fold:
+        raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
+    split = _split(run, dataset, config, folds, fold)
     training, validation = split.split(fold)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
     module = FinetuneModule(build_network(config.network), task, config)
-    if init is not None and checkpoint is None:
-        start_from(module.network, Path(init))
+    report = [] if init is None or before else start_from(module.network, init).summary().splitlines()
+    if rank_zero_only.rank == 0:
+        print(*report, _plan(module, training, validation), sep="\n", flush=True)
     facts = {
         "kind": "finetune",
         "data": str(dataset.root.resolve()),
@@ -135,7 +137,7 @@ def finetune(
         "fold": fold,
         "training": training,
         "validation": validation,
-        "init": None if init is None else str(Path(init).resolve()),
+        "init": before.get("init", report),
         "seed": config.trainer.seed,
         "config": to_dict(config),
     }
@@ -189,6 +191,17 @@ def _fit(
     return seconds
 
 
+def _plan(module: FinetuneModule, training: Sequence[str], validation: Sequence[str]) -> str:
+    """What is about to happen, for the terminal."""
+    task = module.task
+    parameters = sum(parameter.numel() for parameter in module.network.parameters())
+    return (
+        f"{task.name}: {len(training)} scans to train on, {len(validation)} to validate on\n"
+        f"channels: {', '.join(task.channels)}; structures: {', '.join(target.name for target in task.targets)}; "
+        f"{parameters:,} parameters"
+    )
+
+
 def _result(run: Path, task: Task, best: Mapping[str, Any], epochs: int, seconds: float) -> FinetuneResult:
     scores = best["scores"]
     return FinetuneResult(
@@ -216,10 +229,15 @@ class _SaveFinetuned:
             network=self.config.network,
             task=module.task,
             preprocess=self.config.preprocess,
-            inference=self.config.inference,
+            inference=replace(self.config.inference, mirror_axes=_mirrored_axes(self.config)),
             provenance={**provenance, **self.facts, "versions": versions(), "commit": commit()},
         )
         save_model(module.network, folder, description=description)
+
+
+def _mirrored_axes(config: FinetuneConfig) -> tuple[int, ...]:
+    """The axes whose mirror images the network gets to see in training."""
+    return tuple(axis for axis, probability in enumerate(config.augment.flip_probability) if probability > 0)
 
 
 def _fitted(config: FinetuneConfig, task: Task) -> FinetuneConfig:
@@ -228,7 +246,9 @@ def _fitted(config: FinetuneConfig, task: Task) -> FinetuneConfig:
     return replace(config, network=network)
 
 
-def _split(run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | str | None) -> Folds:
+def _split(
+    run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | str | None, fold: int | Literal["all"]
+) -> Folds:
     """The split of the run: the given one, which must be the one in its folder; else that one; else a new one."""
     path = run / SPLIT
     ids = {case.id for case in dataset.cases}
@@ -236,6 +256,8 @@ def _split(run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | st
         split = load_folds(Path(given))
     elif path.is_file():
         split = load_folds(path)
+    elif fold == "all":
+        split = Folds(seed=config.trainer.seed, folds=(tuple(sorted(ids)),))
     else:
         split = make_folds(ids, num_folds=config.num_folds, seed=config.trainer.seed)
     if path.is_file() and load_folds(path) != split:

@@ -43,7 +43,7 @@ def closure(root: str) -> dict[str, Distribution]:
 def constraint(found: Distribution) -> str:
     """One line: `name==version`, without a local part such as `+cpu`, so that every build of it fits."""
     line = f"{canonicalize_name(found.name)}=={Version(found.version).public}"
-    needs = SpecifierSet(found.metadata.get("Requires-Python") or "")
+    needs = SpecifierSet(str(found.metadata.json.get("requires_python", "")))
     if needs.contains(OLDEST_PYTHON):
         return line
     return f'{line} ; python_version > "{OLDEST_PYTHON}"'

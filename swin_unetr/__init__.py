@@ -19,6 +19,7 @@ _PUBLIC = {
     "import_monai_weights": "swin_unetr.checkpoints",
     "export_monai_weights": "swin_unetr.checkpoints",
     "predict": "swin_unetr.inference.run",
+    "Predictor": "swin_unetr.inference.predictor",
     "evaluate": "swin_unetr.evaluation.run",
     "finetune": "finetune.run",
 }

@@ -142,8 +142,11 @@ class InferenceConfig:
     overlap: float = 0.5
     #: Windows in one pass of the network.
     batch_size: int = 1
-    #: Average over the axes' mirror images.
+    #: Average over mirror images.
     tta: bool = False
+    #: Axes (0, 1, 2 for X, Y, Z) that `tta` mirrors. A fine-tuning sets those that its augmentation mirrored: the
+    #: network has not seen others, and gets them wrong.
+    mirror_axes: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -152,6 +155,8 @@ class InferenceConfig:
             raise ValueError(f"roi_size: must be positive, got {self.roi_size}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size: must be positive, got {self.batch_size}")
+        if not set(self.mirror_axes) <= {0, 1, 2} or len(set(self.mirror_axes)) != len(self.mirror_axes):
+            raise ValueError(f"mirror_axes: must be different ones of 0, 1, 2, got {self.mirror_axes}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +201,7 @@ class TrainerConfig:
 class SamplingConfig:
     """Which sub-volumes of a scan a training step sees."""
 
-    #: Size of a crop in voxels, X, Y, Z; a scan that is smaller is padded.
+    #: Size of a crop in voxels, X, Y, Z; a scan that is smaller is padded with zeros, its label with background.
     crop_size: Triple = (96, 96, 96)
     #: "random": anywhere. "positive_negative": the centre on a structure or on background, by `positive`:`negative`.
     scheme: Literal["random", "positive_negative"] = "random"
@@ -230,13 +235,13 @@ class AugmentConfig:
 
     #: Mirror, drawn for each axis X, Y, Z apart.
     flip_probability: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    #: Turn by 90, 180 or 270 degrees in the axial X-Y plane.
+    #: Turn by 90, 180 or 270 degrees in the axial X-Y plane; 180 alone where the crop is no square there.
     rotate90_probability: float = 0.0
     #: Rotation and zoom, in one resampling.
     affine_probability: float = 0.0
     #: Largest angle about X, Y, Z, either way, in degrees.
     rotate_degrees: tuple[float, float, float] = (15.0, 15.0, 15.0)
-    #: Smallest and largest zoom; above 1 enlarges.
+    #: Smallest and largest zoom; drawn for each axis apart; above 1 enlarges.
     zoom: tuple[float, float] = (0.85, 1.15)
     #: Multiply intensities by 1 + u, u uniform in plus or minus this.
     intensity_scale: float = 0.1

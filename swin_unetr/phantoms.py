@@ -102,7 +102,7 @@ def _into_patient(points: NDArray[np.float64], rng: np.random.Generator) -> NDAr
 
     turned = (points - rng.uniform(-10, 10, 3)) @ _rotation(rng.uniform(-6, 6, 3))
     upright = turned / rng.uniform(0.9, 1.1, 3)
-    bent = upright.copy()
+    bent: NDArray[np.float64] = upright.copy()
     for _ in range(3):
         wave = rng.normal(0, 1, 3)
         wave *= 2 * np.pi / rng.uniform(120, 240) / np.linalg.norm(wave)

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from swin_unetr.config import InferenceConfig, PreprocessConfig
     from swin_unetr.tasks import Task
 
-# Set before any test imports torch or matplotlib: small tensors gain nothing from many threads, and there is no screen.
+# Set before any test imports torch: small tensors gain nothing from many threads.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("MPLBACKEND", "Agg")
 
 ROOT = Path(__file__).parents[1]
 

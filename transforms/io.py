@@ -17,6 +17,7 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.openers import Opener
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
@@ -35,7 +36,7 @@ _SLICE_POSITION = "0020|0032"
 #: NIfTI header extension for free text.
 _COMMENT = 6
 
-_READING_ERRORS = (OSError, EOFError, ValueError, zlib.error, ImageFileError)
+_READING_ERRORS = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError)
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -189,8 +190,10 @@ def _read(path: Path) -> Volume:
 
 
 def _voxels(path: Path, image: Any) -> NDArray[Any]:
+    array: NDArray[Any]
     if not _is_gzip(path):
-        return np.asanyarray(image.dataobj)
+        array = np.asanyarray(image.dataobj)
+        return array
     with gzip.open(path) as stream:
         array = np.asanyarray(type(image).from_stream(stream).dataobj)
         # nibabel stops after the last voxel; gzip compares its checksum only when it comes to the end.
@@ -286,7 +289,8 @@ def _write_nifti(path: Path, array: NDArray[Any], like: Geometry, names: Mapping
     if names:
         text = json.dumps({"labels": {str(value): name for value, name in names.items()}}, ensure_ascii=False)
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, text.encode()))
-    with replacing(path) as temporary, Opener(str(temporary), "wb", compresslevel=_GZIP_LEVEL) as file:
+    compression = {"compresslevel": _GZIP_LEVEL} if _is_gzip(path) else {}
+    with replacing(path) as temporary, Opener(str(temporary), "wb", **compression) as file:
         image.to_stream(file)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from swin_unetr.config import IntensityConfig, PreprocessConfig
 from swin_unetr.datasets.case import Case
-from swin_unetr.errors import DataError
+from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.tasks import Task
 from transforms.geometry import Volume, require_same_geometry
 from transforms.io import read_image, read_labels
@@ -46,12 +46,28 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
 
     Returns:
         A transform of a dict {"case": Case}. It adds "image" (MetaTensor C x X x Y x Z, float32, RAS), "geometry" (of
-        the source) and, with `with_label`, "label" (MetaTensor, uint8, see `transforms.labels.encode_targets`). It
+        the source) and, with `with_label`, "label" (a plain tensor, uint8, see `transforms.labels.encode_targets`). It
         raises `DataError` or `GeometryError` for files that cannot be used.
     """
     keys = ["image", "label"] if with_label else ["image"]
     encoding: list[Any] = [EncodeTargets(task)] if with_label else []
-    return Compose([LoadCase(task, with_label=with_label), *_steps(config, keys), *encoding])
+    return Preprocessing([LoadCase(task, with_label=with_label), *_steps(config, keys), *encoding])
+
+
+class Preprocessing(Compose):  # type: ignore[misc]  # MONAI has no types
+    """MONAI's chain of steps, which wraps every error in a `RuntimeError`; those that a user can mend come out bare."""
+
+    def __call__(self, values: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        """Go through all steps."""
+        try:
+            done: dict[str, Any] = super().__call__(values)
+            return done
+        except RuntimeError as error:
+            failure: BaseException = error
+        cause: BaseException | None = failure
+        while cause is not None and not isinstance(cause, SwinUnetrError):
+            cause = cause.__cause__
+        raise cause or failure
 
 
 def preprocess_volume(volume: Volume, config: PreprocessConfig) -> MetaTensor:
@@ -93,7 +109,7 @@ def remember_native_grid(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-class LoadCase(Transform):  # type: ignore[misc]  # MONAI has no types
+class LoadCase(Transform):  # type: ignore[misc]
     """Read the files of a case and check that they belong together."""
 
     def __init__(self, task: Task, *, with_label: bool) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from swin_unetr.datasets import DESCRIPTION
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.tasks import Modality, Target, Task, brats, brats_convention
+from swin_unetr.tasks import BRATS_CONVENTIONS, Modality, Target, Task, brats, brats_convention
 from transforms.io import read_labels
 
 #: Cases with enhancing tumour after which the convention is taken as told: a 4 without a 3 in one case alone may still
@@ -27,15 +28,16 @@ def settle_task(dataset: Dataset, modality: Modality | None = None) -> Task:
         modality: of a plain folder without a description.
 
     Raises:
-        DataError: a label file cannot be read, or holds values that no BraTS year has.
+        DataError: a label file cannot be read, or holds values that no BraTS year has, or that no one knows how to
+            read: 4 beside 3 from 2023 on.
         ConfigError: a plain folder without a description, and no modality given.
     """
-    if dataset.layout == "brats" and dataset.task is not None and dataset.task.name.startswith("brats"):
+    if dataset.layout == "brats" and dataset.task is not None and dataset.task.name in BRATS_CONVENTIONS:
         return brats(_convention(dataset.cases, dataset.task.name), dataset.task.channels)
     if dataset.task is not None:
         return dataset.task
     if modality is None:
-        raise ConfigError(f"{dataset.root}: nothing says what the scans are; add a task.yaml beside images/")
+        raise ConfigError(f"{dataset.root}: nothing says what the scans are; add a {DESCRIPTION} beside images/")
     values = sorted({value for case in dataset.cases for value in _values(case)} - {0})
     if not values:
         raise DataError(f"{dataset.root}: every label file is empty; there is nothing to learn")
@@ -58,6 +60,11 @@ def _convention(cases: Iterable[Case], suggested: str) -> str:
             convention = brats_convention(seen, fallback=suggested)
         except ValueError as error:
             raise DataError(f"{case.label}: {error}") from error
+        if convention == "brats2013" and suggested == "brats2023":
+            raise DataError(
+                f"{case.label}: holds label value 4 beside 3 of other voxels or cases, as in 2024, when 4 became the "
+                f"resection cavity (in children oedema); say what the values mean in a {DESCRIPTION} beside the cases"
+            )
         enhancing += bool({3, 4} & set(values))
         if {3, 4} <= seen or enhancing == _ENOUGH:
             return convention

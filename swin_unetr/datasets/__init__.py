@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from swin_unetr.configuration import load
 from swin_unetr.datasets.brats_layouts import is_brats, read_brats
 from swin_unetr.datasets.btcv import is_btcv, read_btcv
 from swin_unetr.datasets.case import Case, Dataset
@@ -21,6 +22,8 @@ from swin_unetr.tasks import Task
 __all__ = ["LAYOUTS", "Case", "Dataset", "find_layout", "read_dataset"]
 
 LAYOUTS = ("decathlon", "btcv", "brats", "plain")
+#: In a data set's folder, whatever its layout: the fields of a `swin_unetr.tasks.Task`.
+DESCRIPTION = "task.yaml"
 
 
 def find_layout(root: Path) -> str:
@@ -44,7 +47,7 @@ def read_dataset(
         root: its folder; for a plain layout also a single image file.
         layout: one of `LAYOUTS`, or "auto" to tell it by the files.
         require_labels: leave out the test cases of the layout, and refuse a training case without a label.
-        task: overrides what the layout says of its task.
+        task: overrides what the folder's `task.yaml` says of its task, and that what its layout says.
         with_test: whether the layout's test cases, which have no labels, are listed; by default the opposite of
             `require_labels`.
 
@@ -52,7 +55,7 @@ def read_dataset(
         The cases, sorted by id.
 
     Raises:
-        ConfigError: no such layout.
+        ConfigError: no such layout, or `task.yaml` is wrong.
         DataError: the folder is missing, empty or inconsistent, or a case has no label.
     """
     if layout not in ("auto", *LAYOUTS):
@@ -67,7 +70,12 @@ def read_dataset(
     _refuse_doubles(root, cases)
     if require_labels:
         _refuse_unlabelled(root, cases)
-    return replace(dataset, cases=cases, task=task or dataset.task)
+    return replace(dataset, cases=cases, task=task or _described(root) or dataset.task)
+
+
+def _described(root: Path) -> Task | None:
+    path = root / DESCRIPTION
+    return load(Task, path) if path.is_file() else None
 
 
 def _read(root: Path, layout: str, *, with_test: bool) -> Dataset:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,8 @@ _CHANNELS = {
     "-t1n": "T1",
     "-t2w": "T2",
 }
-_LABELS = ("_seg", "-seg")
+#: The last is what one case of 2020 has (BraTS20_Training_355).
+_LABELS = ("_seg", "-seg", "_segm")
 #: Case folders lie in the root or in one of these (2018 and 2019).
 _GRADES = ("HGG", "LGG")
 
@@ -42,34 +44,38 @@ def read_brats(root: Path) -> Dataset:
     (`transforms.told_by_labels`).
 
     Raises:
-        DataError: a case lacks a modality that others have.
+        DataError: a case lacks a modality that others have, or two cases have one name.
     """
     found = brats_files(root)
     present = {channel for files in found.values() for channel in files}
     channels = tuple(channel for channel in BRATS_CHANNELS if channel in present)
     cases = []
-    for name, files in found.items():
-        if missing := [channel for channel in channels if channel not in files]:
-            folder = next(iter(files.values())).parent
+    for name, folder in _named_folders(root).items():
+        files, label = found.get(name, {}), _label_file(folder)
+        if (files or label) and (missing := [channel for channel in channels if channel not in files]):
             raise DataError(
                 f"{folder}: lacks {', '.join(missing)}, which other cases have; add it or leave the case out"
             )
-        label = _label_file(next(iter(files.values())).parent)
-        cases.append(Case(id=name, images=tuple(files[channel] for channel in channels), label=label))
-    newer = any(image.name.lower().count("-t2f") for case in cases for image in case.images)
-    convention = "brats2023" if newer or any("-GLI-" in case.id for case in cases) else "brats2021"
+        if files:
+            cases.append(Case(id=name, images=tuple(files[channel] for channel in channels), label=label))
+    newer = any(_ending(image).startswith("-") for case in cases for image in case.images)
+    convention = "brats2023" if newer else "brats2021"
     return Dataset(root=root, layout="brats", cases=tuple(cases), task=brats(convention, channels or BRATS_CHANNELS))
 
 
 def brats_files(root: Path) -> dict[str, dict[str, Path]]:
-    """Case id to channel to file: what each case has, complete or not."""
-    found = {folder.name: _channel_files(folder) for folder in _case_folders(root)}
+    """Case id to channel to file: what each case has, complete or not.
+
+    Raises:
+        DataError: two cases have one name, or a case has two files of one channel.
+    """
+    found = {name: _channel_files(folder) for name, folder in _named_folders(root).items()}
     return {name: files for name, files in found.items() if files}
 
 
 def brats_labels(root: Path) -> dict[str, Path]:
     """Case id to label file, of case folders `<id>/<id>_seg.nii.gz`, whether or not the scans lie beside them."""
-    labels = {folder.name: _label_file(folder) for folder in _case_folders(root)}
+    labels = {name: _label_file(folder) for name, folder in _named_folders(root).items()}
     return {name: path for name, path in labels.items() if path is not None and name and stem(path).startswith(name)}
 
 
@@ -80,14 +86,21 @@ def _case_folders(root: Path) -> Iterator[Path]:
             yield from sorted(folder for folder in parent.iterdir() if folder.is_dir())
 
 
+def _named_folders(root: Path) -> dict[str, Path]:
+    """Case folders by their names; those without an image file are no case folders."""
+    folders = (folder for folder in _case_folders(root) if any(map(image_suffix, folder.iterdir())))
+    return unique((Path(os.path.abspath(folder)).name, folder) for folder in folders)
+
+
 def _channel_files(folder: Path) -> dict[str, Path]:
-    """Channel to file, for the files of one case."""
-    pairs = []
-    for path in sorted(folder.iterdir()):
-        ending = _ending(path)
-        if ending in _CHANNELS:
-            pairs.append((_CHANNELS[ending], path))
-    return unique(pairs)
+    """Channel to file, for the files of one case; empty for a folder in which every file is a case of its own."""
+    files = [path for path in sorted(folder.iterdir()) if _ending(path) in _CHANNELS]
+    names = [stem(path).lower().removesuffix(_ending(path)) for path in files]
+    if folder.name.lower() in names:
+        files = [path for path, name in zip(files, names, strict=True) if name == folder.name.lower()]
+    elif len(files) < 2 or len(set(names)) > 1:
+        return {}
+    return unique((_CHANNELS[_ending(path)], path) for path in files)
 
 
 def _label_file(folder: Path) -> Path | None:

@@ -11,13 +11,14 @@ from swin_unetr.tasks import BTCV
 IMAGE, LABEL = "img", "label"
 #: Folders of images and of their labels; the challenge calls them "averaged", copies of it "Tr".
 _FOLDERS = (("imagesTr", "labelsTr"), ("img", "label"))
+_TESTS = "imagesTs"
 
 
 def is_btcv(root: Path) -> bool:
     """Whether a folder has images named as BTCV names them."""
     return any(
         any(name.startswith(IMAGE) and name[len(IMAGE) :].isdigit() for name in images_by_stem(root / images))
-        for images, _ in _FOLDERS
+        for images in (*(images for images, _ in _FOLDERS), _TESTS)
         if (root / images).is_dir()
     )
 
@@ -37,6 +38,6 @@ def read_btcv(root: Path, *, with_test: bool) -> Dataset:
         for name, image in images_by_stem(root / images).items():
             label = numbered.get(name.replace(IMAGE, LABEL, 1))
             cases.append(Case(id=name, images=(image,), label=label))
-    if with_test and (root / "imagesTs").is_dir():
-        cases += [Case(id=name, images=(image,)) for name, image in images_by_stem(root / "imagesTs").items()]
+    if with_test and (root / _TESTS).is_dir():
+        cases += [Case(id=name, images=(image,)) for name, image in images_by_stem(root / _TESTS).items()]
     return Dataset(root=root, layout="btcv", cases=tuple(cases), task=BTCV)

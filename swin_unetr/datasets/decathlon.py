@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def read_decathlon(root: Path, *, with_test: bool) -> Dataset:
     values = _read(path)
     cases = []
     try:
-        for entry in values["training"]:
+        for entry in [*values["training"], *values.get("validation", [])]:  # MONAI's lists of BTCV have the latter
             image, label = _inside(root, entry["image"]), _inside(root, entry["label"])
             cases.append(Case(id=stem(image), images=(image,), label=label))
         for entry in values.get("test", []) if with_test else []:
@@ -97,8 +98,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _inside(root: Path, listed: str) -> Path:
-    """A listed path, which may not leave the data set's folder: descriptions come from elsewhere."""
-    path = root / listed
-    if not path.resolve().is_relative_to(root.resolve()):
+    """A listed path, which may not leave the data set's folder: descriptions come from elsewhere.
+
+    What is in the folder may well be a link to another one: that was made here.
+    """
+    folder = os.path.normpath(root.absolute())
+    if not Path(os.path.normpath(Path(folder, listed))).is_relative_to(folder):
         raise DataError(f"{root / DESCRIPTION}: lists {listed!r}, which lies outside the folder")
-    return path
+    return root / listed

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
@@ -19,12 +20,18 @@ class Folds:
     seed: int
     folds: tuple[tuple[str, ...], ...]
 
-    def split(self, fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def split(self, fold: int | Literal["all"]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Ids of the training and of the validation cases of a fold, sorted.
+
+        "all" holds nothing back: every case is in both, and a validation says how well the cases were learnt, not how
+        good the model is.
 
         Raises:
             ConfigError: no such fold.
         """
+        if fold == "all":
+            everything = tuple(sorted(case for ids in self.folds for case in ids))
+            return everything, everything
         if not 0 <= fold < len(self.folds):
             raise ConfigError(f"fold: {fold} is not one of 0..{len(self.folds) - 1}")
         training = sorted(case for index, ids in enumerate(self.folds) if index != fold for case in ids)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swin_unetr.configuration import load
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.decathlon import DESCRIPTION as DECATHLON
+from swin_unetr.datasets.decathlon import read_decathlon_task
 from swin_unetr.datasets.listing import image_suffix, images_by_stem, stem
-from swin_unetr.tasks import Task
 
 #: Names of the folders of images and of labels.
 PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
-#: Beside `images/`: the fields of a `swin_unetr.tasks.Task`.
-DESCRIPTION = "task.yaml"
 
 
 def read_plain(root: Path) -> Dataset:
     """List a folder of images, or a single image file. Every file is one case.
 
     Raises:
-        DataError: two images of one name.
-        ConfigError: `task.yaml` is there and wrong.
+        DataError: two images of one name, or a `dataset.json` that is wrong.
     """
     if root.is_file():
         return Dataset(root=root.parent, layout="plain", cases=(Case(id=stem(root), images=(root,)),))
@@ -29,8 +26,8 @@ def read_plain(root: Path) -> Dataset:
     cases = tuple(
         Case(id=name, images=(path,), label=labelled.get(name)) for name, path in images_by_stem(images).items()
     )
-    description = root / DESCRIPTION
-    task = load(Task, description) if description.is_file() else None
+    described = root / DECATHLON  # nnU-Net's has labels and channels alone
+    task = read_decathlon_task(described) if described.is_file() else None
     return Dataset(root=root, layout="plain", cases=cases, task=task)
 
 

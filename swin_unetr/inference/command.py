@@ -60,7 +60,11 @@ def build_parser() -> CommandParser:
     add("--with", type=Path, nargs="+", default=[], metavar="MODEL", help="further models; probabilities are averaged")
     add("--overlap", type=float, help="share of a window that overlaps its neighbour; by default the model's own")
     add("--roi-size", type=int, nargs=3, metavar=("X", "Y", "Z"), help="window in voxels; by default the model's own")
-    add("--tta", action=BooleanOptionalAction, help="average over the eight mirror images (eight times the time)")
+    add(
+        "--tta",
+        action=BooleanOptionalAction,
+        help="average over mirror images along the axes that training mirrored (up to eight times the time)",
+    )
     add("--batch-size", type=int, help="windows in one pass of the network; by default the model's own")
     add("--save-probabilities", action="store_true", help="write <case id>_probabilities.nii.gz (4-D, float32) too")
     add("--device", default="auto", help="auto (the first CUDA GPU, else the CPU), cpu, cuda, cuda:N or mps")

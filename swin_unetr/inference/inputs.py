@@ -43,7 +43,7 @@ def find_inputs(paths: Iterable[Path], task: Task, *, layout: str, selected: Seq
             found.cases += [case for case in listed.cases if wanted is None or case.id in wanted]
             found.failures += [failure for failure in listed.failures if wanted is None or failure.case in wanted]
         except DataError as error:
-            found.failures.append(Failure(str(path), str(error)))
+            found.failures.append(Failure(path.name, str(error)))
     known = {case.id for case in found.cases} | {failure.case for failure in found.failures}
     for case in selected or ():
         if case not in known:

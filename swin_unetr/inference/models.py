@@ -120,6 +120,10 @@ def _settings(description: ModelDescription, asked: dict[str, Any]) -> Inference
     except ValueError as error:
         raise ConfigError(str(error)) from error
     check_roi_size(config.roi_size, description.network)
+    if config.tta and not config.mirror_axes:
+        raise ConfigError(
+            "tta: the model was trained without mirroring and would get mirror images wrong; leave it out"
+        )
     return config
 
 

@@ -46,7 +46,8 @@ class Predictor:
         precision: "float32", "bfloat16", or "auto": bfloat16 on a GPU that computes in it, else float32.
         overlap: share of a window that overlaps its neighbour; none takes each model's own.
         roi_size: size of a window in voxels X, Y, Z; none takes each model's own.
-        tta: whether to average over the eight mirror images; none takes each model's own.
+        tta: whether to average over mirror images along the axes that the model's training mirrored; none takes
+            each model's own.
         batch_size: windows in one pass of the network; none takes each model's own.
 
     Raises:
@@ -152,6 +153,7 @@ class Predictor:
 
 
 def _mirrorings(member: Member) -> tuple[tuple[int, ...], ...]:
-    """The spatial axes that each pass mirrors: none, or with `tta` one pass for every choice among the three."""
-    choices = chain.from_iterable(combinations((1, 2, 3), number) for number in range(4))
+    """Dimensions of C x X x Y x Z that each pass mirrors: none, or with `tta` every choice among the model's axes."""
+    axes = [axis + 1 for axis in member.inference.mirror_axes]
+    choices = chain.from_iterable(combinations(axes, number) for number in range(len(axes) + 1))
     return tuple(choices) if member.inference.tta else ((),)

@@ -50,7 +50,8 @@ def predict(
         output: folder of the results; a file there that `predict` did not write is never replaced.
         overlap: share of a window that overlaps its neighbour; none takes each model's own.
         roi_size: size of a window in voxels X, Y, Z; none takes each model's own.
-        tta: whether to average over the eight mirror images; none takes each model's own.
+        tta: whether to average over mirror images along the axes that the model's training mirrored; none takes
+            each model's own.
         batch_size: windows in one pass of the network; none takes each model's own.
         save_probabilities: whether to write `<case id>_probabilities.nii.gz` too: 4-D, float32.
         device: "auto" (the first CUDA GPU, else the CPU), "cpu", "cuda", "cuda:N" or "mps".

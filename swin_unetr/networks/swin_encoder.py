@@ -250,6 +250,7 @@ class SwinEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.size_divisor = config.size_divisor  # kept, for the compiler cannot trace what computes it
         self.patch_embedding = PatchEmbedding(config)
         self.stages = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))
 
@@ -265,15 +266,25 @@ class SwinEncoder(nn.Module):
             over its channels without parameters.
 
         Raises:
-            ValueError: the size of the image is no multiple of the divisor.
+            ValueError: wrong number of dimensions or channels, or an axis that is no multiple of its divisor.
         """
-        check_size(image, self.config)
+        self._check(image)
         tokens = F.dropout(self.patch_embedding(image), self.config.drop_rate, self.training)
         hidden = [self._output(tokens)]
         for stage in self.stages:
             tokens = stage(tokens)
             hidden.append(self._output(tokens))
         return hidden
+
+    def _check(self, image: Tensor) -> None:
+        channels, divisor = self.config.in_channels, self.size_divisor
+        if image.ndim != 5 or image.shape[1] != channels:
+            raise ValueError(
+                f"input of shape {tuple(image.shape)}: the network takes batch x {channels} channels x X x Y x Z"
+            )
+        size = tuple(image.shape[2:])
+        if any(extent % step or not extent for extent, step in zip(size, divisor, strict=True)):
+            raise ValueError(f"input of {size} voxels: each axis must be a multiple of {divisor}; pad or crop it")
 
     def _output(self, tokens: Tensor) -> Tensor:
         if self.config.normalize:
@@ -289,22 +300,3 @@ def spatial_size(tokens: Tensor) -> Triple:
 def channels_first(tokens: Tensor) -> Tensor:
     """B x X x Y x Z x C to B x C x X x Y x Z, a view."""
     return tokens.permute(0, 4, 1, 2, 3)
-
-
-def check_size(image: Tensor, config: NetworkConfig) -> None:
-    """Refuse an image that does not divide into tokens down to the bottleneck.
-
-    Args:
-        image: B x C x X x Y x Z.
-        config: shape of the network.
-
-    Raises:
-        ValueError: wrong number of dimensions or channels, or an axis that is no multiple of its divisor.
-    """
-    if image.ndim != 5 or image.shape[1] != config.in_channels:
-        raise ValueError(
-            f"input of shape {tuple(image.shape)}: the network takes batch x {config.in_channels} channels x X x Y x Z"
-        )
-    size, divisor = tuple(image.shape[2:]), config.size_divisor
-    if any(extent % step or not extent for extent, step in zip(size, divisor, strict=True)):
-        raise ValueError(f"input of {size} voxels: each axis must be a multiple of {divisor}; pad or crop it")

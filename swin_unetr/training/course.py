@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from swin_unetr.training.optimizer import take_up
+
 
 def derived_seed(*parts: int) -> int:
     """A seed of 32 bits from several numbers, such as seed, epoch and index: independent for each combination."""
@@ -30,6 +32,11 @@ class Course(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._seed = seed
         self._sum: Tensor | None = None
         self._steps = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After a resume, set the learning rate by the schedule of this training."""
+        for config in trainer.lr_scheduler_configs:
+            take_up(config.scheduler)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed torch; in the last epoch, turn validation on, since a resumed epoch has no other hook at its start."""

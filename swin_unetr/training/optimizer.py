@@ -53,3 +53,16 @@ def build_optimizer(
 
     optimizer = AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
     return optimizer, LambdaLR(optimizer, share)
+
+
+def take_up(schedule: LambdaLR) -> None:
+    """Set the rate of the step that comes next, after a resume.
+
+    The rate in a checkpoint is that of the old schedule; where a run is resumed to train for longer, the new one
+    differs, and the old one may have ended at 0.
+    """
+    rates = (
+        base * share(schedule.last_epoch) for base, share in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+    )
+    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate

@@ -68,6 +68,13 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         else:
             self._bar.update(self._task, completed=batch_idx + 1)
 
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Say which scan is validated."""
+        if self._bar is not None:
+            self._bar.update(self._task, text=f"validating {batch_idx + 1}/{trainer.num_val_batches[0]}")
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the score."""
         self._validated = True

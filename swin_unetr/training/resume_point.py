@@ -40,14 +40,15 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
         self.path = path
         self._stop = False
         self._validated = False
-        self._saved_at = self._started_at = time.monotonic()
+        self._saved_at = 0.0
+        self._started_at: float | None = None
         self._seconds_before = 0.0
         self._handlers: dict[int, Any] = {}
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far, those before a resume included."""
-        return self._seconds_before + time.monotonic() - self._started_at
+        return self._seconds_before + (0.0 if self._started_at is None else time.monotonic() - self._started_at)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and listen to signals."""

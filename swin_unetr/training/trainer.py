@@ -58,7 +58,11 @@ def build_trainer(
     if config.early_stop_patience is not None:
         own.append(
             EarlyStopping(
-                monitor, mode="max", patience=config.early_stop_patience, min_delta=0.0, check_on_train_epoch_end=False
+                monitor,
+                mode="max",
+                patience=config.early_stop_patience,
+                check_finite=False,  # no validation case may have any structure
+                check_on_train_epoch_end=False,
             )
         )
     with _quiet():

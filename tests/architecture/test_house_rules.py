@@ -28,11 +28,6 @@ def test_nothing_shadows_a_package(project_root: Path) -> None:
     assert not list((project_root / "tests").rglob("__init__.py"))
 
 
-def test_test_files_have_names_of_their_own(project_root: Path) -> None:
-    names = [path.name for path in (project_root / "tests").rglob("test_*.py")]
-    assert len(set(names)) == len(names)
-
-
 def test_files_stay_readable(project_root: Path) -> None:
     long = {
         str(path): lines for path in sources(project_root) if (lines := path.read_text().count("\n")) > LONGEST_FILE

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from monai.networks.nets import SwinUNETR as MonaiSwinUNETR
 
 from finetune import run as finetune_run
 from finetune.config import FinetuneConfig
@@ -174,6 +175,8 @@ def test_a_finished_run_can_train_for_longer(phantom_data: Path, tmp_path: Path,
     assert finetune(tiny(), data=phantom_data, output=folder, resume=True).epochs == 3  # nothing left to do
     result = finetune(tiny(max_epochs=4), data=phantom_data, output=folder, resume=True)
     assert result.epochs == 4
+    with (folder / "metrics.csv").open() as file:
+        assert min(float(row["learning_rate"]) for row in csv.DictReader(file)) > 0
     record = json.loads((folder / "run.json").read_text())
     assert [session["status"] for session in record["sessions"]] == ["finished"] * 3
     assert result.seconds > json.loads((undisturbed / "run.json").read_text())["seconds"]
@@ -205,6 +208,58 @@ def test_a_split_is_reused(phantom_data: Path, tmp_path: Path) -> None:
     folds.write_text(json.dumps({"seed": 7, "folds": [["absent"], ids]}))
     with pytest.raises(DataError, match=r"mine\.json.*absent"):
         finetune(tiny(), data=phantom_data, output=tmp_path / "other", folds=folds)
+
+
+def test_all_trains_on_every_case_and_can_be_resumed(phantom_data: Path, tmp_path: Path) -> None:
+    finetune(tiny(max_epochs=2), data=phantom_data, output=tmp_path / "run", fold="all")
+    assert finetune(tiny(), data=phantom_data, output=tmp_path / "run", fold="all", resume=True).epochs == 3
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["fold"] == "all"
+    assert record["training"] == record["validation"] == [f"phantom_{index:03d}" for index in range(6)]
+
+
+def test_starts_from_another_models_weights_and_says_which(
+    phantom_data: Path, tmp_path: Path, undisturbed: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    description = json.loads((data / "dataset.json").read_text())
+    description["labels"]["6"] = "spine"  # a class more: the head does not fit
+    (data / "dataset.json").write_text(json.dumps(description))
+    arguments = ["finetune", "--config", str(recipe), "--data", str(data), "--output", str(tmp_path / "run")]
+    options = ["--init", str(undisturbed), "--optimizer.learning_rate", "1e-30", "--optimizer.weight_decay", "0"]
+    assert main([*arguments, *options, "--trainer.max_epochs", "2"]) == 0
+    assert "of another shape, keep their initial values: head.weight" in capsys.readouterr().out
+    before, after = (load_model(folder / "best").network.state_dict() for folder in (undisturbed, tmp_path / "run"))
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"head.weight", "head.bias"}
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert any("head.weight" in line for line in record["init"])
+    assert main([*arguments, "--init", str(undisturbed), "--network.feature_size", "8"]) == 2  # not an empty folder
+    arguments[-1] = str(tmp_path / "other")
+    assert main([*arguments, "--init", str(undisturbed), "--network.feature_size", "8"]) == 1
+    assert "set network.feature_size" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_starts_from_a_published_encoder(phantom_data: Path, tmp_path: Path, recipe: Path, capsys) -> None:
+    published = MonaiSwinUNETR(
+        in_channels=1, out_channels=2, feature_size=12, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8)
+    )
+    encoder = {f"module.{name}": value for name, value in published.swinViT.state_dict().items()}
+    torch.save({"state_dict": encoder}, tmp_path / "model_swinvit.pt")
+    arguments = ["finetune", "--config", str(recipe), "--data", str(phantom_data), "--output", str(tmp_path / "run")]
+    arguments += ["--init", str(tmp_path / "model_swinvit.pt"), "--sampling.crop_size", "[32,32,32]"]
+    arguments += ["--network.depths", "[1,1,1,1]", "--network.num_heads", "[1,2,4,8]", "--network.feature_size", "12"]
+    arguments += ["--network.window_size", "[7,7,7]", "--inference.roi_size", "[32,32,32]"]
+    arguments += ["--optimizer.learning_rate", "1e-30", "--optimizer.weight_decay", "0", "--trainer.max_epochs", "1"]
+    arguments += ["--optimizer.warmup_epochs", "0", "--sampling.crops_per_scan", "1"]
+    assert main(arguments) == 1
+    assert "set network.merging to legacy" in capsys.readouterr().err
+    assert main([*arguments, "--network.merging", "legacy"]) == 0
+    assert "0 unexpected" in capsys.readouterr().out
+    network = load_model(tmp_path / "run" / "best").network
+    ours = network.encoder.patch_embedding.projection.weight
+    assert torch.equal(ours, published.swinViT.patch_embed.proj.weight)
 
 
 @pytest.mark.parametrize(

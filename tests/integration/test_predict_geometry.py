@@ -12,7 +12,7 @@ from swin_unetr.tasks import Task, exclusive
 
 TORSO = Task(name="torso", modality="CT", channels=("CT",), targets=exclusive(("liver", "spleen", "bone")))
 COARSE = PreprocessConfig(
-    spacing_mm=(6.0, 6.0, 6.0), intensity=IntensityConfig(scheme="hu_window", window=(-175.0, 250.0))
+    spacing_mm=(8.0, 8.0, 8.0), intensity=IntensityConfig(scheme="hu_window", window=(-175.0, 250.0))
 )
 #: Header fields that place the voxels in the patient.
 PLACE = (

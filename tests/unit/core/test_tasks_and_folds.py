@@ -73,6 +73,11 @@ def test_folds_are_a_partition_that_order_does_not_change():
     assert len(training) + len(validation) == 23
 
 
+def test_all_holds_nothing_back():
+    folds = make_folds("abcde", 2)
+    assert folds.split("all") == (tuple("abcde"), tuple("abcde"))
+
+
 def test_folds_survive_the_file(tmp_path):
     folds = make_folds("abcdefg", 3, seed=5)
     folds.save(tmp_path / "folds.json")

@@ -6,6 +6,7 @@ from torch import nn
 
 from swin_unetr.config import OptimizerConfig
 from swin_unetr.training import build_optimizer, warmup_cosine
+from swin_unetr.training.optimizer import take_up
 
 
 def test_rises_linearly_then_falls_as_a_cosine() -> None:
@@ -36,15 +37,21 @@ def test_adamw_decays_all_parameters_and_follows_the_schedule() -> None:
 
 
 def test_a_longer_training_takes_up_the_schedule_of_its_own_length() -> None:
-    parameter = nn.Parameter(torch.zeros(1))
-    config = OptimizerConfig(learning_rate=1.0, warmup_epochs=0)
-    optimizer, schedule = build_optimizer([parameter], config, steps_per_epoch=1, total_steps=10)
-    for _ in range(5):
+    def build(epochs: int) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+        parameter = nn.Parameter(torch.zeros(1))
+        config = OptimizerConfig(learning_rate=1.0, warmup_epochs=0)
+        return build_optimizer([parameter], config, steps_per_epoch=1, total_steps=epochs)
+
+    optimizer, schedule = build(10)
+    for _ in range(10):
         optimizer.step()
         schedule.step()
-    longer, resumed = build_optimizer([parameter], config, steps_per_epoch=1, total_steps=20)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0)
+    longer, resumed = build(20)
     longer.load_state_dict(optimizer.state_dict())
     resumed.load_state_dict(schedule.state_dict())
+    take_up(resumed)
+    assert longer.param_groups[0]["lr"] == pytest.approx(0.5)
     longer.step()
     resumed.step()
-    assert longer.param_groups[0]["lr"] == pytest.approx(warmup_cosine(6, warmup_steps=0, total_steps=20))
+    assert longer.param_groups[0]["lr"] == pytest.approx(warmup_cosine(11, warmup_steps=0, total_steps=20))

@@ -1,0 +1,246 @@
+"""Weights of MONAI's `SwinUNETR`, and of every published Swin UNETR: names, import and export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from swin_unetr.checkpoints.model_folder import shape_text
+from swin_unetr.checkpoints.published_file import PublishedFile, read_published_file
+from swin_unetr.checkpoints.transfer import ENCODER, TransferReport, tensors_by_full_name, transfer
+from swin_unetr.config import MergingForm, NetworkConfig
+from swin_unetr.errors import CheckpointError
+from swin_unetr.networks import SwinEncoder, SwinUNETR, build_network
+from swin_unetr.networks.window_attention import relative_position_index
+
+#: MONAI has no other number of stages.
+_STAGES = 4
+_ENCODER = "swinViT."
+_POSITION_INDEX = ".attn.relative_position_index"
+_TABLE = ".attn.relative_position_bias_table"
+#: Parts of names that differ wherever they occur: ours, MONAI's.
+_PARTS = (
+    (".attention.bias_table", _TABLE),
+    (".attention.projection.", ".attn.proj."),
+    (".attention.", ".attn."),
+    (".expand.", ".mlp.linear1."),
+    (".contract.", ".mlp.linear2."),
+    (".conv1.", ".conv1.conv."),
+    (".conv2.", ".conv2.conv."),
+    (".shortcut.", ".conv3.conv."),
+)
+#: What `import_monai_weights` takes the weights to be, unless told otherwise.
+ASSUMED: MergingForm = "legacy"
+WHY_ASSUMED = "assumed: MONAI up to 1.4, hence every checkpoint published before 2025"
+
+
+def import_monai_weights(
+    path: Path | str,
+    config: NetworkConfig | None = None,
+    *,
+    merging: MergingForm | None = None,
+    in_channels: int | None = None,
+) -> tuple[SwinUNETR, TransferReport]:
+    """Read a published Swin UNETR: a whole network, or an encoder alone such as `model_swinvit.pt`.
+
+    The form of patch merging cannot be told from weights, and decides what they compute. "legacy" suits every
+    checkpoint published before 2025; "merging" those trained by MONAI 1.5 or later.
+
+    Args:
+        path: file of weights, as published.
+        config: the network to read them into, for other classes or what weights do not tell (dropout, `normalize`);
+            its `merging` gives way to the next argument. None: as the weights tell.
+        merging: form of patch merging that the weights were trained with; none assumes "legacy".
+        in_channels: channels of the image, where they are not those of `config` or of the weights. Weights for one
+            channel are repeated and divided by their number, so that equal channels give what one gave.
+
+    Returns:
+        The network on the CPU, and what became of every tensor. Where the file has no decoder, or one for other
+        classes, the network's own is fresh, and the report says so.
+
+    Raises:
+        CheckpointError: the file cannot be read, would run code, or holds an encoder that is not the network's.
+    """
+    file = read_published_file(Path(path))
+    form = merging or ASSUMED
+    config = replace(config, merging=form) if config else infer_config(file, form)
+    network = build_network(config if in_channels is None else replace(config, in_channels=in_channels))
+    return network, load_published(network, file, WHY_ASSUMED if merging is None else "as told")
+
+
+def load_published(network: SwinUNETR | SwinEncoder, file: PublishedFile, merging_reason: str) -> TransferReport:
+    """Copy the tensors of a published file into a network.
+
+    Args:
+        network: takes the weights, in place.
+        file: what was read.
+        merging_reason: why the network's form of patch merging suits the weights.
+
+    Raises:
+        CheckpointError: the encoder does not match; the network is as it was.
+    """
+    _require_encoder(file)
+    config = network.config
+    if len(config.depths) != _STAGES:
+        raise CheckpointError(
+            f"{file.path}: has {_STAGES} stages, the network {len(config.depths)}; set depths to four"
+        )
+    names = {_monai_name(name): name for name in tensors_by_full_name(network)}
+    tensors: dict[str, Tensor] = {}
+    unexpected: list[str] = []
+    verified: list[str] = []
+    for name, tensor in file.tensors.items():
+        if name.endswith(_POSITION_INDEX):
+            _check_position_index(file.path, name, tensor, config)
+            verified.append(file.original[name])
+        elif name in names:
+            tensors[names[name]] = tensor
+        elif name.startswith((_ENCODER + "layers", _ENCODER + "patch_embed")):
+            tensors[ENCODER + name.removeprefix(_ENCODER)] = tensor  # of an encoder, but of another: refused below
+        else:
+            unexpected.append(file.original[name])
+    return transfer(
+        network,
+        tensors,
+        source=str(file.path),
+        merging_reason=merging_reason,
+        unexpected=unexpected,
+        verified=verified,
+        beside=file.beside,
+    )
+
+
+def export_monai_weights(network: SwinUNETR, *, monai_1_4: bool = False) -> dict[str, Tensor]:
+    """The weights as a state dict that MONAI's `SwinUNETR` loads with `strict=True`.
+
+    Args:
+        network: the network.
+        monai_1_4: for MONAI up to 1.4, whose `downsample="merging"` is our "legacy".
+
+    Returns:
+        Tensors by MONAI's names, sharing memory with the network's.
+
+    Raises:
+        CheckpointError: MONAI has no such network, or would compute another function from the weights.
+    """
+    config = network.config
+    known = ("legacy", "mergingv2") if monai_1_4 else ("merging", "mergingv2")
+    hindrances = (
+        (len(config.depths) != _STAGES, f"depths: MONAI has four stages, this network has {len(config.depths)}"),
+        (
+            config.patch_size != (2, 2, 2),
+            f"patch_size: MONAI's decoder wants 2,2,2, this network has {config.patch_size}",
+        ),
+        (any(step != (2, 2, 2) for step in config.strides), "merge_strides: MONAI merges by 2,2,2 alone"),
+        (config.feature_size % 12 != 0, f"feature_size: MONAI wants a multiple of 12, not {config.feature_size}"),
+        (
+            config.merging not in known,
+            f"merging: MONAI {'up to 1.4' if monai_1_4 else 'from 1.5'} has no {config.merging!r} and would compute "
+            f"another function from these weights; export for {'1.5 or later' if monai_1_4 else 'MONAI 1.4'} instead",
+        ),
+    )
+    for hinders, why in hindrances:
+        if hinders:
+            raise CheckpointError(f"cannot be exported to MONAI: {why}")
+    tensors = {_monai_name(name): tensor.detach() for name, tensor in network.state_dict().items()}
+    index = relative_position_index(config.window_size)
+    tables = [name for name in tensors if name.endswith(_TABLE)]
+    return tensors | {name.removesuffix(_TABLE) + _POSITION_INDEX: index.clone() for name in tables}
+
+
+def infer_config(file: PublishedFile, merging: MergingForm) -> NetworkConfig:
+    """The shape of a network, told from its weights.
+
+    Args:
+        file: what was read.
+        merging: form of patch merging, which weights do not tell.
+
+    Raises:
+        CheckpointError: it holds no encoder, or one that is none of a Swin UNETR.
+    """
+    _require_encoder(file)
+    tensors, block = file.tensors, _ENCODER + "layers{}.0.blocks.{}"
+    try:
+        embedding = tensors[_ENCODER + "patch_embed.proj.weight"]
+        tables = [tensors[block.format(stage, 0) + _TABLE] for stage in range(1, _STAGES + 1)]
+        hidden = tensors[block.format(1, 0) + ".mlp.linear1.weight"].shape[0]
+        feature_size, in_channels, px, py, pz = embedding.shape
+        width = (round(tables[0].shape[0] ** (1 / 3)) + 1) // 2
+        head = tensors.get("out.conv.conv.bias")
+        return NetworkConfig(
+            in_channels=in_channels,
+            num_classes=NetworkConfig.num_classes if head is None else head.shape[0],
+            feature_size=feature_size,
+            depths=tuple(_count(tensors, block.format(stage, "{}")) for stage in range(1, _STAGES + 1)),
+            num_heads=tuple(table.shape[1] for table in tables),
+            window_size=(width, width, width),
+            patch_size=(px, py, pz),
+            merging=merging,
+            mlp_ratio=hidden / feature_size,
+            qkv_bias=block.format(1, 0) + ".attn.qkv.bias" in tensors,
+            patch_norm=_ENCODER + "patch_embed.norm.weight" in tensors,
+            use_v2=any(name.startswith(_ENCODER + "layers1c.") for name in tensors),
+        )
+    except (KeyError, ValueError, IndexError) as error:
+        raise CheckpointError(
+            f"{file.path}: its encoder is not that of a Swin UNETR of four stages ({error})"
+        ) from error
+
+
+def _count(tensors: Mapping[str, Tensor], block: str) -> int:
+    """How many blocks a stage has."""
+    count = 0
+    while block.format(count) + _TABLE in tensors:
+        count += 1
+    return count
+
+
+def _require_encoder(file: PublishedFile) -> None:
+    if not any(name.startswith(_ENCODER) for name in file.tensors):
+        some = ", ".join(list(file.original.values())[:3])
+        raise CheckpointError(f"{file.path}: holds no Swin encoder, but {some} ...; give a Swin UNETR checkpoint")
+
+
+def _check_position_index(path: Path, name: str, found: Tensor, config: NetworkConfig) -> None:
+    """Compare a stored table of relative positions with the one that the network computes.
+
+    Raises:
+        CheckpointError: it is another, so the weights would be used at other positions.
+    """
+    if not torch.equal(found.long(), relative_position_index(config.window_size)):
+        raise CheckpointError(
+            f"{path}: {name} ({shape_text(found)}) is not that of a window of {config.window_size} tokens; "
+            "set window_size to that of the weights"
+        )
+
+
+def _monai_name(name: str) -> str:
+    """MONAI's name of a tensor of a `SwinUNETR` of four stages."""
+    module, monai = next(names for names in _modules() if name.startswith(names[0]))
+    rest = name.removeprefix(module)
+    for part, theirs in _PARTS:
+        if part in rest:
+            return monai + rest.replace(part, theirs)
+    return monai + rest
+
+
+def _modules() -> Iterator[tuple[str, str]]:
+    """Our name and MONAI's of the modules that make up the network."""
+    yield "encoder.patch_embedding.projection", _ENCODER + "patch_embed.proj"
+    yield "encoder.patch_embedding.norm", _ENCODER + "patch_embed.norm"
+    for stage in range(_STAGES):
+        yield f"encoder.stages.{stage}.residual", f"{_ENCODER}layers{stage + 1}c.0.layer"
+        yield f"encoder.stages.{stage}.blocks", f"{_ENCODER}layers{stage + 1}.0.blocks"
+        yield f"encoder.stages.{stage}.merging", f"{_ENCODER}layers{stage + 1}.0.downsample"
+    yield "input_block", "encoder1.layer"
+    for level in range(_STAGES - 1):
+        yield f"skip_blocks.{level}", f"encoder{level + 2}.layer"
+    yield "bottleneck", "encoder10.layer"
+    for step in range(_STAGES + 1):
+        yield f"decoder.{step}.upsample", f"decoder{_STAGES + 1 - step}.transp_conv.conv"
+        yield f"decoder.{step}.block", f"decoder{_STAGES + 1 - step}.conv_block"
+    yield "head", "out.conv.conv"

@@ -1,0 +1,120 @@
+"""Reads a published file of weights: safely, whatever it is wrapped in, with keys as MONAI's `SwinUNETR` has them."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from swin_unetr.errors import CheckpointError
+
+#: Keys under which training scripts keep the weights, beside an epoch or an optimiser.
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+#: What data-parallel training, compilation and training modules put before every key.
+_PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.|model\.|_model\.|network\.|net\.)+")
+#: Changes that bring the names of every publication to those of MONAI's class, in this order.
+_SPELLINGS = (
+    (re.compile(r"^swin_vit\."), "swinViT."),
+    # "Disruptive autoencoders" (2307.16896) calls the encoder so, and nests its stages once more.
+    (re.compile(r"^encoder\.(?=patch_embed\.|layers\d)"), "swinViT."),
+    (re.compile(r"^(?=patch_embed\.|layers\d)"), "swinViT."),
+    (re.compile(r"^(swinViT\.layers\d)\.0\.0\."), r"\1.0."),
+    (re.compile(r"\.mlp\.fc([12])\."), r".mlp.linear\1."),
+)
+#: Inert types that training scripts keep beside the weights (a best score as a NumPy number, the arguments).
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # its name up to NumPy 1
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+]
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """What a file holds."""
+
+    path: Path
+    #: Tensors by their names in MONAI's class.
+    tensors: Mapping[str, Tensor]
+    #: The same names as they stand in the file.
+    original: Mapping[str, str]
+    #: What the file holds beside tensors.
+    beside: tuple[str, ...]
+
+
+def read_published_file(path: Path) -> PublishedFile:
+    """Read a `.pt`, `.pth`, `.ckpt` or `.safetensors` file, without running any code that is in it.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CheckpointError: it cannot be read, would run code, or holds no weights.
+    """
+    content = _read(path)
+    beside: list[str] = []
+    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
+        wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if wrapper is None:
+            break
+        beside += [str(key) for key in content if key != wrapper]
+        content = content[wrapper]
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: holds no weights (neither tensors nor a state_dict); check the path")
+    tensors: dict[str, Tensor] = {}
+    original: dict[str, str] = {}
+    for key, value in content.items():
+        name = monai_spelling(str(key))
+        if not isinstance(value, Tensor):
+            beside.append(str(key))
+        elif name in tensors:
+            raise CheckpointError(f"{path}: holds {name} twice, as {original[name]} and as {key}; keep one of them")
+        else:
+            tensors[name], original[name] = value, str(key)
+    return PublishedFile(path, tensors, original, tuple(beside))
+
+
+def monai_spelling(key: str) -> str:
+    """The name that MONAI's `SwinUNETR` has for a key of any publication; other keys only lose their prefix."""
+    name = _PREFIXES.sub("", key)
+    for pattern, replacement in _SPELLINGS:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def _read(path: Path) -> Any:
+    """The content of a file.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or would run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file; check the path") from error
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"(?:GLOBAL|global|class|function) `?([\w.]+\.\w+)", str(error)):
+            raise CheckpointError(
+                f"{path}: would run code when read ({found[1]}), and is refused; "
+                "ask its author for a file of tensors alone, such as safetensors"
+            ) from error
+        raise CheckpointError(f"{path}: is not a file of weights, or is damaged; download it again") from error
+    except Exception as error:  # damaged bytes can end in any error of the readers
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(
+            f"{path}: cannot be read ({type(error).__name__}: {reason}); download it again"
+        ) from error

@@ -1,0 +1,82 @@
+"""Weights to start a training from: a model folder of ours, or a published file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from swin_unetr.checkpoints.model_folder import DESCRIPTION, WEIGHTS, read_description, read_weights
+from swin_unetr.checkpoints.monai_weights import ASSUMED, WHY_ASSUMED, load_published
+from swin_unetr.checkpoints.published_file import read_published_file
+from swin_unetr.checkpoints.transfer import ENCODER, TransferReport, transfer
+from swin_unetr.config import NetworkConfig
+from swin_unetr.errors import CheckpointError
+from swin_unetr.networks import SwinEncoder, SwinUNETR
+
+#: Fields that change what an encoder computes from the same weights, or their shapes; not the number of channels.
+_ENCODER_FIELDS = (
+    "feature_size",
+    "depths",
+    "num_heads",
+    "window_size",
+    "patch_size",
+    "strides",
+    "merging",
+    "mlp_ratio",
+    "qkv_bias",
+    "normalize",
+    "patch_norm",
+    "use_v2",
+)
+
+
+def start_from(network: SwinUNETR | SwinEncoder, path: Path | str) -> TransferReport:
+    """Copy weights into a network, in place: all of the encoder, and of the rest what the source has and what fits.
+
+    Args:
+        network: takes the weights.
+        path: a model folder (or a run folder, then its `best/`) of either kind, or a published file of weights.
+
+    Returns:
+        What became of every tensor.
+
+    Raises:
+        CheckpointError: the source cannot be read, or its encoder is not the network's, which is as it was then.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _from_folder(network, path)
+    form = network.config.merging
+    if form != ASSUMED:
+        raise CheckpointError(
+            f"{path}: published weights are taken to be of merging {ASSUMED!r}, the network has {form!r}; set "
+            f"network.merging to {ASSUMED}, or make a model folder of them with import-weights --merging {form}"
+        )
+    return load_published(network, read_published_file(path), WHY_ASSUMED)
+
+
+def _from_folder(network: SwinUNETR | SwinEncoder, folder: Path) -> TransferReport:
+    best = folder / "best"
+    if not (folder / DESCRIPTION).is_file() and (best / DESCRIPTION).is_file():
+        folder = best
+    description = read_description(folder)
+    _check_config(folder, description.network, network.config)
+    prefix = ENCODER if description.kind == "encoder" else ""
+    tensors: dict[str, Tensor] = {prefix + name: tensor for name, tensor in read_weights(folder).items()}
+    return transfer(network, tensors, source=str(folder / WEIGHTS), merging_reason=f"as {DESCRIPTION} says")
+
+
+def _check_config(folder: Path, source: NetworkConfig, target: NetworkConfig) -> None:
+    """Refuse an encoder that would compute something else in the network.
+
+    Raises:
+        CheckpointError: with the first field that differs.
+    """
+    for field in _ENCODER_FIELDS:
+        theirs, ours = getattr(source, field), getattr(target, field)
+        if theirs != ours:
+            name = "merge_strides" if field == "strides" else field
+            raise CheckpointError(
+                f"{folder}: its encoder has {name} {theirs}, the network {ours}; set network.{name} to the former"
+            )
