@@ -52,10 +52,9 @@ def folders(tmp_path):
 
 
 def run(folders, *arguments, labels=LABELS):
-    return main(
-        ["evaluate", *map(str, (folders / "pred", folders / "ref")), "--metrics", "dice", "--output", str(folders / "out")]
-        + [*labels, *arguments]
-    )
+    paths = [str(folders / "pred"), str(folders / "ref")]
+    output = ["--output", str(folders / "out")]
+    return main(["evaluate", *paths, "--metrics", "dice", *output, *labels, *arguments])
 
 
 def results(folders):
