@@ -15,15 +15,15 @@ SMALL = NetworkConfig(
 
 @pytest.mark.parametrize("stages", [2, 3, 4, 5])
 def test_two_to_five_stages(stages: int) -> None:
-    config = replace(SMALL, depths=(1,) * stages, num_heads=(2,) * stages)
-    size = (2 ** (stages + 1), 2 ** (stages + 1), 2 ** (stages + 2))
+    config = replace(SMALL, feature_size=4, depths=(1,) * stages, num_heads=(2,) * stages)
+    size = (2 ** (stages + 1), 2 ** (stages + 1), 2 ** (stages + 1))
     network = build_network(config)
     image = torch.randn(1, 2, *size)
     logits = network(image)
     assert logits.shape == (1, 3, *size)
     assert torch.equal(network.head(network.forward_features(image)), logits)
     assert [tuple(hidden.shape) for hidden in network.encoder(image)] == [
-        (1, 12 * 2**level, *(extent // 2 ** (level + 1) for extent in size)) for level in range(stages + 1)
+        (1, 4 * 2**level, *(extent // 2 ** (level + 1) for extent in size)) for level in range(stages + 1)
     ]
     logits.square().mean().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
