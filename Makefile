@@ -1,6 +1,8 @@
 # Two commands do everything on a machine that has only Python:
 #   make demo    a small data set, a small model trained on it, its Dice report
 #   make test    every check that CI makes
+#   make viewer  what `swin-unetr view` needs from npm; both above do it too, and go on without
+#   make wheel   a wheel with the viewer in it, in dist/
 # Both first set up VENV, and again whenever the requirements change.
 
 PYTHON ?= python3
@@ -13,8 +15,9 @@ DEMO ?= demo-output
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN := $(BIN)/swin-unetr
+VIEWER := swin_unetr/viewer/assets/niivue.umd.js
 
-.PHONY: help install demo test constraints
+.PHONY: help install demo test constraints viewer wheel
 .DELETE_ON_ERROR:
 
 help:
@@ -22,13 +25,22 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt package-lock.json
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 10) else \
 	    f"Python 3.10 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; say which with: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@-$(MAKE) --no-print-directory viewer
 	@touch $@
+
+viewer: $(VIEWER)
+
+$(VIEWER): package.json package-lock.json scripts/build_viewer.py
+	@$(PYTHON) scripts/build_viewer.py
+
+wheel: viewer
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
 
 demo: $(STAMP)
 	rm -rf $(DEMO)

@@ -16,6 +16,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("finetune.command:main", "train on a labelled folder of scans"),
     "predict": ("swin_unetr.inference.command:main", "segment scans with one or more trained models"),
     "evaluate": ("swin_unetr.evaluation.command:main", "Dice report of predictions against references"),
+    "view": ("swin_unetr.viewer.command:main", "look at a scan, labels, predictions and their errors in a browser"),
+    "compare": (
+        "swin_unetr.evaluation.compare_command:main",
+        "which of several models is better, with tests and ranks",
+    ),
     "import-weights": ("swin_unetr.checkpoints.command:import_main", "published weights into a model folder"),
     "export-weights": ("swin_unetr.checkpoints.command:export_main", "a model folder into weights for MONAI"),
     "phantoms": ("swin_unetr.phantoms:main", "make a small labelled data set to try everything on"),

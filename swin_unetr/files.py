@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -36,17 +37,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON whole or not at all. NaN is written as null: JSON has no NaN."""
-    write_text(
-        path, json.dumps(_without_nan(values), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n"
-    )
+    """Write JSON whole or not at all. NaN is written as null, infinity as "inf": JSON has neither."""
+    write_text(path, json.dumps(plain_json(values), indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n")
 
 
-def _without_nan(values: Any) -> Any:
+def plain_json(values: Any) -> Any:
+    """The values with what JSON lacks replaced: NaN by null, infinity by "inf"."""
     if isinstance(values, dict):
-        return {key: _without_nan(value) for key, value in values.items()}
+        return {key: plain_json(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
-        return [_without_nan(value) for value in values]
-    if isinstance(values, float) and values != values:
-        return None
+        return [plain_json(value) for value in values]
+    if isinstance(values, float) and not math.isfinite(values):
+        return None if math.isnan(values) else str(values)
     return values

@@ -161,6 +161,12 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     return geometry
 
 
+def nifti_bytes(array: NDArray[Any], like: Geometry) -> bytes:
+    """A 3-D array (X x Y x Z) as an uncompressed NIfTI-1 file in memory, with the affine of its grid alone."""
+    content: bytes = _image_like(array, Geometry(shape=like.shape, affine=like.affine)).to_bytes()
+    return content
+
+
 def _read(path: Path) -> Volume:
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")

@@ -36,12 +36,29 @@ def main(argv: Sequence[str]) -> int:
             fold=arguments.fold,
             cases=arguments.cases,
             empty=arguments.empty,
+            empty_distance=arguments.empty_distance,
+            tolerance_mm=_tolerances(arguments.tolerance_mm),
+            metrics=arguments.metrics,
+            strict=arguments.strict,
             workers=arguments.workers,
+            images=arguments.images,
+            pictures=arguments.pictures,
             on_case=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     print_result(result)
-    print(f"report: {arguments.output / 'report.md'}")
+    print(f"report: {arguments.output / 'report.md'}, for a browser: {arguments.output / 'report.html'}")
     return result.exit_code
+
+
+def _tolerances(words: Sequence[str]) -> float | dict[str, float]:
+    """One number, or numbers by name."""
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = (word.rpartition("=") for word in words)
+        return {name: float(number) for name, _, number in pairs}
+    except ValueError:
+        raise ConfigError(f"tolerance_mm: {' '.join(words)!r} is neither a number nor NAME=MM; correct it") from None
 
 
 def _parser() -> CommandParser:
@@ -54,7 +71,9 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "references", type=Path, help="folder of label files, root of a data set (Decathlon, BTCV, BraTS), or a file"
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder for results.json, results.csv, report.md")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for results.json, results.csv, report.md, report.html"
+    )
     parser.add_argument(
         "--task",
         help="what the labels mean: btcv, brats (the year is told from the data), brats2013, brats2021, brats2023, or "
@@ -72,6 +91,25 @@ def _parser() -> CommandParser:
         default="nan",
         help="Dice of a structure in neither mask: nan (undefined, counted apart) or brats (1)",
     )
+    parser.add_argument(
+        "--empty-distance",
+        choices=("inf", "diagonal", "penalty"),
+        default="inf",
+        help="distances where one mask is empty: infinite, the diagonal of the scan, or BraTS' penalty (374 mm)",
+    )
+    parser.add_argument(
+        "--tolerance-mm",
+        nargs="+",
+        default=["2"],
+        metavar="MM|NAME=MM",
+        help="tolerance of the normalised surface Dice: one number, or by structure (2 mm for those not named)",
+    )
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="these metrics only, as dice hd95_mm nsd")
+    parser.add_argument("--strict", action="store_true", help="a case that cannot be evaluated is an error")
+    parser.add_argument(
+        "--images", type=Path, help="data set or folder of the scans, for pictures; otherwise those of the references"
+    )
+    parser.add_argument("--pictures", type=int, default=20, metavar="N", help="cases with pictures, the worst first")
     parser.add_argument(
         "--workers",
         type=int,

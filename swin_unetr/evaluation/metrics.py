@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Literal
 
-from swin_unetr.evaluation.overlap import EmptyPolicy, Overlap, dice
+from swin_unetr.errors import ConfigError
+from swin_unetr.evaluation.distances import PENALTY_MM, Distances, EmptyDistance
+from swin_unetr.evaluation.overlap import EmptyPolicy, Overlap, dice, iou, precision, sensitivity, specificity
+
+Kind = Literal["overlap", "surface"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """All that is known of one structure of one case."""
+
+    overlap: Overlap
+    #: Volume of a voxel in millilitres.
+    voxel_ml: float
+    #: None where no surface metric was asked for.
+    distances: Distances | None
+    empty: EmptyPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,15 +35,98 @@ class Metric:
     name: str
     #: Name in tables for people.
     title: str
-    #: From the overlap of the two masks, under a policy for structures that are in neither.
-    measure: Callable[[Overlap, EmptyPolicy], float]
+    #: From what is known of the two masks.
+    measure: Callable[[Compared], float]
     #: What a case that failed counts as, in the mean over all cases that were asked for.
     value_of_failure: float
+    #: What it is and whose definition, in one sentence.
+    definition: str = ""
+    kind: Kind = "overlap"
     #: Whether the lowest values are the worst.
     higher_is_better: bool = True
 
 
-DICE = Metric(name="dice", title="Dice", measure=dice, value_of_failure=0.0)
+def _of_overlap(name: str, title: str, measure: Callable[[Overlap, EmptyPolicy], float], definition: str) -> Metric:
+    return Metric(
+        name=name,
+        title=title,
+        measure=lambda compared: measure(compared.overlap, compared.empty),
+        value_of_failure=0.0,
+        definition=definition,
+    )
+
+
+def _of_distances(name: str, title: str, value: Callable[[Distances], float], definition: str) -> Metric:
+    return Metric(
+        name=name,
+        title=title,
+        measure=lambda compared: math.nan if compared.distances is None else value(compared.distances),
+        value_of_failure=0.0 if name == "nsd" else math.inf,
+        definition=definition,
+        kind="surface",
+        higher_is_better=name == "nsd",
+    )
+
+
+def _volume_difference(compared: Compared) -> float:
+    overlap = compared.overlap
+    if overlap.both_empty:
+        return 0.0 if compared.empty == "brats" else math.nan
+    return abs(overlap.prediction - overlap.reference) * compared.voxel_ml
+
+
+DICE = _of_overlap("dice", "Dice", dice, "2|P∩R| / (|P| + |R|) (Dice 1945)")
 
 #: In the order of the reports.
-METRICS: tuple[Metric, ...] = (DICE,)
+METRICS: tuple[Metric, ...] = (
+    DICE,
+    _of_overlap("iou", "IoU", iou, "|P∩R| / |P∪R| (Jaccard 1912)"),
+    _of_overlap("sensitivity", "Sensitivity", sensitivity, "|P∩R| / |R|"),
+    _of_overlap("precision", "Precision", precision, "|P∩R| / |P|"),
+    _of_overlap("specificity", "Specificity", specificity, "the share of the scan outside R that is outside P"),
+    Metric(
+        name="volume_difference_ml",
+        title="Volume difference (ml)",
+        measure=_volume_difference,
+        value_of_failure=math.inf,
+        definition="absolute difference of the volumes; both stand beside it",
+        higher_is_better=False,
+    ),
+    _of_distances(
+        "hd_mm", "Hausdorff (mm)", lambda d: d.hd_mm, "the larger of the two directed distances (Huttenlocher 1993)"
+    ),
+    _of_distances(
+        "hd95_mm",
+        "HD95 (mm)",
+        lambda d: d.hd95_mm,
+        "the larger of the 95th percentiles of the two directed distances (as MONAI's HausdorffDistanceMetric)",
+    ),
+    _of_distances(
+        "assd_mm", "ASSD (mm)", lambda d: d.assd_mm, "mean distance of both surfaces together (Heimann 2009)"
+    ),
+    _of_distances(
+        "nsd",
+        "NSD",
+        lambda d: d.nsd,
+        "share of both surfaces' voxels within the tolerance of the other one (Nikolov 2018, as MONAI's "
+        "SurfaceDiceMetric)",
+    ),
+)
+
+
+def choose_metrics(names: Collection[str] | None, empty_distance: EmptyDistance) -> tuple[Metric, ...]:
+    """The metrics of these names (none: all), in the table's order; failures count as the policy says.
+
+    Raises:
+        ConfigError: a name that no metric has.
+    """
+    known = [metric.name for metric in METRICS]
+    if names is not None and (unknown := [name for name in names if name not in known]):
+        raise ConfigError(f"metrics: {unknown[0]!r} is not one of {', '.join(known)}")
+    chosen = [metric for metric in METRICS if names is None or metric.name in names]
+    return tuple(
+        dataclasses.replace(metric, value_of_failure=PENALTY_MM)
+        if metric.name.endswith("_mm") and empty_distance == "penalty"
+        else metric
+        for metric in chosen
+    )

@@ -45,3 +45,34 @@ def dice(overlap: Overlap, empty: EmptyPolicy = "nan") -> float:
     if overlap.both_empty:
         return 1.0 if empty == "brats" else math.nan
     return 2 * overlap.intersection / (overlap.prediction + overlap.reference)
+
+
+def iou(overlap: Overlap, empty: EmptyPolicy = "nan") -> float:
+    """Intersection over union |P∩R| / |P∪R| (Jaccard, New Phytologist 11:37, 1912), 0..1; empty masks as `dice`."""
+    if overlap.both_empty:
+        return 1.0 if empty == "brats" else math.nan
+    return overlap.intersection / (overlap.intersection + overlap.prediction_only + overlap.reference_only)
+
+
+def sensitivity(overlap: Overlap, empty: EmptyPolicy = "nan") -> float:
+    """Share |P∩R| / |R| of the reference that was found, 0..1; 0 where only the reference is empty."""
+    return _share(overlap, overlap.reference, empty)
+
+
+def precision(overlap: Overlap, empty: EmptyPolicy = "nan") -> float:
+    """Share |P∩R| / |P| of the prediction that is right, 0..1; 0 where only the prediction is empty."""
+    return _share(overlap, overlap.prediction, empty)
+
+
+def specificity(overlap: Overlap, empty: EmptyPolicy = "nan") -> float:
+    """Share of the voxels outside the reference that are outside the prediction too; NaN where there are none."""
+    if overlap.both_empty:
+        return 1.0 if empty == "brats" else math.nan
+    outside = overlap.total - overlap.reference
+    return (outside - overlap.prediction_only) / outside if outside else math.nan
+
+
+def _share(overlap: Overlap, of: int, empty: EmptyPolicy) -> float:
+    if overlap.both_empty:
+        return 1.0 if empty == "brats" else math.nan
+    return overlap.intersection / of if of else 0.0

@@ -1,17 +1,23 @@
-"""Writes a result: JSON and tidy CSV for machines, Markdown for people."""
+"""Writes a result: JSON and tidy CSV for machines, Markdown and a page for people."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
+import shlex
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from swin_unetr.configuration import to_dict
+from swin_unetr.evaluation.bootstrap import METHOD
+from swin_unetr.evaluation.html_report import HTML_NAME, report_page
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult, Row
 from swin_unetr.evaluation.tables import summary_tables, worst_cases
 from swin_unetr.files import write_json, write_text
@@ -24,39 +30,73 @@ FORMAT = 1
 #: File names in the folder of a report.
 JSON_NAME, CSV_NAME, MARKDOWN_NAME = "results.json", "results.csv", "report.md"
 
+#: Cases with pictures on the page, where nothing else is said.
+PICTURES = 20
+
 _POLICIES = {
     "nan": "A structure that is in neither mask has no Dice; it is left out of the mean and counted (policy `nan`).",
     "brats": "A structure that is in neither mask has a Dice of 1 (policy `brats`).",
 }
 _DEFINITIONS = (
     f"*{ALL_STRUCTURES}* averages the structures of each case that have a value, and then the cases. "
-    "SD is the sample standard deviation."
+    f"SD is the sample standard deviation. CI: {METHOD}. Infinite distances are counted, not averaged."
 )
 
 
-def write_report(result: EvaluationResult, folder: Path) -> tuple[Path, ...]:
-    """Write results.json, results.csv and report.md, each whole or not at all; gives their paths."""
+def write_report(result: EvaluationResult, folder: Path, pictures: int = PICTURES) -> tuple[Path, ...]:
+    """Write results.json, results.csv, report.md and report.html, each whole or not at all; gives their paths.
+
+    Args:
+        result: the evaluation.
+        folder: takes the files.
+        pictures: how many cases, the worst first, the page shows pictures of.
+    """
     written = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    paths = tuple(folder / name for name in (JSON_NAME, CSV_NAME, MARKDOWN_NAME))
-    write_json(paths[0], _json(result, written))
+    paths = tuple(folder / name for name in (JSON_NAME, CSV_NAME, MARKDOWN_NAME, HTML_NAME))
+    values = _json(result, written)
+    write_json(paths[0], values)
     write_text(paths[1], _csv(result.rows))
     write_text(paths[2], _markdown(result, written))
+    texts = {
+        "policy": _POLICIES[result.empty],
+        "definitions": _DEFINITIONS.replace("*", ""),
+        "command": values["provenance"]["command"],
+    }
+    write_text(paths[3], report_page(result, values, texts, pictures))
     return paths
 
 
 def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "provenance": {"written": written, "versions": versions(), "commit": commit()},
+        "provenance": {"written": written, "versions": versions(), "commit": commit(), "command": shlex.join(sys.argv)},
         "inputs": dict(result.inputs),
         "policy": {"empty": result.empty},
         "prediction_task": to_dict(result.prediction_task),
         "reference_task": to_dict(result.reference_task),
         "cases": {"evaluated": list(result.evaluated), "failed": [asdict(failure) for failure in result.failures]},
         "notes": list(result.notes),
+        "files": {case: dict(files) for case, files in result.files.items()},
+        "sha256": {case: _hashes(files) for case, files in result.files.items()},
         "summary": [asdict(summary) for summary in result.summary],
         "rows": [asdict(row) for row in result.rows],
     }
+
+
+def _hashes(files: Mapping[str, str | None]) -> dict[str, str]:
+    """SHA-256 of the label files of a case."""
+    hashes = {}
+    for side in ("prediction", "reference"):
+        with Path(str(files[side])).open("rb") as file:
+            hashes[side] = _digest(file)
+    return hashes
+
+
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _csv(rows: tuple[Row, ...]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from swin_unetr.batch import Failure
+from swin_unetr.evaluation.distances import DistancePolicy
+from swin_unetr.evaluation.metrics import METRICS, Metric
 from swin_unetr.evaluation.overlap import EmptyPolicy
 from swin_unetr.evaluation.statistics import Summary
 from swin_unetr.tasks import Task
@@ -55,6 +57,12 @@ class EvaluationResult:
     empty: EmptyPolicy
     #: What was evaluated: paths and selection, as plain values.
     inputs: Mapping[str, Any]
+    #: Paths "image" (or None), "reference" and "prediction" of every evaluated case.
+    files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    #: The metrics of the rows.
+    metrics: tuple[Metric, ...] = METRICS
+    #: Tolerances, and what distances are where one mask is empty.
+    distances: DistancePolicy = field(default_factory=DistancePolicy)
 
     @property
     def exit_code(self) -> int:

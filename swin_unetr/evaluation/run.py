@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
+from swin_unetr.batch import Failure
 from swin_unetr.datasets.folds import select_cases
-from swin_unetr.errors import ConfigError
+from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
+from swin_unetr.evaluation.distances import TOLERANCE_MM, DistancePolicy, EmptyDistance, measure_distances
+from swin_unetr.evaluation.images import files_of, find_images
 from swin_unetr.evaluation.label_tasks import TaskArgument, find_labels
 from swin_unetr.evaluation.measure import measure_all
+from swin_unetr.evaluation.metrics import choose_metrics
 from swin_unetr.evaluation.overlap import EmptyPolicy
-from swin_unetr.evaluation.report import write_report
+from swin_unetr.evaluation.report import PICTURES, write_report
 from swin_unetr.evaluation.results import EvaluationResult
 from swin_unetr.evaluation.tabulate import summarise_rows, tabulate
 
@@ -27,7 +31,13 @@ def evaluate(
     fold: int | None = None,
     cases: Iterable[str] | None = None,
     empty: EmptyPolicy = "nan",
+    empty_distance: EmptyDistance = "inf",
+    tolerance_mm: float | Mapping[str, float] = TOLERANCE_MM,
+    metrics: Collection[str] | None = None,
+    strict: bool = False,
     workers: int = 0,
+    images: str | Path | None = None,
+    pictures: int = PICTURES,
     on_case: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
     """Compare label files with references, per case and structure.
@@ -41,20 +51,30 @@ def evaluate(
         references: folder of label files, root of a data set (Decathlon, BTCV, BraTS, plain), or a file.
         task: a `Task`; a name (`btcv`, `brats`, `brats2021`, ...); a model folder, run folder, model.json or
             dataset.json; or label values by name. None takes what the predictions or the data set say of themselves.
-        output: folder for results.json, results.csv and report.md; none writes nothing.
+        output: folder for results.json, results.csv, report.md and report.html; none writes nothing.
         folds: a split file; evaluates the validation cases of `fold` only.
         fold: which fold of `folds`.
         cases: evaluates these ids only. Without a selection every reference is asked for.
         empty: what Dice is where a structure is in neither mask: "nan", or 1 under "brats".
+        empty_distance: what a distance in mm is where one mask is empty: "inf", "diagonal" of the scan, or
+            "penalty" (374 mm, as the BraTS challenges).
+        tolerance_mm: of the normalised surface Dice; one for all, or by structure (2 mm for those not named).
+        metrics: names of the metrics; none takes all.
+        strict: a case that cannot be evaluated is an error, and nothing is written.
         workers: threads; the result does not depend on it.
+        images: data set or folder of the scans, for the pictures; none takes those of the references' data set.
+        pictures: how many cases, the worst first, the page shows pictures of.
         on_case: called with the number of cases done and of all.
 
     Raises:
         ConfigError: arguments that do not fit each other, or no task to be found.
-        DataError: a path that does not exist or holds nothing, or not one case in common.
+        DataError: a path that does not exist or holds nothing, or not one case in common; under `strict`, a failure.
     """
     if empty not in get_args(EmptyPolicy):
         raise ConfigError(f"empty: {empty!r} is not one of {', '.join(get_args(EmptyPolicy))}")
+    if empty_distance not in get_args(EmptyDistance):
+        raise ConfigError(f"empty_distance: {empty_distance!r} is not one of {', '.join(get_args(EmptyDistance))}")
+    chosen = choose_metrics(metrics, empty_distance)
     if workers < 0:
         raise ConfigError(f"workers: must not be negative, got {workers}")
     predictions, references = Path(predictions), Path(references)
@@ -65,22 +85,30 @@ def evaluate(
     found = find_references(references, {*files, *(selected or ())})
     labels = find_labels(task, predictions, found.task)
     pairing = pair_cases(files, found, selected, predictions)
+    scans = find_images(Path(images) if images is not None else None, references)
     if output is not None:
         _make_folder(Path(output))
 
     measurements, failures = measure_all(pairing.pairs, workers, on_case)
     reading = labels.read(measurements)
     failures = sorted([*pairing.failures, *failures, *reading.failures], key=lambda failure: failure.case)
-    rows = tabulate(reading, failures, empty)
+    if strict and failures:
+        raise _strict_error(failures)
+    policy = _distance_policy(tolerance_mm, empty, empty_distance, [t.name for t in reading.reference_task.targets])
+    surface = any(metric.kind == "surface" for metric in chosen)
+    distances = measure_distances(reading, policy, workers) if surface else None
+    rows = tabulate(reading, failures, empty, chosen, distances)
     result = EvaluationResult(
         rows=rows,
-        summary=summarise_rows(rows, reading.reference_task, len(failures)),
+        summary=summarise_rows(rows, reading.reference_task, len(failures), chosen),
         failures=tuple(failures),
         evaluated=tuple(measurement.pair.case for measurement in reading.measurements),
         notes=pairing.notes,
         prediction_task=reading.prediction_task,
         reference_task=reading.reference_task,
         empty=empty,
+        metrics=chosen,
+        distances=policy,
         inputs={
             "predictions": str(predictions.absolute()),
             "references": str(references.absolute()),
@@ -89,9 +117,10 @@ def evaluate(
             "fold": fold,
             "cases": list(selected) if cases is not None and selected is not None else None,
         },
+        files=files_of((measurement.pair for measurement in reading.measurements), scans),
     )
     if output is not None:
-        write_report(result, Path(output))
+        write_report(result, Path(output), pictures)
     return result
 
 
@@ -101,3 +130,23 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output: {path} cannot be made a folder ({error.strerror}); name another one") from error
+
+
+def _distance_policy(
+    tolerance_mm: float | Mapping[str, float], empty: EmptyPolicy, empty_distance: EmptyDistance, names: list[str]
+) -> DistancePolicy:
+    by_name = dict(tolerance_mm) if isinstance(tolerance_mm, Mapping) else {}
+    default = TOLERANCE_MM if isinstance(tolerance_mm, Mapping) else tolerance_mm
+    if unknown := sorted(set(by_name) - set(names)):
+        raise ConfigError(f"tolerance_mm: no structure {unknown[0]!r}; there are {', '.join(names)}")
+    if min([default, *by_name.values()]) < 0:
+        raise ConfigError("tolerance_mm: must not be negative")
+    return DistancePolicy(
+        tolerances_mm=by_name, default_tolerance_mm=default, empty=empty, empty_distance=empty_distance
+    )
+
+
+def _strict_error(failures: list[Failure]) -> DataError:
+    return DataError(
+        f"{len(failures)} cases could not be evaluated; the first, {failures[0].case}: {failures[0].message}"
+    )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swin_unetr.evaluation.metrics import METRICS, Metric
+from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import Summary
 
@@ -48,7 +48,7 @@ class TextTable:
 
 def summary_tables(result: EvaluationResult) -> list[TextTable]:
     """One table of statistics per metric; a row per structure, then the mean over structures."""
-    return [_summary_table(result, metric) for metric in METRICS]
+    return [_summary_table(result, metric) for metric in result.metrics]
 
 
 def print_result(result: EvaluationResult) -> None:
@@ -65,11 +65,11 @@ def print_result(result: EvaluationResult) -> None:
 
 
 def worst_cases(result: EvaluationResult) -> list[str]:
-    """One line per metric and structure with its worst cases."""
+    """One line per structure with its worst cases by the first metric."""
     return [
         f"{summary.structure}: " + ", ".join(f"{case} {_number(value)}" for case, value in summary.worst)
         for summary in _shown(result, result.summary)
-        if summary.worst
+        if summary.worst and summary.metric == result.metrics[0].name
     ]
 
 

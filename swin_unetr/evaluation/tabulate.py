@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from swin_unetr.batch import Failure
-from swin_unetr.evaluation.metrics import METRICS, Metric
+from swin_unetr.evaluation.distances import Distances
+from swin_unetr.evaluation.metrics import METRICS, Compared, Metric
 from swin_unetr.evaluation.overlap import EmptyPolicy
 from swin_unetr.evaluation.reading import Reading
 from swin_unetr.evaluation.results import ALL_STRUCTURES, Row
@@ -14,41 +15,58 @@ from swin_unetr.evaluation.statistics import Summary, mean_defined, summarise
 from swin_unetr.tasks import Task
 
 
-def tabulate(reading: Reading, failures: Sequence[Failure], empty: EmptyPolicy) -> tuple[Row, ...]:
-    """Rows ordered by case, structure in the task's order, metric; a failed case has rows without values."""
+def tabulate(
+    reading: Reading,
+    failures: Sequence[Failure],
+    empty: EmptyPolicy,
+    metrics: Sequence[Metric] = METRICS,
+    distances: Mapping[tuple[str, str], Distances] | None = None,
+) -> tuple[Row, ...]:
+    """Rows ordered by case, structure in the task's order, metric; a failed case has rows without values.
+
+    `distances` are by case and structure; without them surface metrics are NaN.
+    """
     targets = reading.reference_task.targets
     predicted_labels = {target.name: target.labels for target in reading.prediction_task.targets}
     rows = [
         Row(case=failure.case, structure=target.name, metric=metric.name, value=math.nan, status="failed")
         for failure in failures
         for target in targets
-        for metric in METRICS
+        for metric in metrics
     ]
     for measurement in reading.measurements:
         for target in targets:
             overlap = measurement.counts.overlap(predicted_labels[target.name], target.labels)
+            compared = Compared(
+                overlap=overlap,
+                voxel_ml=measurement.voxel_ml,
+                distances=(distances or {}).get((measurement.pair.case, target.name)),
+                empty=empty,
+            )
             rows += [
                 Row(
                     case=measurement.pair.case,
                     structure=target.name,
                     metric=metric.name,
-                    value=metric.measure(overlap, empty),
+                    value=metric.measure(compared),
                     status="both_empty" if overlap.both_empty else "evaluated",
                     reference_voxels=overlap.reference,
                     predicted_voxels=overlap.prediction,
                     reference_ml=overlap.reference * measurement.voxel_ml,
                     predicted_ml=overlap.prediction * measurement.voxel_ml,
                 )
-                for metric in METRICS
+                for metric in metrics
             ]
     return tuple(sorted(rows, key=lambda row: row.case))
 
 
-def summarise_rows(rows: Sequence[Row], task: Task, failed: int) -> tuple[Summary, ...]:
+def summarise_rows(
+    rows: Sequence[Row], task: Task, failed: int, metrics: Sequence[Metric] = METRICS
+) -> tuple[Summary, ...]:
     """Per metric: every structure in the task's order, then the mean over the structures of each case."""
     return tuple(
         summary
-        for metric in METRICS
+        for metric in metrics
         for summary in _summarise_metric([row for row in rows if row.metric == metric.name], metric, task, failed)
     )
 

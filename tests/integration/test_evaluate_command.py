@@ -52,9 +52,9 @@ def folders(tmp_path):
 
 
 def run(folders, *arguments, labels=LABELS):
-    return main(
-        ["evaluate", str(folders / "pred"), str(folders / "ref"), "--output", str(folders / "out"), *labels, *arguments]
-    )
+    paths = [str(folders / "pred"), str(folders / "ref")]
+    output = ["--output", str(folders / "out")]
+    return main(["evaluate", *paths, "--metrics", "dice", *output, *labels, *arguments])
 
 
 def results(folders):
@@ -276,7 +276,7 @@ def test_brats_sides_of_other_years(tmp_path):
         for channel in ("t1n", "t1c", "t2w", "t2f"):
             save(folder / f"{case}-{channel}.nii.gz", reference.astype(np.float32))
         save(tmp_path / "pred" / f"{case}.nii.gz", prediction)
-    result = evaluate(tmp_path / "pred", tmp_path / "ref", task="brats")
+    result = evaluate(tmp_path / "pred", tmp_path / "ref", task="brats", metrics=("dice",))
     assert (result.prediction_task, result.reference_task) == (brats("brats2021"), brats("brats2023"))
     means = {summary.structure: summary.mean for summary in result.summary}
     assert means == pytest.approx({"TC": 96 / 112, "WT": 1, "ET": 1, "mean of structures": (96 / 112 + 2) / 3})

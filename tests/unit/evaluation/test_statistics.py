@@ -1,11 +1,13 @@
 """Statistics over cases, by hand."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import scipy.stats
 
-from swin_unetr.evaluation.metrics import DICE, Metric
-from swin_unetr.evaluation.overlap import dice
+from swin_unetr.evaluation.metrics import DICE
 from swin_unetr.evaluation.statistics import WORST_CASES, mean_defined, summarise
 
 
@@ -39,7 +41,7 @@ def test_worst_cases_by_the_direction_of_the_metric():
     values = {f"case{number}": number / 10 for number in range(8)}
     lowest = summarise(values, structure="liver", metric=DICE, failed=0).worst
     assert [case for case, _ in lowest] == [f"case{number}" for number in range(WORST_CASES)]
-    distance = Metric(name="d_mm", title="d", measure=dice, value_of_failure=374, higher_is_better=False)
+    distance = replace(DICE, name="d_mm", value_of_failure=374, higher_is_better=False)
     summary = summarise(values, structure="liver", metric=distance, failed=1)
     assert summary.worst[0] == ("case7", 0.7)
     assert summary.mean_with_failures == pytest.approx((2.8 + 374) / 9)
@@ -48,3 +50,34 @@ def test_worst_cases_by_the_direction_of_the_metric():
 def test_mean_of_what_is_defined():
     assert mean_defined([0.5, math.nan, 1.0]) == 0.75
     assert math.isnan(mean_defined([math.nan]))
+
+
+def test_quartiles_and_extremes_count_infinite_values_and_the_mean_does_not():
+    distance = replace(DICE, name="d_mm", value_of_failure=math.inf, higher_is_better=False)
+    summary = summarise(
+        dict(zip("abcde", (1, 2, 3, 6, math.inf), strict=True)), structure="s", metric=distance, failed=0
+    )
+    assert (summary.quartile1, summary.median, summary.quartile3) == (2, 3, 6)
+    assert (summary.minimum, summary.maximum, summary.infinite) == (1, math.inf, 1)
+    assert summary.mean == 3
+    assert math.isinf(summary.mean_with_failures)
+    assert summary.ci_low < 3 < summary.ci_high < 6
+    assert summary.worst[0] == ("e", math.inf)
+    halves = summarise({"a": 1.0, "b": math.inf}, structure="s", metric=distance, failed=0)
+    assert (halves.quartile1, halves.median) == (math.inf, math.inf)
+    assert math.isnan(halves.ci_low)
+
+
+def test_the_interval_is_that_of_scipy_and_of_its_seed():
+    sample = np.random.default_rng(3).beta(8, 2, 40)
+    values = {f"case{index}": value for index, value in enumerate(sample)}
+    ours = summarise(values, structure="s", metric=DICE, failed=0)
+    theirs = scipy.stats.bootstrap((sample,), np.mean, n_resamples=20000, method="BCa", rng=1).confidence_interval
+    width = theirs.high - theirs.low
+    assert ours.ci_low == pytest.approx(theirs.low, abs=0.04 * width)
+    assert ours.ci_high == pytest.approx(theirs.high, abs=0.04 * width)
+    assert summarise(dict(reversed(values.items())), structure="s", metric=DICE, failed=0).ci_low == ours.ci_low
+    other = summarise(values, structure="s", metric=DICE, failed=0, generator=np.random.default_rng(9))
+    assert other.ci_low != ours.ci_low
+    same = summarise({"a": 0.5, "b": 0.5, "c": 0.5}, structure="s", metric=DICE, failed=0)
+    assert (same.ci_low, same.ci_high) == (0.5, 0.5)

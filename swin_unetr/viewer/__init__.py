@@ -1,0 +1,1 @@
+"""An interactive viewer in the browser, served on this machine alone."""

@@ -1,0 +1,151 @@
+"""The viewer in a real browser: what it draws, what its controls change, whom it talks to."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swin_unetr.viewer.cases import case_of_files, cases_of_report
+from swin_unetr.viewer.server import ViewerServer, has_niivue
+from transforms.io import read_labels, write_labels
+
+needs_niivue = pytest.mark.skipif(not has_niivue(), reason="NiiVue is not here; `make viewer` fetches it from npm")
+#: WebGL without a graphics card.
+WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+
+
+@contextmanager
+def served(server: ViewerServer) -> Iterator[ViewerServer]:
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def shifted(phantom_data: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Scan, reference, and a prediction that is the reference two voxels away."""
+    scan, reference = (phantom_data / folder / "phantom_000.nii.gz" for folder in ("imagesTr", "labelsTr"))
+    labels = read_labels(reference)
+    write_labels(tmp_path / "prediction.nii.gz", np.roll(labels.array[0], 2, axis=0), labels.geometry)
+    return scan, reference, tmp_path / "prediction.nii.gz"
+
+
+@pytest.fixture
+def server(shifted: tuple[Path, Path, Path], tmp_path: Path) -> Iterator[ViewerServer]:
+    """A report of two cases, the second of which has lost its scan."""
+    scan, reference, prediction = map(str, shifted)
+    files = {
+        "one": {"image": scan, "reference": reference, "prediction": prediction},
+        "two": {"image": str(tmp_path / "gone.nii.gz"), "reference": reference, "prediction": prediction},
+    }
+    (tmp_path / "results.json").write_text(json.dumps({"files": files}))
+    (tmp_path / "report.html").write_text(
+        "<!doctype html><link rel=icon href='data:,'><title>r</title><a href='view.html?case=one'>one</a>"
+    )
+    with served(ViewerServer(cases_of_report(tmp_path), report=tmp_path / "report.html")) as running:
+        yield running
+
+
+def picture(page) -> np.ndarray:
+    """The stage as the screen shows it; WebGL keeps nothing to read from the canvas."""
+    page.run("return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    pixels = np.asarray(Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")).astype(int)
+    left, top, right, bottom = page.run(
+        "const b = document.getElementById('stage').getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]"
+    )
+    return pixels[int(top) : int(bottom), int(left) : int(right)]
+
+
+def coloured(pixels: np.ndarray) -> int:
+    return int((pixels.max(axis=2) - pixels.min(axis=2) > 60).sum())
+
+
+@needs_niivue
+def test_the_viewer_draws_and_its_controls_change_what_is_seen(browser, server):
+    page = browser(*WEBGL)
+    page.open(server.url)
+    page.run("document.querySelector('a').click()")
+    assert page.wait("return document.body.dataset.ready", 60) == "errors"
+    first = picture(page)
+    assert (first.max(axis=2) > 60).mean() > 0.1
+    assert coloured(first) > 500
+
+    page.run("const p = document.getElementById('preset'); p.value = 'bone'; p.dispatchEvent(new Event('input'))")
+    assert np.abs(picture(page) - first).max(axis=2).astype(bool).mean() > 0.05
+    assert page.run("return document.getElementById('width').value") == "1800"
+
+    before = coloured(picture(page))
+    page.run("document.getElementById('none').click()")
+    without = coloured(picture(page))
+    assert without < before / 4
+    page.run("document.getElementById('class-1').click()")
+    assert without < coloured(picture(page)) <= before
+
+    page.run("document.getElementById('all').click()")
+    unmarked = picture(page)
+    page.run("document.querySelector('#layer-2 input').click()")
+    assert np.abs(picture(page) - unmarked).max(axis=2).astype(bool).any()
+
+    position = page.run("return document.getElementById('position').textContent")
+    page.driver.find_element("id", "scan").send_keys("\ue00e")  # Page Up
+    assert page.run("return document.getElementById('position').textContent") != position
+    assert (page.strangers(), page.complaints()) == ([], [])
+
+
+@needs_niivue
+def test_a_case_whose_file_is_gone_says_so(browser, server):
+    page = browser(*WEBGL)
+    page.open(server.url.replace("report.html", "view.html?case=two"))
+    assert page.wait("return document.body.dataset.ready", 60) == "failed"
+    assert "gone.nii.gz: no such file" in page.run("return document.getElementById('message').textContent")
+
+
+def status(url: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_only_the_listed_files_are_served_and_only_to_who_knows_the_way(server):
+    base = server.url.removesuffix("report.html")
+    assert server.server_address[0] == "127.0.0.1"
+    assert status(server.url) == 200
+    assert status(base + "case.json?case=one") == 200
+    assert status(server.url, Host="attacker.example") == 403
+    assert status(server.url.replace(server.secret, "x")) == 404
+    for name in ("results.json", "../results.json", "%2e%2e/results.json", "case.json?case=three", "gone.nii.gz", ""):
+        assert status(base + name) == 404, name
+
+
+def test_errors_are_told_apart_and_volumes_lie_on_the_scan(shifted):
+    from swin_unetr.viewer.overlays import error_map
+
+    errors = error_map(np.array([0, 1, 2, 1], np.uint8), np.array([1, 0, 1, 1], np.uint8), 2)
+    assert errors.tolist() == [1, 3, 5, 0]
+    scan, reference, prediction = shifted
+    case = case_of_files([scan], [reference], [prediction])
+    from swin_unetr.viewer.scene import open_scene
+
+    scene = open_scene(case)
+    assert [layer["kind"] for layer in scene.description["layers"]] == ["reference", "prediction", "errors"]
+    assert scene.description["notes"] == []
+    assert {entry["name"] for entry in scene.description["classes"]} == {
+        target.name for target in case.reference_task.targets
+    }
