@@ -38,6 +38,16 @@ class DistancePolicy:
         """Tolerance of one structure."""
         return self.tolerances_mm.get(structure, self.default_tolerance_mm)
 
+    def in_words(self) -> str:
+        """The policy for a report."""
+        named = ", ".join(f"{name} {mm:g} mm" for name, mm in self.tolerances_mm.items())
+        tolerance = f"{self.default_tolerance_mm:g} mm" + (f" ({named})" if named else "")
+        distance = {"inf": "infinite", "diagonal": "the diagonal of the scan", "penalty": f"{PENALTY_MM:g} mm"}
+        return (
+            f"NSD has a tolerance of {tolerance}. Where one of the two masks is empty, a distance is "
+            f"{distance[self.empty_distance]} (policy `{self.empty_distance}`)."
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Distances:

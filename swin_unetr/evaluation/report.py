@@ -58,7 +58,7 @@ def write_report(result: EvaluationResult, folder: Path, pictures: int = PICTURE
     write_text(paths[1], _csv(result.rows))
     write_text(paths[2], _markdown(result, written))
     texts = {
-        "policy": _POLICIES[result.empty],
+        "policy": _policy(result),
         "definitions": _DEFINITIONS.replace("*", ""),
         "command": values["provenance"]["command"],
     }
@@ -71,7 +71,7 @@ def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
         "format": FORMAT,
         "provenance": {"written": written, "versions": versions(), "commit": commit(), "command": shlex.join(sys.argv)},
         "inputs": dict(result.inputs),
-        "policy": {"empty": result.empty},
+        "policy": {"empty": result.empty, "distances": asdict(result.distances)},
         "prediction_task": to_dict(result.prediction_task),
         "reference_task": to_dict(result.reference_task),
         "cases": {"evaluated": list(result.evaluated), "failed": [asdict(failure) for failure in result.failures]},
@@ -99,6 +99,12 @@ def _digest(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
+def _policy(result: EvaluationResult) -> str:
+    """What was done about empty masks, and which tolerances hold."""
+    surface = any(metric.kind == "surface" for metric in result.metrics)
+    return _POLICIES[result.empty] + (f" {result.distances.in_words()}" if surface else "")
+
+
 def _csv(rows: tuple[Row, ...]) -> str:
     """One line per case, structure and metric; what has no value is empty."""
     text = io.StringIO()
@@ -121,7 +127,7 @@ def _markdown(result: EvaluationResult, written: str) -> str:
             "*mean* is over the evaluated cases only; *failed as* counts every failed case with the value named there."
         )
     parts += [table.markdown() for table in summary_tables(result)]
-    parts.append(f"{_POLICIES[result.empty]} {_DEFINITIONS}")
+    parts.append(f"{_policy(result)} {_DEFINITIONS}")
     parts += _section("Worst cases", worst_cases(result))
     parts += _section("Failed", [f"{failure.case}: {failure.message}" for failure in result.failures])
     parts += _section("Notes", list(result.notes))

@@ -71,7 +71,7 @@ def hippocampus(test_data, tmp_path_factory):
 def test_hippocampus(hippocampus):
     references, folder = hippocampus
     ids = [path.name.removesuffix(".nii.gz") for path in references]
-    result = evaluate(folder, references[0].parent, task=HIPPOCAMPUS, cases=ids, empty="brats")
+    result = evaluate(folder, references[0].parent, task=HIPPOCAMPUS, cases=ids, empty="brats", metrics=("dice",))
     predictions = [folder / path.name for path in references]
     assert_same(result, *monai_dice(predictions, references, [(1,), (2,)], ignore_empty=False))
     assert 0 < result.summary_of().mean < 1
@@ -82,7 +82,7 @@ def test_brats_regions_in_a_dataset_folder(test_data, tmp_path):
     root = test_data / "brats2013"
     references = [root / case / f"{case}_seg.nii.gz" for case in BRATS_CASES]
     write_predictions(references, tmp_path)
-    result = evaluate(tmp_path, root, task="brats", cases=BRATS_CASES)
+    result = evaluate(tmp_path, root, task="brats", cases=BRATS_CASES, metrics=("dice",))
     assert result.reference_task.name == "brats2013"
     predictions = [tmp_path / f"{case}.nii.gz" for case in BRATS_CASES]
     label_sets = [target.labels for target in brats("brats2013").targets]
@@ -98,7 +98,7 @@ def test_many_classes_of_a_ct(perturb, test_data, tmp_path):
     nib.save(nib.Nifti1Image(perturb(labels), image.affine), tmp_path / "ct.nii.gz")
     task = {f"class {value}": value for value in range(1, 118)}
     expected = monai_dice([tmp_path / "ct.nii.gz"], [reference], [(value,) for value in range(1, 118)], True)[0]
-    result = evaluate(tmp_path / "ct.nii.gz", reference, task=task)
+    result = evaluate(tmp_path / "ct.nii.gz", reference, task=task, metrics=("dice",))
     np.testing.assert_allclose([row.value for row in result.rows], expected[0], atol=1e-6)
     present = set(np.unique(labels)) - {0}
     assert {value for value, row in enumerate(result.rows, 1) if row.status == "evaluated"} == present
@@ -113,7 +113,7 @@ def test_where_we_differ_from_monai_a_structure_that_is_only_predicted(hippocamp
     for name, labels in (("pred", image.dataobj), ("ref", only_posterior)):
         nib.save(nib.Nifti1Image(np.asarray(labels, np.uint8), image.affine), tmp_path / f"{name}.nii.gz")
     paths = tmp_path / "pred.nii.gz", tmp_path / "ref.nii.gz"
-    values = [row.value for row in evaluate(*paths, task=HIPPOCAMPUS).rows]
+    values = [row.value for row in evaluate(*paths, task=HIPPOCAMPUS, metrics=("dice",)).rows]
     default, *_ = monai_dice([paths[0]], [paths[1]], [(1,), (2,)], ignore_empty=True)
     counting, *_ = monai_dice([paths[0]], [paths[1]], [(1,), (2,)], ignore_empty=False)
     assert values == [0, 1] == counting[0].tolist()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from swin_unetr.evaluation.distances import DistancePolicy
 from swin_unetr.evaluation.run import evaluate
 from swin_unetr.evaluation.surfaces import LabelBoxes, diagonal_mm, surface_distances
 
@@ -127,3 +128,11 @@ def test_equals_monai_on_real_labels(test_data, source, label, perturb, spacing)
     # Not at a distance that occurs: MONAI's are rounded to float32.
     expected = metrics.compute_surface_dice(*one_hot, class_thresholds=[2.05], **shared)
     assert found.dice(2.05) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_the_policy_is_said_in_words() -> None:
+    policy = DistancePolicy(tolerances_mm={"liver": 3.0}, empty_distance="penalty")
+    assert policy.in_words() == (
+        "NSD has a tolerance of 2 mm (liver 3 mm). Where one of the two masks is empty, a distance is 374 mm "
+        "(policy `penalty`)."
+    )
