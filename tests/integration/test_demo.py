@@ -37,7 +37,7 @@ def test_demo_goes_from_nothing_to_a_report(demo_commands: list[list[str]], tmp_
         assert main([command, *arguments, *QUICK.get(command, [])]) == 0, command
     last_line = capsys.readouterr().out.splitlines()[-1]
     report = tmp_path / "demo/report/report.md"
-    assert last_line == f"report: {report}"
+    assert last_line == f"report: {report}, for a browser: {report.with_suffix('.html')}"
     assert "| liver |" in report.read_text()
     results = json.loads((tmp_path / "demo/report/results.json").read_text())
     assert results["cases"] == {"evaluated": ["phantom_005", "phantom_006"], "failed": []}
