@@ -54,24 +54,21 @@ def main() -> None:
 
 
 def hippocampus(data: Path, output: Path) -> dict[str, Any]:
-    """Decathlon task 4, fold 0 of 5: train, segment the validation fold from its files, evaluate."""
-    scans = data / "Task04_Hippocampus"
-    training = command(f"finetune --config hippocampus --data {scans} --fold 0 --output {output}/run --resume auto")
-    fold = f"--folds {output}/run/folds.json --fold 0"
-    prediction = command(f"predict {output}/run {scans} --output {output}/predictions {fold}")
-    command(f"evaluate {output}/predictions {scans} --output {output}/report {fold}")
-    return {"training_s": training, "prediction_s": prediction, **dice(output / "report")}
+    """Decathlon task 4, fold 0 of 5, by the shipped recipe."""
+    return held_back_fold(data / "Task04_Hippocampus", output, "--config hippocampus")
 
 
 def brats(data: Path, output: Path) -> dict[str, Any]:
     """BraTS 2013, two modalities: train on three cases, test on the fourth, regions and all."""
-    scans = data / "brats2013"
-    training = command(
-        f"finetune --config brats --data {scans} --fold 0 --output {output}/run --resume auto {BRATS_SMALL}"
-    )
+    return held_back_fold(data / "brats2013", output, f"--config brats {BRATS_SMALL}", "--task brats")
+
+
+def held_back_fold(scans: Path, output: Path, recipe: str, task: str = "") -> dict[str, Any]:
+    """Train without fold 0, segment its cases from their files, evaluate them."""
+    training = command(f"finetune {recipe} --data {scans} --fold 0 --output {output}/run --resume auto")
     fold = f"--folds {output}/run/folds.json --fold 0"
     prediction = command(f"predict {output}/run {scans} --output {output}/predictions {fold}")
-    command(f"evaluate {output}/predictions {scans} --task brats --output {output}/report {fold}")
+    command(f"evaluate {output}/predictions {scans} {task} --output {output}/report {fold}")
     return {"training_s": training, "prediction_s": prediction, **dice(output / "report")}
 
 
