@@ -12,6 +12,7 @@ from swin_unetr.config import (
     OptimizerConfig,
     PreprocessConfig,
     SamplingConfig,
+    SpeedConfig,
     TrainerConfig,
 )
 
@@ -55,6 +56,8 @@ class FinetuneConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    #: Ways to compute the same faster, chosen by themselves.
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
     #: Sliding window of the trained model, as it is written to its folder; validation has its own overlap.
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     #: Share of a window that overlaps its neighbour in validation.

@@ -22,7 +22,7 @@ from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import Folds, load_folds, make_folds
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.model_description import ModelDescription
-from swin_unetr.networks import build_network
+from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.provenance import commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
@@ -37,6 +37,7 @@ MAY_CHANGE = (
     "inference",
     "num_folds",
     "sampling.num_workers",
+    "speed",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.early_stop_patience",
@@ -126,6 +127,7 @@ def finetune(
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
     module = FinetuneModule(build_network(config.network), task, config)
+    fast_paths = choose_fast_paths(module.network, config.speed)
     report = [] if init is None or before else start_from(module.network, init).summary().splitlines()
     if rank_zero_only.rank == 0:
         print(*report, _plan(module, training, validation), sep="\n", flush=True)
@@ -139,6 +141,7 @@ def finetune(
         "validation": validation,
         "init": before.get("init", report),
         "seed": config.trainer.seed,
+        "fast_paths": fast_paths,
         "config": to_dict(config),
     }
     folders = ModelFolders(run, MONITOR, _SaveFinetuned(config, facts))

@@ -170,6 +170,22 @@ class OptimizerConfig:
     gradient_clip: float | None = None
 
 
+#: Equal ways to compute attention: window by window in the cache (CPU), torch's fused kernels, or as it is written.
+AttentionPath = Literal["auto", "blockwise", "fused", "explicit"]
+#: Memory layout of the convolutional part; "unchanged" takes maps as they come.
+MemoryLayout = Literal["auto", "channels_last", "contiguous", "unchanged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedConfig:
+    """Ways to compute the same function faster; "auto" takes what measured best for the device at hand."""
+
+    #: One switch for all of them: false computes everything as it is written.
+    fast: bool = True
+    attention: AttentionPath = "auto"
+    memory_layout: MemoryLayout = "auto"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
     """What Lightning's Trainer is built from."""

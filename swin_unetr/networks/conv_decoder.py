@@ -10,27 +10,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swin_unetr.config import Triple
+from swin_unetr.config import MemoryLayout, Triple
+from swin_unetr.networks.instance_norm import instance_norm
 
 NEGATIVE_SLOPE = 0.01
-INSTANCE_NORM_EPS = 1e-5
 
 
-def instance_norm(features: Tensor) -> Tensor:
-    """Normalise each channel of each sample over its voxels, without parameters.
+def arrange(features: Tensor, layout: MemoryLayout) -> Tensor:
+    """Put a map B x C x X x Y x Z into a memory layout; "auto" is channels-last on the CPU, contiguous elsewhere.
 
-    `F.instance_norm` refuses a map of one voxel, which is what small volumes have at the bottleneck. There the mean
-    is the value itself, and the result 0: the residual connection carries the voxel on.
-
-    Args:
-        features: B x C x X x Y x Z.
-
-    Returns:
-        The same shape.
+    On the CPU, oneDNN's 3x3x3 convolutions of few channels run up to 1.8 times as fast so, the encoder's maps lie so
+    already, and a 1x1x1 convolution is a product of matrices. On a GPU, torch's instance norm would copy it back.
     """
-    return torch.instance_norm(
-        features, None, None, None, None, True, 0.0, INSTANCE_NORM_EPS, torch.backends.cudnn.enabled
-    )
+    if layout == "unchanged" or torch.compiler.is_compiling():  # the compiler chooses by itself
+        return features
+    last = layout == "channels_last" or (layout == "auto" and features.device.type == "cpu")
+    return features.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
+
+
+def pointwise(convolution: nn.Conv3d, features: Tensor) -> Tensor:
+    """Apply a 1x1x1 convolution; to a channels-last map on the CPU as a product of matrices, several times as fast."""
+    if features.device.type == "cpu" and not features.is_contiguous() and not torch.compiler.is_compiling():
+        tokens = features.permute(0, 2, 3, 4, 1)
+        return F.linear(tokens, convolution.weight.flatten(1), convolution.bias).permute(0, 4, 1, 2, 3)
+    result: Tensor = convolution(features)
+    return result
 
 
 def convolve(convolution: nn.Conv3d, features: Tensor) -> Tensor:
@@ -68,12 +72,17 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
         self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False)
         self.shortcut = nn.Conv3d(in_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
+        self.layout: MemoryLayout = "auto"
 
     def forward(self, features: Tensor) -> Tensor:
         """Map B x in_channels x X x Y x Z to B x out_channels x X x Y x Z."""
-        residual = features if self.shortcut is None else instance_norm(self.shortcut(features))
-        hidden = F.leaky_relu(instance_norm(convolve(self.conv1, features)), NEGATIVE_SLOPE, inplace=True)
-        return F.leaky_relu(instance_norm(convolve(self.conv2, hidden)) + residual, NEGATIVE_SLOPE, inplace=True)
+        features = arrange(features, self.layout)
+        residual = features if self.shortcut is None else self._norm(pointwise(self.shortcut, features))
+        hidden = F.leaky_relu(self._norm(convolve(self.conv1, features)), NEGATIVE_SLOPE, inplace=True)
+        return F.leaky_relu(self._norm(convolve(self.conv2, hidden)) + residual, NEGATIVE_SLOPE, inplace=True)
+
+    def _norm(self, features: Tensor) -> Tensor:
+        return instance_norm(features, keep_layout=self.layout != "unchanged")
 
 
 class UpBlock(nn.Module):

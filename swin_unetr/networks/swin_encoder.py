@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from swin_unetr.config import MergingForm, NetworkConfig, Triple
 from swin_unetr.networks.conv_decoder import ResidualBlock
 from swin_unetr.networks.window_attention import (
+    ShiftMask,
     WindowAttention,
     fit_window,
     join_windows,
@@ -146,24 +147,24 @@ class SwinBlock(nn.Module):
         self.expand = nn.Linear(channels, hidden)
         self.contract = nn.Linear(hidden, channels)
 
-    def forward(self, tokens: Tensor, index: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, index: Tensor, mask: ShiftMask | None) -> Tensor:
         """Map tokens B x X x Y x Z x C to the same shape.
 
         Args:
             tokens: the feature map.
             index: tokens x tokens of a window, rows of the bias table.
-            mask: windows x tokens x tokens, for shifted windows.
+            mask: for shifted windows.
         """
         if self.recompute and torch.is_grad_enabled():
             out: Tensor = checkpoint(self._transform, tokens, index, mask, use_reentrant=False)
             return out
         return self._transform(tokens, index, mask)
 
-    def _transform(self, tokens: Tensor, index: Tensor, mask: Tensor | None) -> Tensor:
+    def _transform(self, tokens: Tensor, index: Tensor, mask: ShiftMask | None) -> Tensor:
         tokens = tokens + drop_path(self._attend(self.norm1(tokens), index, mask), self.drop_path_rate, self.training)
         return tokens + drop_path(self._mlp(self.norm2(tokens)), self.drop_path_rate, self.training)
 
-    def _attend(self, tokens: Tensor, index: Tensor, mask: Tensor | None) -> Tensor:
+    def _attend(self, tokens: Tensor, index: Tensor, mask: ShiftMask | None) -> Tensor:
         """Pad to whole windows, shift, attend, and undo both; the padding takes part as keys, as published."""
         size = spatial_size(tokens)
         window, shift = fit_window(size, self.window)
@@ -216,14 +217,14 @@ class SwinStage(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Map B x X x Y x Z x C to B x X/sx x Y/sy x Z/sz x 2C."""
         if self.residual is not None:
-            tokens = self.residual(channels_first(tokens).contiguous()).permute(0, 2, 3, 4, 1).contiguous()
+            tokens = self.residual(channels_first(tokens)).permute(0, 2, 3, 4, 1).contiguous()
         index, mask = self._window_tables(tokens)
         for block in self.blocks:
             tokens = block(tokens, index, mask)
         merged: Tensor = self.merging(tokens)
         return merged
 
-    def _window_tables(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _window_tables(self, tokens: Tensor) -> tuple[Tensor, ShiftMask | None]:
         """Position index and shift mask for a map of this size, made once for all blocks of the stage.
 
         A window that was clamped to a small map uses the top left corner of the full window's index, not the index

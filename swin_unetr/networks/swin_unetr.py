@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from swin_unetr.config import NetworkConfig
-from swin_unetr.networks.conv_decoder import ResidualBlock, UpBlock
+from swin_unetr.networks.conv_decoder import ResidualBlock, UpBlock, pointwise
 from swin_unetr.networks.swin_encoder import SwinEncoder
 
 
@@ -50,8 +50,7 @@ class SwinUNETR(nn.Module):
         Raises:
             ValueError: the image does not suit the network.
         """
-        logits: Tensor = self.head(self.forward_features(image))
-        return logits
+        return pointwise(self.head, self.forward_features(image))
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Features at full resolution, before the output layer.

@@ -6,14 +6,20 @@ Liu et al., "Swin Transformer" (2103.14030), section 3.2, in three dimensions as
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swin_unetr.config import Triple
+from swin_unetr.config import AttentionPath, Triple
+from swin_unetr.networks.blockwise_attention import attend_by_blocks
 
 #: Added to the logits of pairs that the cyclic shift brought together; the published value, finite on purpose.
 MASKED_LOGIT = -100.0
+
+#: Tokens of a window from which on attention goes by blocks on the CPU in training.
+SMALLEST_BLOCK = 100
 
 
 def fit_window(size: Triple, window: Triple) -> tuple[Triple, Triple]:
@@ -87,10 +93,28 @@ def relative_position_index(window: Triple) -> Tensor:
     return (offsets[..., 0] * span_y + offsets[..., 1]) * span_z + offsets[..., 2]
 
 
-def shift_mask(size: Triple, window: Triple, shift: Triple, device: torch.device, dtype: torch.dtype) -> Tensor:
+@dataclass(frozen=True)
+class ShiftMask:
     """Logits that keep tokens apart which are neighbours only because the shift is cyclic.
 
-    After the roll, an axis of extent E holds three regions: up to E - window, up to E - shift, and the tokens that
+    Only the last window of each axis holds tokens that came round from the other end, so that there are at most
+    eight patterns, however many windows.
+    """
+
+    #: patterns x tokens x tokens: 0, or `MASKED_LOGIT` between regions.
+    patterns: Tensor
+    #: windows, int64: which pattern a window has.
+    pattern_of: Tensor
+
+    def of_windows(self) -> Tensor:
+        """The mask of every window, windows x tokens x tokens."""
+        return self.patterns[self.pattern_of]
+
+
+def shift_mask(size: Triple, window: Triple, shift: Triple, device: torch.device, dtype: torch.dtype) -> ShiftMask:
+    """The mask of a map whose windows are shifted.
+
+    After the roll, the last window of an axis holds two regions: its first `window - shift` tokens, and those that
     came round from the other end. Tokens of one window see each other only within a region.
 
     Args:
@@ -99,23 +123,31 @@ def shift_mask(size: Triple, window: Triple, shift: Triple, device: torch.device
         shift: tokens of the cyclic shift along X, Y, Z; 0 leaves an axis in one region.
         device: where the mask is needed.
         dtype: type of the logits.
-
-    Returns:
-        windows x tokens x tokens: 0, or `MASKED_LOGIT` between regions.
     """
-    region = torch.zeros((1, 1, 1), dtype=torch.long, device=device)
+    region = torch.zeros((1, 1, 1, 1), dtype=torch.long, device=device)  # patterns x tokens along X, Y, Z
+    pattern = torch.zeros((1, 1, 1), dtype=torch.long, device=device)
     for axis, (extent, width, step) in enumerate(zip(size, window, shift, strict=True)):
-        position = torch.arange(extent, device=device)
-        along = (position >= extent - width).long() + (position >= extent - step).long()
-        shape = [1, 1, 1]
-        shape[axis] = extent
-        region = 3 * region + (along if step else torch.zeros_like(along)).view(shape)
-    regions = partition_windows(region[None, ..., None], window)[0, :, :, 0]
+        last = (torch.arange(extent // width, device=device) == extent // width - 1).long()
+        round_ = (torch.arange(width, device=device) >= width - step).long()
+        along, across = [1, 1, 1], [1, 1, 1]
+        along[axis], across[axis] = extent // width, width
+        pattern = pattern * (2 if step else 1) + (last if step else 0 * last).view(along)
+        choices = torch.stack((torch.zeros_like(round_), round_)[: 2 if step else 1]).view(1, -1, *across)
+        region = (2 * region[:, None] + choices).flatten(0, 1)
+    regions = region.expand(-1, *window).flatten(1)
     apart = regions[:, :, None] != regions[:, None, :]
-    return apart.to(dtype) * MASKED_LOGIT
+    return ShiftMask(apart.to(dtype) * MASKED_LOGIT, pattern.flatten())
 
 
-def mix_values(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+def mix_values(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor,
+    mask: ShiftMask | None,
+    dropout: float,
+    path: AttentionPath = "auto",
+) -> Tensor:
     """Softmax of biased, scaled products of queries and keys, applied to the values.
 
     Args:
@@ -123,27 +155,44 @@ def mix_values(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, mask: Te
         key: what queries are compared with.
         value: what is mixed.
         bias: heads x tokens x tokens, the same in all windows.
-        mask: windows x tokens x tokens, the same in all heads and samples; None where nothing is shifted.
+        mask: added to the logits, the same in all heads and samples; None where nothing is shifted.
         dropout: probability of dropping an attention weight.
+        path: which of the equal ways to compute it.
 
     Returns:
         B x windows x heads x tokens x channels.
     """
-    if bias.requires_grad and bias.device.type == "cpu":
-        # torch has no fused kernel for a learned bias on the CPU; what it falls back to takes a quarter longer.
+    if path == "auto":
+        path = _fastest(query, bias, dropout)
+    # Four dimensions, and a bias that is broadcast rather than copied: over all windows when it is the same in each.
+    shape = query.shape
+    if path == "blockwise":
+        windows = torch.zeros(shape[1], dtype=torch.long) if mask is None else mask.pattern_of
+        bias = bias[None] if mask is None else bias + mask.patterns[:, None]
+        query, key, value = (part.flatten(0, 1) for part in (query, key, value))
+        return attend_by_blocks(query, key, value, bias, windows.repeat(shape[0])).view(shape)
+    if path == "explicit":
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         logits += bias
         if mask is not None:
-            logits += mask[:, None]
+            logits += mask.of_windows()[:, None]
         return F.dropout(logits.softmax(-1), dropout) @ value
-    # Fused kernels want four dimensions, and a bias that is broadcast rather than copied: over all windows when it
-    # is the same in each, over the batch when the shift mask makes every window's different.
-    shape, first = query.shape, 0 if mask is None else 1
+    first = 0 if mask is None else 1  # over the batch when the shift mask makes every window's bias different
     if mask is not None:
-        bias = (bias + mask[:, None]).flatten(0, 1)
+        bias = (bias + mask.of_windows()[:, None]).flatten(0, 1)
     query, key, value = (part.flatten(first, first + 1) for part in (query, key, value))
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None], dropout_p=dropout)
     return mixed.view(shape)
+
+
+def _fastest(query: Tensor, bias: Tensor, dropout: float) -> AttentionPath:
+    """Torch has no fused kernel for a learned bias on the CPU; a fallback of its own takes a quarter longer than ours.
+
+    Below a hundred tokens a window's logits are so few that calling one operation a window is what takes the time.
+    """
+    if query.device.type != "cpu" or not bias.requires_grad:
+        return "fused"
+    return "explicit" if dropout or query.shape[-2] < SMALLEST_BLOCK else "blockwise"
 
 
 class WindowAttention(nn.Module):
@@ -172,19 +221,20 @@ class WindowAttention(nn.Module):
         self.num_heads = num_heads
         self.attn_drop_rate = attn_drop_rate
         self.drop_rate = drop_rate
+        self.path: AttentionPath = "auto"
         offsets = (2 * window[0] - 1) * (2 * window[1] - 1) * (2 * window[2] - 1)
         self.bias_table = nn.Parameter(torch.empty(offsets, num_heads))
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.projection = nn.Linear(channels, channels)
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
-    def forward(self, windows: Tensor, index: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, windows: Tensor, index: Tensor, mask: ShiftMask | None) -> Tensor:
         """Attend within each window.
 
         Args:
             windows: B x windows x tokens x C.
             index: tokens x tokens, rows of the bias table.
-            mask: windows x tokens x tokens, added to the logits; None where nothing is shifted.
+            mask: added to the logits; None where nothing is shifted.
 
         Returns:
             B x windows x tokens x C.
@@ -194,6 +244,8 @@ class WindowAttention(nn.Module):
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # each B x windows x heads x tokens x C/heads
         bias = F.embedding(index, self.bias_table).permute(2, 0, 1).to(query.dtype)  # heads x tokens x tokens
         dropout = self.attn_drop_rate if self.training else 0.0
-        mixed = mix_values(query, key, value, bias, None if mask is None else mask.to(query.dtype), dropout)
+        if mask is not None:
+            mask = ShiftMask(mask.patterns.to(query.dtype), mask.pattern_of)
+        mixed = mix_values(query, key, value, bias, mask, dropout, self.path)
         mixed = mixed.transpose(2, 3).reshape(windows.shape)
         return F.dropout(self.projection(mixed), self.drop_rate, self.training)

@@ -5,8 +5,10 @@ import itertools
 import pytest
 import torch
 
+from swin_unetr.config import AttentionPath
 from swin_unetr.networks.window_attention import (
     MASKED_LOGIT,
+    ShiftMask,
     WindowAttention,
     fit_window,
     join_windows,
@@ -66,7 +68,7 @@ def test_equal_offsets_and_only_they_share_a_row() -> None:
 def test_the_shift_mask_by_hand() -> None:
     # Four tokens in windows of two, shifted by one: the last window holds token 3 and token 0, which are no neighbours.
     mask = shift_mask((1, 1, 4), (1, 1, 2), (0, 0, 1), torch.device("cpu"), torch.float32)
-    assert mask.tolist() == [[[0, 0], [0, 0]], [[0, MASKED_LOGIT], [MASKED_LOGIT, 0]]]
+    assert mask.of_windows().tolist() == [[[0, 0], [0, 0]], [[0, MASKED_LOGIT], [MASKED_LOGIT, 0]]]
 
 
 def test_the_shift_mask_parts_what_was_apart_before_the_shift() -> None:
@@ -78,7 +80,8 @@ def test_the_shift_mask_parts_what_was_apart_before_the_shift() -> None:
     distance = (windows[:, :, None] - windows[:, None, :]).abs()
     apart = (distance >= torch.tensor(window)).any(-1)
     mask = shift_mask(size, window, shift, torch.device("cpu"), torch.float32)
-    assert torch.equal(mask != 0, apart)
+    assert torch.equal(mask.of_windows() != 0, apart)
+    assert len(mask.patterns) == 4  # two axes are shifted
 
 
 def test_attention_by_hand() -> None:
@@ -87,19 +90,24 @@ def test_attention_by_hand() -> None:
     value = torch.tensor([4.0, 8.0]).view(1, 1, 1, 2, 1)
     bias = torch.tensor([[[3.0, 1.0], [1.0, 1.0]]]).log()
     assert mix_values(query, key, value, bias, None, 0.0).flatten().tolist() == pytest.approx([5.0, 6.0])
-    mask = torch.tensor([[[0.0, MASKED_LOGIT], [MASKED_LOGIT, 0.0]]])
+    mask = ShiftMask(torch.tensor([[[0.0, MASKED_LOGIT], [MASKED_LOGIT, 0.0]]]), torch.tensor([0]))
     assert mix_values(query, key, value, bias, mask, 0.0).flatten().tolist() == pytest.approx([4.0, 8.0])
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_fused_and_the_explicit_attention_agree(masked: bool) -> None:
-    query, key, value = torch.randn(3, 2, 4, 3, 8, 5).unbind(0)
-    bias = torch.randn(3, 8, 8)
-    mask = torch.randint(0, 2, (4, 8, 8)) * MASKED_LOGIT if masked else None
-    fused = mix_values(query, key, value, bias, mask, 0.0)
-    explicit = mix_values(query, key, value, bias.requires_grad_(), mask, 0.0)
-    assert fused.shape == query.shape
-    torch.testing.assert_close(fused, explicit.detach())
+@pytest.mark.parametrize("path", ["fused", "blockwise"])
+def test_the_ways_of_attention_agree(path: AttentionPath, masked: bool) -> None:
+    parts = [
+        part.double().requires_grad_() for part in (*torch.randn(3, 2, 4, 3, 8, 5).unbind(0), torch.randn(3, 8, 8))
+    ]
+    patterns = torch.randint(0, 2, (3, 8, 8)) * MASKED_LOGIT
+    mask = ShiftMask(patterns.double(), torch.tensor([0, 2, 1, 2])) if masked else None
+    explicit, other = (mix_values(*parts, mask, 0.0, way) for way in ("explicit", path))
+    assert other.shape == parts[0].shape
+    torch.testing.assert_close(other, explicit)
+    weights = torch.randn_like(explicit)
+    for wanted, found in zip(*(torch.autograd.grad(out, parts, weights) for out in (explicit, other)), strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_dropout_of_attention_is_reproducible_and_only_for_training() -> None:
