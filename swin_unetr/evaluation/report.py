@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from swin_unetr.configuration import to_dict
 from swin_unetr.evaluation.bootstrap import METHOD
+from swin_unetr.evaluation.hashes import label_hashes
 from swin_unetr.evaluation.html_report import HTML_NAME, report_page
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult, Row
 from swin_unetr.evaluation.tables import summary_tables, worst_cases
@@ -77,26 +76,10 @@ def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
         "cases": {"evaluated": list(result.evaluated), "failed": [asdict(failure) for failure in result.failures]},
         "notes": list(result.notes),
         "files": {case: dict(files) for case, files in result.files.items()},
-        "sha256": {case: _hashes(files) for case, files in result.files.items()},
+        "sha256": {case: label_hashes(files) for case, files in result.files.items()},
         "summary": [asdict(summary) for summary in result.summary],
         "rows": [asdict(row) for row in result.rows],
     }
-
-
-def _hashes(files: Mapping[str, str | None]) -> dict[str, str]:
-    """SHA-256 of the label files of a case."""
-    hashes = {}
-    for side in ("prediction", "reference"):
-        with Path(str(files[side])).open("rb") as file:
-            hashes[side] = _digest(file)
-    return hashes
-
-
-def _digest(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _policy(result: EvaluationResult) -> str:
