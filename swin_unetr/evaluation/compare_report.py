@@ -17,10 +17,11 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.bootstrap import RESAMPLES
 from swin_unetr.evaluation.compare import Comparison
 from swin_unetr.evaluation.compare_inputs import Method
-from swin_unetr.evaluation.compare_tables import comparison_tables, counts_line, lacking_lines
+from swin_unetr.evaluation.compare_tables import comparison_tables, counts_line, headline, lacking_lines
 from swin_unetr.evaluation.html_page import page
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.paired import EXACT_UP_TO, Difference
+from swin_unetr.evaluation.results import ALL_STRUCTURES
 from swin_unetr.files import plain_json, write_json, write_text
 from swin_unetr.provenance import commit, versions
 
@@ -76,7 +77,8 @@ def write_comparison(result: Comparison, methods: Mapping[str, Method], seed: in
     write_text(folder / "compare.md", _markdown(result, values))
     data = {
         **values,
-        "lead": counts_line(result),
+        "lead": f"{headline(result)} {counts_line(result)}",
+        "all_structures": ALL_STRUCTURES,
         "command": values["provenance"]["command"],
         "texts": [_DIFFERENCES, _RANKINGS, _MISSING[result.missing]],
     }
@@ -160,7 +162,7 @@ def _csv(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> str:
 
 
 def _markdown(result: Comparison, values: Mapping[str, Any]) -> str:
-    parts = ["# Comparison", counts_line(result)]
+    parts = ["# Comparison", f"{headline(result)} {counts_line(result)}"]
     parts += [table.markdown() for table in comparison_tables(result, result.metrics)]
     if lines := lacking_lines(result):
         parts += ["## Cases that a method lacks", "\n".join(f"- {line}" for line in lines)]

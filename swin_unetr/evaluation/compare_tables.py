@@ -22,6 +22,7 @@ def print_comparison(result: Comparison) -> None:
     if lines := lacking_lines(result):
         print("\n".join(["lacking:", *(f"  {line}" for line in lines)]))
     print(counts_line(result))
+    print(headline(result))
 
 
 def counts_line(result: Comparison) -> str:
@@ -31,6 +32,20 @@ def counts_line(result: Comparison) -> str:
         return f"{line}."
     lacks = ", ".join(f"{name} lacks {len(of)}" for name, of in result.lacking.items() if of)
     return f"{line}, of {len(result.cases)}: {lacks}. The rankings count {len(result.ranked)} cases."
+
+
+def headline(result: Comparison) -> str:
+    """Who is first by the ranks in every case, and how sure that is."""
+    if not result.rankings:
+        return "No metric to rank by."
+    places = result.rankings[0].places
+    first = [place for place in places if place.place == 1]
+    if len(first) > 1:
+        return f"{' and '.join(place.method for place in first)} tie for the first place by the ranks in every case."
+    return (
+        f"{first[0].method} is first by the ranks in every case, and in {first[0].stability[0]:.1%} of the resamples "
+        "of cases."
+    )
 
 
 def lacking_lines(result: Comparison) -> list[str]:
