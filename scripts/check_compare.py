@@ -2,7 +2,7 @@
 
     python scripts/check_compare.py comparison report_a report_b [report_c ...]
 
-`comparison` is what `swin-unetr compare` wrote; the reports are what `swin-unetr evaluate` wrote for the same methods, in
+`comparison` is what `swin-unetr compare` wrote; the reports are those of `swin-unetr evaluate` for the same methods, in
 the order of the comparison, with the same cases and policies. Nothing of this project computes here. Mean and median
 differences, wins, ties, p-values, Holm's corrections, mean ranks and places are compared, to 1e-12. Wilcoxon's test is
 scipy's where scipy is exact (no ties, no zeros) or asymptotic (above 50); where there are ties or zeros among 50 or
