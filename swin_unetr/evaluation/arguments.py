@@ -29,13 +29,27 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
         "--empty",
         choices=("nan", "brats"),
         default="nan",
-        help="Dice of a structure in neither mask: nan (undefined, counted apart) or brats (1)",
+        help="Dice of a structure in neither mask: nan (undefined, counted apart) or brats (1, and implies "
+        "--empty-distance penalty)",
     )
     parser.add_argument(
         "--empty-distance",
         choices=("inf", "diagonal", "penalty"),
-        default="inf",
-        help="distances where one mask is empty: infinite, the diagonal of the scan, or BraTS' penalty (374 mm)",
+        help="distances where one mask is empty: infinite, the diagonal of the scan, or BraTS' penalty (374 mm); "
+        "unless said, penalty under --empty brats and inf otherwise",
+    )
+    parser.add_argument(
+        "--surface",
+        choices=("voxels", "area"),
+        default="voxels",
+        help="what surfaces are made of for distances and NSD: voxels, as in MONAI, or elements weighted by their "
+        "area, as DeepMind's surface-distance",
+    )
+    parser.add_argument(
+        "--resample-prediction",
+        action="store_true",
+        help="put a prediction on another grid than its reference onto it, nearest neighbour, and note it in the "
+        "report; otherwise its case fails",
     )
     parser.add_argument(
         "--tolerance-mm",
@@ -70,6 +84,8 @@ def evaluation_options(arguments: Namespace) -> dict[str, Any]:
         "cases": arguments.cases,
         "empty": arguments.empty,
         "empty_distance": arguments.empty_distance,
+        "surface": arguments.surface,
+        "resample_prediction": arguments.resample_prediction,
         "tolerance_mm": _tolerances(arguments.tolerance_mm),
         "metrics": arguments.metrics,
         "workers": arguments.workers,

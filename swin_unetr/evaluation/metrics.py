@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swin_unetr.errors import ConfigError
-from swin_unetr.evaluation.distances import PENALTY_MM, Distances, EmptyDistance
+from swin_unetr.evaluation.distances import PENALTY_MM, Distances, EmptyDistance, Surface
 from swin_unetr.evaluation.overlap import EmptyPolicy, Overlap, dice, iou, precision, sensitivity, specificity
 
 Kind = Literal["overlap", "surface"]
@@ -114,7 +114,20 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
-def choose_metrics(names: Collection[str] | None, empty_distance: EmptyDistance) -> tuple[Metric, ...]:
+#: What is defined otherwise where surfaces are weighted by their area.
+_BY_AREA = {
+    "hd_mm": "the larger of the two directed distances, between surface elements (Huttenlocher 1993)",
+    "hd95_mm": "the larger of the two directed distances that 95 % of the surface's area keep to (DeepMind's "
+    "surface-distance)",
+    "assd_mm": "mean distance of both surfaces together, weighted by area (Heimann 2009)",
+    "nsd": "share of both surfaces' area within the tolerance of the other one (Nikolov 2018, DeepMind's "
+    "surface-distance)",
+}
+
+
+def choose_metrics(
+    names: Collection[str] | None, empty_distance: EmptyDistance | None, surface: Surface = "voxels"
+) -> tuple[Metric, ...]:
     """The metrics of these names (none: all), in the table's order; failures count as the policy says.
 
     Raises:
@@ -124,9 +137,12 @@ def choose_metrics(names: Collection[str] | None, empty_distance: EmptyDistance)
     if names is not None and (unknown := [name for name in names if name not in known]):
         raise ConfigError(f"metrics: {unknown[0]!r} is not one of {', '.join(known)}")
     chosen = [metric for metric in METRICS if names is None or metric.name in names]
-    return tuple(
-        dataclasses.replace(metric, value_of_failure=PENALTY_MM)
-        if metric.name.endswith("_mm") and empty_distance == "penalty"
-        else metric
-        for metric in chosen
-    )
+    return tuple(_by_policy(metric, empty_distance, surface) for metric in chosen)
+
+
+def _by_policy(metric: Metric, empty_distance: EmptyDistance | None, surface: Surface) -> Metric:
+    if metric.name.endswith("_mm") and empty_distance == "penalty":
+        metric = dataclasses.replace(metric, value_of_failure=PENALTY_MM)
+    if surface == "area" and metric.name in _BY_AREA:
+        metric = dataclasses.replace(metric, definition=_BY_AREA[metric.name])
+    return metric

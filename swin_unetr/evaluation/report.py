@@ -15,7 +15,6 @@ from typing import Any
 
 from swin_unetr.configuration import to_dict
 from swin_unetr.evaluation.bootstrap import METHOD
-from swin_unetr.evaluation.hashes import label_hashes
 from swin_unetr.evaluation.html_report import HTML_NAME, report_page
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult, Row
 from swin_unetr.evaluation.tables import summary_tables, worst_cases
@@ -76,7 +75,8 @@ def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
         "cases": {"evaluated": list(result.evaluated), "failed": [asdict(failure) for failure in result.failures]},
         "notes": list(result.notes),
         "files": {case: dict(files) for case, files in result.files.items()},
-        "sha256": {case: label_hashes(files) for case, files in result.files.items()},
+        "sha256": {case: dict(hashes) for case, hashes in result.sha256.items()},
+        "resampled": dict(result.resampled),
         "summary": [asdict(summary) for summary in result.summary],
         "rows": [asdict(row) for row in result.rows],
     }

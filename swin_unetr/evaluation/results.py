@@ -59,6 +59,10 @@ class EvaluationResult:
     inputs: Mapping[str, Any]
     #: Paths "image" (or None), "reference" and "prediction" of every evaluated case.
     files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    #: SHA-256 of the label files "prediction" and "reference" of every evaluated case.
+    sha256: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: How the grid of the prediction differed from the reference's, by case, where it was resampled.
+    resampled: Mapping[str, str] = field(default_factory=dict)
     #: The metrics of the rows.
     metrics: tuple[Metric, ...] = METRICS
     #: Tolerances, and what distances are where one mask is empty.

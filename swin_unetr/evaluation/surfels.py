@@ -1,9 +1,8 @@
-"""The 95th percentile of the Hausdorff distance as DeepMind's `surface-distance` defines it: by surface area.
+"""The surface of a mask as DeepMind's `surface-distance` defines it: elements with an area.
 
 Nikolov et al., arXiv 1809.04430: the surface of a mask runs through the corners of voxels; a corner whose eight voxels
 are not all inside or all outside carries a surface element, whose area follows from which of the eight are inside
-(marching cubes). Each directed distance is the smallest that 95 % of the surface's area keeps to. The BraTS
-challenges of 2023 and 2024 use it; `surfaces` has the other definition, by voxels.
+(marching cubes). The BraTS challenges of 2023 and 2024 use it; `surfaces` has the other definition, by voxels.
 """
 
 from __future__ import annotations
@@ -26,28 +25,38 @@ def surfel_hausdorff(
         spacing_mm: of the axes.
         percentile: share of the surface's area, in per cent.
     """
-    (points, areas), (others, other_areas) = (_surfels(mask, spacing_mm) for mask in (prediction, reference))
+    surfaces = (surfels(mask, spacing_mm) for mask in (prediction, reference))
+    (points, areas), (others, other_areas) = ((corners * np.array(spacing_mm), areas) for corners, areas in surfaces)
     return max(
-        _percentile(KDTree(others).query(points)[0], areas, percentile),
-        _percentile(KDTree(points).query(others)[0], other_areas, percentile),
+        percentile_by_area(KDTree(others).query(points)[0], areas, percentile),
+        percentile_by_area(KDTree(points).query(others)[0], other_areas, percentile),
     )
 
 
-def _surfels(mask: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Corners (N,3) in mm that carry a surface element, and its area in mm²."""
+def percentile_by_area(distances: NDArray[np.float64], areas: NDArray[np.float64], percentile: float) -> float:
+    """The smallest of the distances that so many per cent of the area keep to."""
+    order = np.lexsort((areas, distances))
+    covered = np.cumsum(areas[order]) / np.sum(areas)
+    return float(distances[order][min(int(np.searchsorted(covered, percentile / 100)), len(order) - 1)])
+
+
+def surfels(mask: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Corners (N,3) that carry a surface element, and its area (N,) in mm².
+
+    Corner (0,0,0) is the one between the first voxel and what lies before it on all axes; outside the mask's array
+    there is nothing.
+
+    Args:
+        mask: (X,Y,Z).
+        spacing_mm: of the axes.
+    """
     table, kernel = _area_table(spacing_mm)
-    padded = np.pad(mask, 1).astype(np.uint8)
+    padded = np.pad(mask, 1).view(np.uint8)
     codes = np.zeros([size - 1 for size in padded.shape], dtype=np.uint8)
     for corner in np.ndindex(2, 2, 2):
         codes += kernel[corner] * padded[tuple(slice(c, c + n) for c, n in zip(corner, codes.shape, strict=True))]
     surface = (codes != 0) & (codes != 255)
-    return np.argwhere(surface) * np.array(spacing_mm), table[codes[surface]]
-
-
-def _percentile(distances: NDArray[np.float64], areas: NDArray[np.float64], percentile: float) -> float:
-    order = np.lexsort((areas, distances))
-    covered = np.cumsum(areas[order]) / np.sum(areas)
-    return float(distances[order][min(int(np.searchsorted(covered, percentile / 100)), len(order) - 1)])
+    return np.argwhere(surface), table[codes[surface]]
 
 
 @lru_cache(maxsize=8)

@@ -82,7 +82,7 @@ def test_report_of_three_cases(folders, capsys):
 
     markdown = (folders / "out" / "report.md").read_text()
     assert "3 cases evaluated, 0 failed." in markdown
-    assert "| liver | 0.7778 | 0.1925 | 0.6667 | 0.6667 | 3 | 0 |" in markdown
+    assert "| liver | 0.7778 | 0.667–1.000 | 0.1925 | 0.6667 | 0.667–0.833 | 0.6667 | 3 | 0 |" in markdown
     printed = capsys.readouterr().out
     assert "0.7778" in printed
     assert "mean of structures" in printed
