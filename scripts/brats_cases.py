@@ -84,7 +84,8 @@ def real_cases(data: Path) -> Iterator[Case]:
 
 
 def _without(labels: Labels, mask: NDArray[np.bool_]) -> Labels:
-    return np.where(mask, 0, labels).astype(np.uint8)
+    kept: Labels = np.where(mask, 0, labels).astype(np.uint8)
+    return kept
 
 
 def _eroded(labels: Labels) -> Labels:
@@ -92,17 +93,19 @@ def _eroded(labels: Labels) -> Labels:
 
 
 def _grown(labels: Labels) -> Labels:
-    return np.where((labels == 0) & binary_dilation(labels > 0, iterations=2), 2, labels).astype(np.uint8)
+    grown: Labels = np.where((labels == 0) & binary_dilation(labels > 0, iterations=2), 2, labels).astype(np.uint8)
+    return grown
 
 
 def _lesions_removed(labels: Labels) -> Labels:
     """Every second connected lesion of enhancing tumour, by its order in the file, becomes core."""
     lesions, _ = label(labels == 3, np.ones((3, 3, 3)))
-    return np.where((lesions % 2 == 0) & (lesions > 0), 1, labels).astype(np.uint8)
+    left: Labels = np.where((lesions % 2 == 0) & (lesions > 0), 1, labels).astype(np.uint8)
+    return left
 
 
 def _lesions_added(labels: Labels) -> Labels:
-    added = labels.copy()
+    added: Labels = labels.copy()
     for x, y, z, size, value in ((5, 5, 5, 6, 3), (5, 60, 20, 2, 3), (12, 5, 40, 4, 1), (40, 5, 5, 5, 2)):
         added[x : x + size, y : y + size, z : z + size] = value
     return added
@@ -111,7 +114,7 @@ def _lesions_added(labels: Labels) -> Labels:
 def _split(labels: Labels) -> Labels:
     """Cut in two in the middle of the tumour, three voxels wide."""
     middle = int(np.argwhere(labels > 0)[:, 0].mean())
-    cut = labels.copy()
+    cut: Labels = labels.copy()
     cut[middle - 1 : middle + 2] = 0
     return cut
 

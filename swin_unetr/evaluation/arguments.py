@@ -60,6 +60,12 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help="these metrics only, as dice hd95_mm nsd")
     parser.add_argument(
+        "--lesions",
+        metavar="RULES",
+        help="score lesions by these rules: brats2023[-men|-met], brats2024[-ssa|-ped], brats2025, or components for "
+        "any structures; none for no lesions (default: brats2025 for BraTS, none otherwise)",
+    )
+    parser.add_argument(
         "--workers",
         type=int,
         default=min(4, os.cpu_count() or 1),
@@ -88,6 +94,7 @@ def evaluation_options(arguments: Namespace) -> dict[str, Any]:
         "resample_prediction": arguments.resample_prediction,
         "tolerance_mm": _tolerances(arguments.tolerance_mm),
         "metrics": arguments.metrics,
+        "lesions": arguments.lesions,
         "workers": arguments.workers,
     }
 

@@ -21,9 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_unetr.evaluation.lesion_rules import LesionRules
-from swin_unetr.evaluation.lesions import LesionScores, bounding_box, pooled_distances, without_small_lesions
+from swin_unetr.evaluation.lesions import (
+    LesionScores,
+    bounding_box,
+    hd95_by_area,
+    pooled_distances,
+    without_small_lesions,
+)
 from swin_unetr.evaluation.overlap import Overlap, dice, sensitivity, specificity
-from swin_unetr.evaluation.surfels import surfel_hausdorff
 
 #: Regions in the order of the columns.
 REGIONS = ("ET", "TC", "WT")
@@ -38,6 +43,7 @@ def official_scores(
     affine: NDArray[np.float64],
     rules: LesionRules,
     scores: LesionScores,
+    total: int | None = None,
 ) -> dict[str, float]:
     """The official numbers of one region of one case, by the stem of their column.
 
@@ -47,6 +53,7 @@ def official_scores(
         affine: voxel indices -> mm, (4,4).
         rules: of the evaluation.
         scores: what `lesion_scores` gave for these masks and rules.
+        total: voxels of the scan, where the masks are cut out of it.
     """
     prediction = without_small_lesions(prediction, rules)
     both = int(np.count_nonzero(prediction & reference))
@@ -54,7 +61,7 @@ def official_scores(
         intersection=both,
         prediction_only=int(np.count_nonzero(prediction)) - both,
         reference_only=int(np.count_nonzero(reference)) - both,
-        total=reference.size,
+        total=reference.size if total is None else total,
     )
     whole = _whole_2025 if rules.year == 2025 else _whole_2023
     box = bounding_box([prediction, reference]) or (slice(0, 0),) * 3
@@ -146,13 +153,12 @@ def _whole_2023(
     overlap: Overlap,
     scores: LesionScores,
 ) -> dict[str, float]:
-    spacing = tuple(float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
     tolerances = tuple(mm for mm in rules.tolerances_mm if mm is not None)
     hd95_mm, nsd = (
         (0.0, (1.0,) * len(tolerances)) if overlap.both_empty else (rules.penalty_mm, (0.0,) * len(tolerances))
     )
     if overlap.prediction and overlap.reference:
-        hd95_mm = surfel_hausdorff(prediction, reference, spacing)
+        hd95_mm = hd95_by_area(prediction, reference, affine)
         nsd = pooled_distances(prediction, reference, affine, tolerances)[1] if tolerances else ()
     by_tolerance = sorted(zip(tolerances, scores.nsd, nsd, strict=True))
     return {

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects, generate_binary_structure, label
 from scipy.optimize import linear_sum_assignment
 
+from swin_unetr.evaluation.label_boxes import Cut
 from swin_unetr.evaluation.lesion_rules import LesionRules
-from swin_unetr.evaluation.surfaces import surface_distances, surface_voxels
-from swin_unetr.evaluation.surfels import surfel_hausdorff
+from swin_unetr.evaluation.surfaces import distances_by_area, distances_by_voxels
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.integer[Any]]
@@ -190,11 +190,18 @@ class _Comparison:
         if self._rules.surface == "voxels":
             return pooled_distances(prediction, reference, self._affine, tolerances)
         nsd = pooled_distances(prediction, reference, self._affine, tolerances)[1] if tolerances else ()
-        return surfel_hausdorff(prediction, reference, self._spacing), nsd
+        return hd95_by_area(prediction, reference, self._affine), nsd
 
     def _centre(self, box: Box) -> tuple[float, float, float]:
         x, y, z = self._affine[:3, :3] @ [(side.start + side.stop - 1) / 2 for side in box] + self._affine[:3, 3]
         return float(x), float(y), float(z)
+
+
+def hd95_by_area(prediction: Mask, reference: Mask, affine: NDArray[np.float64]) -> float:
+    """HD95 in mm as DeepMind defines it, of two masks (X,Y,Z) that are not empty."""
+    distances = distances_by_area(_as_cut(prediction), _as_cut(reference), affine)
+    assert distances is not None
+    return distances.hausdorff(95)
 
 
 def pooled_distances(
@@ -206,11 +213,15 @@ def pooled_distances(
     NSD is the mean of both surfaces' shares within the tolerance, not the share of both together (that of nnU-Net v1
     and of the BraTS scripts of 2024 too). This report's own metrics are the others (`surfaces`).
     """
-    distances = surface_distances(surface_voxels(prediction), surface_voxels(reference), affine)
+    distances = distances_by_voxels(_as_cut(prediction), _as_cut(reference), affine)
     assert distances is not None
     sides = distances.to_reference, distances.to_prediction
     shares = [float(np.mean([np.mean(side <= tolerance * _ROUNDING) for side in sides])) for tolerance in tolerances]
     return float(np.percentile(np.concatenate(sides), 95)), tuple(shares)
+
+
+def _as_cut(mask: Mask) -> Cut:
+    return Cut(mask, np.zeros(3, dtype=np.int64))
 
 
 def without_small_lesions(prediction: Mask, rules: LesionRules) -> Mask:

@@ -22,6 +22,8 @@ from swin_unetr.evaluation.distances import DistancePolicy, measure_distances
 from swin_unetr.evaluation.hashes import label_hashes
 from swin_unetr.evaluation.joint_counts import count_jointly
 from swin_unetr.evaluation.label_boxes import LabelBoxes
+from swin_unetr.evaluation.lesion_cases import StructureLesions, lesions_of_case
+from swin_unetr.evaluation.lesion_rules import LesionRules
 from swin_unetr.evaluation.metrics import Compared
 from swin_unetr.evaluation.reading import LabelValues, Tasks, check_values
 from transforms.geometry import Geometry, Volume
@@ -39,6 +41,8 @@ class Measuring:
     policy: DistancePolicy
     #: Whether surface metrics are wanted.
     surfaces: bool = True
+    #: What a lesion is; none where lesions are not wanted.
+    lesions: LesionRules | None = None
     #: Whether a prediction on another grid is resampled to the reference's rather than refused.
     resample: bool = False
 
@@ -74,6 +78,11 @@ class Measurement:
     resampled: str | None
     #: SHA-256 of the files "prediction" and "reference".
     sha256: dict[str, str]
+
+    @property
+    def lesions(self) -> dict[str, StructureLesions]:
+        """By structure, where lesions were asked for."""
+        return {name: of.lesions for name, of in self.structures.items() if of.lesions is not None}
 
 
 def read_pair(pair: Pair, resample: bool = False) -> LabelPair:
@@ -123,6 +132,11 @@ def measure(pair: Pair, measuring: Measuring) -> Measurement:
     check_values(counts.prediction_values, tasks.prediction, pair.prediction)
     check_values(counts.reference_values, tasks.reference, pair.reference)
     boxes = (LabelBoxes(labels.prediction), LabelBoxes(labels.reference)) if measuring.surfaces else None
+    lesions = {}
+    if measuring.lesions is not None:
+        sides = labels.prediction, labels.reference
+        both = tasks.prediction, tasks.reference
+        lesions = lesions_of_case(*sides, labels.geometry.affine, both, measuring.lesions)
     structures = {}
     for name, predicted, expected in tasks.structures():
         distances = None
@@ -134,6 +148,7 @@ def measure(pair: Pair, measuring: Measuring) -> Measurement:
             voxel_ml=labels.voxel_ml,
             distances=distances,
             empty=measuring.policy.empty,
+            lesions=lesions.get(name),
         )
     files = {"prediction": str(pair.prediction), "reference": str(pair.reference)}
     return Measurement(pair=pair, structures=structures, resampled=labels.resampled, sha256=label_hashes(files))

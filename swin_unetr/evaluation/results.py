@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from swin_unetr.batch import Failure
 from swin_unetr.evaluation.distances import DistancePolicy
+from swin_unetr.evaluation.lesion_cases import StructureLesions
+from swin_unetr.evaluation.lesion_rules import LesionRules
 from swin_unetr.evaluation.metrics import METRICS, Metric
 from swin_unetr.evaluation.overlap import EmptyPolicy
 from swin_unetr.evaluation.statistics import Summary
@@ -65,6 +67,10 @@ class EvaluationResult:
     resampled: Mapping[str, str] = field(default_factory=dict)
     #: The metrics of the rows.
     metrics: tuple[Metric, ...] = METRICS
+    #: What a lesion is; none where lesions were not asked for.
+    lesion_rules: LesionRules | None = None
+    #: Lesions by case and structure.
+    lesions: Mapping[str, Mapping[str, StructureLesions]] = field(default_factory=dict)
     #: Tolerances, and what distances are where one mask is empty.
     distances: DistancePolicy = field(default_factory=DistancePolicy)
 

@@ -19,8 +19,10 @@ from swin_unetr.evaluation.distances import (
 )
 from swin_unetr.evaluation.images import files_of, find_images
 from swin_unetr.evaluation.label_tasks import TaskArgument, find_labels
+from swin_unetr.evaluation.lesion_cases import find_rules
+from swin_unetr.evaluation.lesion_rules import LESION_RULES
 from swin_unetr.evaluation.measure import Measurement, Measuring, label_values, measure_all
-from swin_unetr.evaluation.metrics import choose_metrics
+from swin_unetr.evaluation.metrics import choose_metrics, wants_lesions
 from swin_unetr.evaluation.overlap import EmptyPolicy
 from swin_unetr.evaluation.report import PICTURES, write_report
 from swin_unetr.evaluation.results import EvaluationResult
@@ -41,6 +43,7 @@ def evaluate(
     surface: Surface = "voxels",
     tolerance_mm: float | Mapping[str, float] = TOLERANCE_MM,
     metrics: Collection[str] | None = None,
+    lesions: str | None = None,
     resample_prediction: bool = False,
     strict: bool = False,
     workers: int = 0,
@@ -69,6 +72,8 @@ def evaluate(
         surface: what surfaces are made of: "voxels", as MONAI has it, or "area", as DeepMind has it.
         tolerance_mm: of the normalised surface Dice; one for all, or by structure (2 mm for those not named).
         metrics: names of the metrics; none takes all.
+        lesions: rules by which lesions are told apart and scored (`lesion_rules.LESION_RULES`), or "none". None takes
+            those of brats-evaluation for BraTS, unless `metrics` names none of lesions, and otherwise no lesions.
         resample_prediction: a prediction on another grid than its reference is put on it, nearest neighbour, and
             noted; otherwise its case fails.
         strict: a case that cannot be evaluated is an error, and nothing is written.
@@ -85,7 +90,7 @@ def evaluate(
         _require_one_of(name, value, values)
     empty_distance = implied_empty_distance(empty) if empty_distance is None else empty_distance
     _require_one_of("empty_distance", empty_distance, EmptyDistance)
-    chosen = choose_metrics(metrics, empty_distance, surface)
+    choose_metrics(metrics, empty_distance, surface)
     if workers < 0:
         raise ConfigError(f"workers: must not be negative, got {workers}")
     predictions, references = Path(predictions), Path(references)
@@ -95,6 +100,10 @@ def evaluate(
         selected = tuple(files)
     found = find_references(references, {*files, *(selected or ())})
     labels = find_labels(task, predictions, found.task)
+    rules = find_rules(lesions, labels.task) if lesions is not None or wants_lesions(metrics) else None
+    if metrics is not None and wants_lesions(metrics) and rules is None:
+        raise ConfigError(f"lesions: metrics of lesions need rules; give --lesions {'|'.join(LESION_RULES)}")
+    chosen = choose_metrics(metrics, empty_distance, surface, rules)
     pairing = pair_cases(files, found, selected, predictions)
     scans = find_images(Path(images) if images is not None else None, references)
     if output is not None:
@@ -111,6 +120,7 @@ def evaluate(
         tasks=tasks,
         policy=policy,
         surfaces=any(metric.kind == "surface" for metric in chosen),
+        lesions=rules,
         resample=resample_prediction,
     )
     measurements, failures = measure_all(pairing.pairs, measuring, workers, on_case)
@@ -129,6 +139,8 @@ def evaluate(
         empty=empty,
         metrics=chosen,
         distances=policy,
+        lesion_rules=rules,
+        lesions={of.pair.case: of.lesions for of in measurements} if rules is not None else {},
         inputs={
             "predictions": str(predictions.absolute()),
             "references": str(references.absolute()),

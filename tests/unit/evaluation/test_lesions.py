@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from swin_unetr.evaluation.lesion_rules import LESION_RULES
-from swin_unetr.evaluation.lesions import lesion_scores
-from swin_unetr.evaluation.surfels import surfel_hausdorff
+from swin_unetr.evaluation.lesions import hd95_by_area, lesion_scores
 
 SHAPE = (48, 32, 32)
 R2023, R2024, R2025 = (LESION_RULES[name] for name in ("brats2023", "brats2024", "brats2025"))
@@ -137,7 +136,7 @@ def test_surfels_weigh_by_area():
     # Corners of the large cube's faces are 1 mm from the small one, those of its edges √2, its own eight √3. The faces
     # have less than 95 % of the area, faces and edges more.
     small, large = mask((10, 10, 10, 5)), mask((9, 9, 9, 7))
-    assert surfel_hausdorff(large, small, (1.0, 1.0, 1.0)) == pytest.approx(math.sqrt(2))
+    assert hd95_by_area(large, small, np.eye(4)) == pytest.approx(math.sqrt(2))
 
 
 @pytest.mark.parametrize(
