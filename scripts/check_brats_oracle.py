@@ -24,7 +24,9 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from brats_cases import Case, made_cases, real_cases
+from numpy.typing import NDArray
 
 from swin_unetr.evaluation.run import evaluate
 from transforms.geometry import Geometry
@@ -45,7 +47,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, default=os.environ.get("SWIN_UNETR_TEST_DATA"), help="real labels")
     parser.add_argument("--lesions", default="brats2025", help="rules")
     parser.add_argument("--scripts", type=Path, help="folder of the organisers' scripts, for 2023 and 2024")
-    parser.add_argument("--files", action="store_true", help="hand the package files rather than images")
+    parser.add_argument(
+        "--files",
+        action="store_true",
+        help="hand the package files rather than images; it takes their spacing in reverse, and so does this then",
+    )
     parser.add_argument(
         "--golden", type=Path, help="keep the official numbers in this file, under the name of the rules"
     )
@@ -57,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
         names = write_cases(cases, Path(folder))
         oracle = ("files" if arguments.files else "images") if arguments.scripts is None else arguments.lesions
         official = run_oracle(oracle, Path(folder), arguments.venv, arguments.scripts)
+        if arguments.files:
+            write_cases([case._replace(affine=reversed_spacing(case.affine)) for case in cases], Path(folder))
         ours = our_table(Path(folder), arguments.lesions)
     if arguments.golden is not None:
         keep(arguments.golden, arguments.lesions, {names[case]: row for case, row in official.items()})
@@ -83,6 +91,14 @@ def write_cases(cases: Sequence[Case], folder: Path) -> dict[str, str]:
             (folder / side).mkdir(exist_ok=True)
             write_labels(folder / side / f"BraTS-GLI-{index:05d}-000.nii.gz", labels, like=geometry)
     return names
+
+
+def reversed_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spacing as panoptica 2.1.7 takes it of a file: SimpleITK's x, y, z for an array of z, y, x."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    changed: NDArray[np.float64] = affine.copy()
+    changed[:3, :3] *= spacing[::-1] / spacing
+    return changed
 
 
 def run_oracle(oracle: str, folder: Path, venv: Path, scripts: Path | None) -> Table:
