@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.compare import NOT_ASKED
 from swin_unetr.evaluation.hashes import label_hashes
+from swin_unetr.evaluation.near_names import near_names
 from swin_unetr.evaluation.results import EvaluationResult
 
 #: Name of the file that makes a folder a report.
@@ -95,7 +95,7 @@ def check_methods(methods: Mapping[str, Method]) -> None:
                     "evaluate both against the same references"
                 )
         if not first.cases & other.cases:
-            near = _near(first.cases, other.cases)
+            near = near_names(first.cases, other.cases)
             raise DataError(
                 f"{other.path}: no case in common with {name}{near}; name the cases alike and evaluate again"
             )
@@ -161,7 +161,7 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
         failures[case] = NOT_ASKED
     if not method.cases:
         evaluated = {row["case"] for row in results["rows"] if row["status"] != "failed"}
-        near = "" if selected is None else _near(set(selected), evaluated)
+        near = "" if selected is None else near_names(set(selected), evaluated)
         raise DataError(f"{report}: holds no evaluated case that was asked for{near}; check --cases, or evaluate again")
     return method
 
@@ -173,12 +173,3 @@ def _policy(empty: str, distances: Mapping[str, Any]) -> dict[str, Any]:
 def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     key = next(key for key in [*one, *other] if one.get(key) != other.get(key))
     return f"{key}: {one.get(key)} and {other.get(key)}"
-
-
-def _near(wanted: Iterable[str], there: Iterable[str]) -> str:
-    """The names that nearly match, of two sets of ids without a common one."""
-    known = sorted(there)
-    pairs = ((case, difflib.get_close_matches(case, known, n=1)) for case in sorted(wanted))
-    near = [f"{case} is nearly {match[0]}" for case, match in pairs if match]
-    examples = f"{min(wanted, default='none')} and {known[0] if known else 'none'}"
-    return f" ({'; '.join(near[:3]) if near else f'such as {examples}'})"

@@ -139,6 +139,22 @@ def test_equals_monai_on_real_labels(test_data, source, label, perturb, spacing)
     assert found.dice(2.05) == pytest.approx(float(expected), rel=1e-6)
 
 
+def test_where_monais_percentile_differs_it_is_the_rank_that_float32_rounds():
+    torch, metrics = pytest.importorskip("torch"), pytest.importorskip("monai.metrics")
+    x, y, z = np.ogrid[-1.1:1.1:110j, -1.1:1.1:110j, -1.1:1.1:80j]
+    masks = [x**2 + y**2 + z**2 <= 1 + waves for waves in (0, 0.1 * (np.sin(4 * x) + np.sin(3 * y + 5 * z)))]
+    spacing = (0.73, 0.81, 2.3)
+    found = distances(*masks, spacing)
+    one_hot = [torch.from_numpy(mask.astype(np.uint8))[None, None] for mask in masks]
+    theirs = metrics.compute_hausdorff_distance(*one_hot, include_background=True, percentile=95, spacing=spacing)
+    in_float32 = [
+        float(torch.quantile(torch.from_numpy(side).float(), 0.95))
+        for side in (found.to_reference, found.to_prediction)
+    ]
+    assert float(theirs) == pytest.approx(max(in_float32), rel=1e-7)
+    assert found.hausdorff(95) == pytest.approx(float(theirs), abs=1e-3)
+
+
 def test_the_policy_is_said_in_words() -> None:
     policy = DistancePolicy(tolerances_mm={"liver": 3.0}, empty_distance="penalty")
     assert policy.in_words() == (
