@@ -34,3 +34,19 @@ def labels_on_grid(labels: Volume, grid: Geometry) -> Volume:
         inside = ((nearest >= 0) & (nearest < shape)).all(axis=0)
         array[:, :, index][inside] = source[tuple(nearest[:, inside])]
     return Volume(array[None], grid)
+
+
+def share_outside(labels: Volume, grid: Geometry) -> float:
+    """Share of a label map's voxels other than 0 whose centres lie outside a grid, which it loses there; 0..1.
+
+    Args:
+        labels: label values 1 x X x Y x Z as stored.
+        grid: where they are wanted.
+    """
+    voxels = np.argwhere(labels.array[0])
+    if not len(voxels):
+        return 0.0
+    to_grid = np.linalg.inv(grid.affine) @ labels.geometry.affine
+    index = voxels @ to_grid[:3, :3].T + to_grid[:3, 3]
+    inside = ((index >= -0.5 - _SLACK) & (index <= np.array(grid.shape) - 0.5 + _SLACK)).all(axis=1)
+    return float(1 - inside.mean())

@@ -12,7 +12,6 @@ from swin_unetr.configuration import to_dict
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.compare import NOT_ASKED
-from swin_unetr.evaluation.hashes import label_hashes
 from swin_unetr.evaluation.near_names import near_names
 from swin_unetr.evaluation.results import EvaluationResult
 
@@ -125,7 +124,7 @@ def _of_result(path: Path, result: EvaluationResult) -> Method:
         metrics=tuple(metric.name for metric in result.metrics),
         policy=_policy(result.empty, to_dict(result.distances)),
         inputs=result.inputs,
-        sha256={case: label_hashes(files) for case, files in result.files.items()},
+        sha256=result.sha256,
     )
 
 

@@ -28,7 +28,7 @@ from swin_unetr.evaluation.metrics import Compared
 from swin_unetr.evaluation.reading import LabelValues, Tasks, check_values
 from transforms.geometry import Geometry, Volume
 from transforms.io import read_labels
-from transforms.resample import labels_on_grid
+from transforms.resample import labels_on_grid, share_outside
 
 _Result = TypeVar("_Result")
 
@@ -117,6 +117,8 @@ def _on_grid(pair: Pair, prediction: Volume, grid: Geometry, resample: bool) -> 
             f"{pair.prediction}: does not lie on the grid of {pair.reference} ({difference}); "
             "correct it, or resample it with --resample-prediction"
         )
+    if outside := share_outside(prediction, grid):
+        difference += f"; {outside:.3%} of its foreground lies outside and is cut off"
     return labels_on_grid(prediction, grid), difference
 
 

@@ -277,10 +277,19 @@ def test_resampled_prediction_is_measured_and_recorded(folders, capsys):
     assert set(written["resampled"]) == {"a", "b"}
     assert written["resampled"]["a"].startswith("shape 6x7x13 and 6x7x8; spacing 2x1x1.5 and 2x1x3 mm")
     assert written["resampled"]["b"].startswith("orientation LAS and RAS; position: origins 10 mm apart")
+    assert "cut off" not in written["resampled"]["b"]
     (note,) = written["notes"]
     assert note.startswith("predictions resampled to the grid of their reference, nearest neighbour (2;")
     assert note in (folders / "out" / "report.md").read_text()
     assert note[:60] in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_what_resampling_cuts_off_is_told(folders):
+    below = AFFINE.copy()
+    below[2, 3] = -3 * 5  # of the liver nothing stays inside, of the spleen one slice of two
+    save(folders / "pred" / "a.nii.gz", predicted_labels(), below)
+    assert run(folders, "--resample-prediction") == 0
+    assert results(folders)["resampled"]["a"].endswith("; 75.000% of its foreground lies outside and is cut off")
 
 
 def test_a_file_that_breaks_between_two_readings_is_the_failure_of_its_case(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from transforms.geometry import Geometry, Volume
-from transforms.resample import labels_on_grid
+from transforms.resample import labels_on_grid, share_outside
 
 
 def volume(array, affine):
@@ -27,6 +27,15 @@ def test_a_finer_grid_repeats_voxels_and_outside_there_is_nothing():
     found = labels_on_grid(labels, Geometry((7, 1, 1), affine)).array[0, :, 0, 0]
     # -1, 1 and 3 mm are half-way: the higher index takes them, and beyond the last there is nothing.
     assert found.tolist() == [0, 1, 1, 2, 2, 0, 0]
+
+
+def test_what_lies_outside_is_told():
+    labels = volume(np.array([0, 1, 1, 1, 2], np.uint8).reshape(5, 1, 1), np.eye(4))
+    assert share_outside(labels, labels.geometry) == 0
+    assert share_outside(labels, Geometry((4, 1, 1), np.eye(4))) == 0.25
+    # Voxels of 2 mm at 0 and 2 reach from -1 to 3 mm: the voxel at 3 lies on the edge, and inside.
+    assert share_outside(labels, Geometry((2, 1, 1), np.diag([2.0, 1, 1, 1]))) == 0.25
+    assert share_outside(volume(np.zeros((5, 1, 1), np.uint8), np.eye(4)), labels.geometry) == 0
 
 
 def test_flipped_axes_lie_where_they_lay():
