@@ -33,8 +33,9 @@ from swin_unetr.provenance import commit, versions
 from transforms.io import read_labels, write_image
 
 SPACING_MM = (0.75, 0.75, 2.5)
+FULL_SIZE = (512, 512, 200)
 TOLERANCE_MM = 2.05  # no distance that occurs: MONAI rounds distances to float32
-#: Centre as a share of the scan, radii in mm.
+#: Centre as a share of the scan, radii in mm in a scan of the full size; smaller scans have smaller ones.
 STRUCTURES = {
     "liver": ((0.33, 0.45, 0.55), (75, 65, 60)),
     "right lung": ((0.30, 0.50, 0.82), (55, 70, 85)),
@@ -61,7 +62,7 @@ def main() -> None:
     """Make the case, run every side, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="folder for bench_evaluation.json; none writes nothing")
-    parser.add_argument("--size", type=int, nargs=3, default=(512, 512, 200), help="voxels along X, Y, Z")
+    parser.add_argument("--size", type=int, nargs=3, default=FULL_SIZE, help="voxels along X, Y, Z")
     parser.add_argument("--repeats", type=int, default=3, help="runs of ours; the median counts. MONAI runs once")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--case", type=Path, help=argparse.SUPPRESS)
@@ -98,12 +99,12 @@ def make_case(folder: Path, size: tuple[int, ...]) -> None:
 def draw(size: tuple[int, ...], rng: np.random.Generator, moved: bool) -> NDArray[np.uint8]:
     """Label values (X,Y,Z): wavy ellipsoids, and islands where they are a prediction's."""
     labels = np.zeros(size, np.uint8, order="F")
-    extent = np.array(SPACING_MM) * size
+    extent, scale = np.array(SPACING_MM) * size, np.divide(size, FULL_SIZE)
     for value, (place, radii) in enumerate(STRUCTURES.values(), 1):
         centre = place * extent + rng.normal(0, 1.0, 3) * moved
-        _ellipsoid(labels, value, centre, np.multiply(radii, 1 + rng.normal(0, 0.02, 3) * moved), rng)
+        _ellipsoid(labels, value, centre, scale * radii * (1 + rng.normal(0, 0.02, 3) * moved), rng)
         if moved:
-            _ellipsoid(labels, value, centre + rng.normal(0, 60, 3), rng.uniform(3, 8, 3), rng)
+            _ellipsoid(labels, value, centre + scale * rng.normal(0, 60, 3), rng.uniform(3, 8, 3), rng)
     return labels
 
 
