@@ -25,7 +25,8 @@ Values = Mapping[tuple[str, str, str], float]
 #: What becomes of a case that some method lacks: the worst rank for that method, or no part for anybody.
 Missing = Literal["worst", "common"]
 
-#: The metrics that a ranking counts where nothing is said, as far as they are there.
+#: The metrics that a ranking counts where nothing is said, as far as they are there. Not those of lesions, by which
+#: BraTS ranks since 2023: the rules of 2025 average over the lesions found, which would reward missing one.
 RANKED_BY = ("dice", "hd95_mm", "nsd")
 
 #: What is said of a case that a method neither has nor failed in.

@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     from swin_unetr.evaluation.compare_inputs import check_methods, metrics_of, read_method
     from swin_unetr.evaluation.compare_report import make_folder, write_comparison
     from swin_unetr.evaluation.compare_tables import print_comparison
+    from swin_unetr.evaluation.lesion_rules import LESION_RULES
     from swin_unetr.evaluation.metrics import choose_metrics
 
     choose_metrics(arguments.metrics, arguments.empty_distance)
@@ -37,14 +38,19 @@ def main(argv: Sequence[str]) -> int:
         make_folder(arguments.output)
     methods = {name: read_method(path, arguments.reference, options) for name, path in zip(names, paths, strict=True)}
     check_methods(methods)
-    policy = next(iter(methods.values())).policy
+    policy = max((method.policy for method in methods.values()), key=lambda policy: policy["lesions"] is not None)
     _refuse_ignored(arguments, parser, policy)
     shared = metrics_of(methods.values(), arguments.metrics)
     result = compare_values(
         {name: method.values for name, method in methods.items()},
         next(iter(methods.values())).structures,
         failures={name: method.failures for name, method in methods.items()},
-        metrics=choose_metrics(arguments.metrics or shared, policy["empty_distance"]),
+        metrics=choose_metrics(
+            arguments.metrics or shared,
+            policy["empty_distance"],
+            policy["surface"],
+            LESION_RULES.get(policy["lesions"]),
+        ),
         rank_by=arguments.rank_by,
         missing=arguments.missing,
         seed=arguments.seed,
@@ -58,9 +64,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _refuse_ignored(arguments: Namespace, parser: CommandParser, policy: Any) -> None:
     """A policy that is asked for, and that reports were not made with, is not passed over in silence."""
-    for name in ("empty", "empty_distance"):
+    for name in ("empty", "empty_distance", "surface", "lesions"):
         wanted = getattr(arguments, name)
-        if wanted not in (parser.get_default(name), policy[name]):
+        if wanted not in (parser.get_default(name), policy[name] or "none"):
             option = name.replace("_", "-")
             raise ConfigError(
                 f"{name}: the reports were made with --{option} {policy[name]}, not {wanted}; make new ones"
@@ -93,7 +99,11 @@ def _parser() -> CommandParser:
         "--output", type=Path, help="folder for compare.json, compare.csv, differences.csv, compare.md, compare.html"
     )
     parser.add_argument(
-        "--rank-by", nargs="+", metavar="NAME", help="metrics that the rankings count; otherwise dice, hd95_mm and nsd"
+        "--rank-by",
+        nargs="+",
+        metavar="NAME",
+        help="metrics that the rankings count; otherwise dice, hd95_mm and nsd (BraTS 2023 and 2024: lesion_dice "
+        "lesion_hd95_mm)",
     )
     parser.add_argument(
         "--missing",

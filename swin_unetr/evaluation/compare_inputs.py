@@ -31,12 +31,14 @@ class Method:
     structures: tuple[str, ...]
     #: Names of its metrics.
     metrics: tuple[str, ...]
-    #: How empty masks and tolerances were treated, as in results.json.
+    #: How empty masks, surfaces, tolerances and lesions were treated; of the rules of lesions the name, or None.
     policy: Mapping[str, Any]
     #: Where the predictions and references lie, as in results.json.
     inputs: Mapping[str, Any]
     #: SHA-256 of "prediction" and "reference" by case.
     sha256: Mapping[str, Mapping[str, str]] = field(repr=False)
+    #: How the grid of a prediction differed from its reference's, by case, where it was resampled.
+    resampled: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cases(self) -> set[str]:
@@ -82,8 +84,7 @@ def check_methods(methods: Mapping[str, Method]) -> None:
                 f"{other.path}: its structures ({', '.join(other.structures)}) are not those of {name} "
                 f"({', '.join(first.structures)}); evaluate both with the same --task or --labels"
             )
-        if other.policy != first.policy:
-            words = _first_difference(first.policy, other.policy)
+        if words := _first_difference(first.policy, other.policy):
             raise DataError(
                 f"{other.path}: was evaluated with another policy than {name} ({words}); evaluate both with the same"
             )
@@ -116,15 +117,17 @@ def metrics_of(methods: Iterable[Method], wanted: Sequence[str] | None) -> tuple
 
 
 def _of_result(path: Path, result: EvaluationResult) -> Method:
+    rules = result.lesion_rules
     return Method(
         path=path,
         values={(row.case, row.structure, row.metric): row.value for row in result.rows if row.status != "failed"},
         failures={failure.case: failure.message for failure in result.failures},
         structures=tuple(target.name for target in result.reference_task.targets),
         metrics=tuple(metric.name for metric in result.metrics),
-        policy=_policy(result.empty, to_dict(result.distances)),
+        policy=_policy(result.empty, to_dict(result.distances), None if rules is None else rules.name),
         inputs=result.inputs,
         sha256=result.sha256,
+        resampled=result.resampled,
     )
 
 
@@ -132,6 +135,7 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
     selected = select_cases(options.get("folds"), options.get("fold"), options.get("cases"))
     try:
         results = json.loads(report.read_text(encoding="utf-8"))
+        rules = results["policy"]["lesions"]
         rows = [row for row in results["rows"] if selected is None or row["case"] in selected]
         failures = {
             item["case"]: str(item["message"])
@@ -149,9 +153,12 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
             failures=failures,
             structures=tuple(target["name"] for target in results["reference_task"]["targets"]),
             metrics=tuple(dict.fromkeys(row["metric"] for row in rows)),
-            policy=_policy(results["policy"]["empty"], results["policy"]["distances"]),
+            policy=_policy(results["policy"]["empty"], results["policy"]["distances"], rules and rules["name"]),
             inputs=dict(results["inputs"]),
             sha256={case: dict(of) for case, of in results["sha256"].items() if selected is None or case in selected},
+            resampled={
+                case: str(how) for case, how in results["resampled"].items() if selected is None or case in selected
+            },
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -165,10 +172,14 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
     return method
 
 
-def _policy(empty: str, distances: Mapping[str, Any]) -> dict[str, Any]:
-    return {"empty": empty, **distances}
+def _policy(empty: str, distances: Mapping[str, Any], lesions: str | None) -> dict[str, Any]:
+    return {"empty": empty, **distances, "lesions": lesions}
 
 
 def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    key = next(key for key in [*one, *other] if one.get(key) != other.get(key))
-    return f"{key}: {one.get(key)} and {other.get(key)}"
+    """The first thing that two policies do not share, in words; empty for none. No lesions are no other policy."""
+    for key in dict.fromkeys([*one, *other]):
+        pair = one.get(key), other.get(key)
+        if pair[0] != pair[1] and not (key == "lesions" and None in pair):
+            return f"{key}: {pair[0]} and {pair[1]}"
+    return ""

@@ -108,6 +108,7 @@ def _json(result: Comparison, methods: Mapping[str, Method], seed: int) -> dict[
             name: [{"case": case, "message": message} for case, message in of.items()]
             for name, of in result.lacking.items()
         },
+        "resampled": {name: dict(method.resampled) for name, method in methods.items()},
         "rankings": [asdict(ranking) for ranking in result.rankings],
         "differences": [asdict(item) for item in result.differences],
         "values": {

@@ -84,13 +84,13 @@ def _difference_table(metric: Metric, result: Comparison) -> TextTable:
         if item.metric == metric.name:
             row = [
                 *(item.structure, str(item.pairs), f"{item.mean:+.4f}"),
-                f"{item.ci_low:+.4f} to {item.ci_high:+.4f}",
+                "–" if math.isnan(item.ci_low) else f"{item.ci_low:+.4f} to {item.ci_high:+.4f}",
                 *(f"{item.median:+.4f}", f"{item.first_wins}-{item.ties}-{item.second_wins}"),
                 *(_p(item.p), _p(item.p_holm)),
             ]
             if several:
                 row.insert(1, _pair(item))
-            rows.append(tuple(cell.replace("+nan", "–").replace("nan to nan", "–") for cell in row))
+            rows.append(tuple(cell.replace("+nan", "–") for cell in row))
     if several:
         headings.insert(1, "pair")
     pair = "first − second" if several else f"{result.methods[0]} − {result.methods[1]}"

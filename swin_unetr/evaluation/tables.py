@@ -10,6 +10,10 @@ from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import Summary
 
+#: Metrics that a terminal shows where there are more than `FEW`; the report has them all.
+SHOWN = ("dice", "hd95_mm", "nsd", "lesion_dice", "lesion_hd95_mm")
+FEW = 5
+
 
 @dataclass(frozen=True)
 class TextTable:
@@ -54,8 +58,11 @@ def summary_tables(result: EvaluationResult) -> list[TextTable]:
 
 def print_result(result: EvaluationResult) -> None:
     """Print tables, worst cases, failures and notes on standard output."""
-    for table in summary_tables(result):
-        table.print()
+    shown = [metric for metric in result.metrics if metric.name in SHOWN or len(result.metrics) <= FEW]
+    for metric in shown:
+        _summary_table(result, metric).print()
+    if further := [metric.name for metric in result.metrics if metric not in shown]:
+        print(f"further metrics, in the report: {', '.join(further)}")
     for heading, lines in (
         ("worst cases", worst_cases(result)),
         ("failed", [f"{failure.case}: {failure.message}" for failure in result.failures]),

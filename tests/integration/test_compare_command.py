@@ -140,6 +140,51 @@ def test_what_is_lacking_is_named_counted_and_ends_with_1(folders, capsys):
     assert {item["lacking"] for item in common["differences"]} == {2}
 
 
+def test_brats_may_be_ranked_by_lesions(tmp_path, capsys):
+    """One method finds both lesions of every case, the other misses the small one, which Dice hardly tells."""
+    for index in range(4):
+        labels = np.zeros((30, 30, 30), np.uint8)
+        labels[3:15, 3:15, 3:15], labels[5:12, 5:12, 5:12], labels[22:28, 22:28, 22:28] = 2, 1, 4
+        made = {"ref": labels, "finds": np.roll(labels, 1, axis=index % 3)}
+        made["misses"] = np.where((labels == 4) & (np.arange(30) > 20), 0, labels)
+        for name, array in made.items():
+            save(tmp_path / name / f"case{index}.nii.gz", array)
+    brats = ("--task", "brats2021", "--empty", "brats", "--lesions", "brats2023")
+    lesions = ("--rank-by", "lesion_dice", "lesion_hd95_mm")
+    paths = [str(tmp_path / name) for name in ("finds", "misses")]
+    reference = ("--reference", str(tmp_path / "ref"))
+    assert main(["compare", *paths, *reference, *brats, "--output", str(tmp_path / "out")]) == 0
+    assert written(tmp_path)["ranked_by"] == ["dice", "hd95_mm", "nsd"]
+    assert main(["compare", *paths, *reference, *brats, *lesions, "--output", str(tmp_path / "out")]) == 0
+    result = written(tmp_path)
+    assert result["ranked_by"] == ["lesion_dice", "lesion_hd95_mm"]
+    assert result["policy"]["lesions"] == "brats2023"
+    assert result["policy"]["empty_distance"] == "penalty"
+    assert [place["method"] for place in result["rankings"][0]["places"]] == ["finds", "misses"]
+    for name in ("finds", "misses"):
+        paths = [str(tmp_path / name), str(tmp_path / "ref"), "--output", str(tmp_path / f"report_{name}")]
+        assert main(["evaluate", *paths, *brats, "--pictures", "0"]) == 0
+    reports = [str(tmp_path / f"report_{name}") for name in ("finds", "misses")]
+    assert main(["compare", *reports, "--names", "finds", "misses", "--output", str(tmp_path / "again")]) == 0
+    assert written(tmp_path, "again")["differences"] == result["differences"]
+    # A report with lesions goes together with predictions that are measured without.
+    mixed = [reports[0], str(tmp_path / "misses"), *reference, *brats, "--metrics", "dice"]
+    assert main(["compare", *mixed, "--output", str(tmp_path / "mixed")]) == 0
+    assert written(tmp_path, "mixed")["ranked_by"] == ["dice"]
+    capsys.readouterr()
+    assert main(["compare", *reports, "--lesions", "brats2024"]) == 2
+    assert "the reports were made with --lesions brats2023, not brats2024" in error(capsys)
+
+
+def test_resampled_predictions_are_recorded(folders):
+    labels = np.asarray(nib.load(folders / "good" / "case3.nii.gz").dataobj)
+    nib.save(nib.Nifti1Image(labels[::-1], np.diag([-1, 1, 2, 1])), folders / "good" / "case3.nii.gz")
+    assert compare(folders) == 1
+    assert list(case["case"] for case in written(folders)["lacking"]["good"]) == ["case3"]
+    assert compare(folders, "--resample-prediction") == 0
+    assert list(written(folders)["resampled"]["good"]) == ["case3"]
+
+
 def test_the_tables_are_tidy(folders):
     assert compare(folders, "--metrics", "dice", "hd95_mm") == 0
     rows = list(csv.DictReader((folders / "out" / "compare.csv").open()))
