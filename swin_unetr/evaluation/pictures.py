@@ -108,7 +108,7 @@ def case_pictures(
 
 
 def _nested(task: Task) -> dict[int, list[int]]:
-    """By structure, outer ones first: the indices, from 1, that voxels of it are painted with; itself where exclusive."""
+    """By structure, outer ones first: the indices, from 1, that its voxels are painted with."""
     parts = [set(target.labels) for target in task.targets]
     return {
         index + 1: [inner + 1 for inner, labels in enumerate(parts) if labels <= parts[index]]
