@@ -50,7 +50,10 @@ def _parser() -> CommandParser:
         "references", type=Path, help="folder of label files, root of a data set (Decathlon, BTCV, BraTS), or a file"
     )
     parser.add_argument(
-        "--output", type=Path, required=True, help="folder for results.json, results.csv, report.md, report.html"
+        "--output",
+        type=Path,
+        required=True,
+        help="folder for results.json, results.csv, report.md, report.html; of BraTS brats.csv too",
     )
     add_evaluation_arguments(parser)
     parser.add_argument("--strict", action="store_true", help="a case that cannot be evaluated is an error")

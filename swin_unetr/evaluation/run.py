@@ -62,7 +62,8 @@ def evaluate(
         references: folder of label files, root of a data set (Decathlon, BTCV, BraTS, plain), or a file.
         task: a `Task`; a name (`btcv`, `brats`, `brats2021`, ...); a model folder, run folder, model.json or
             dataset.json; or label values by name. None takes what the predictions or the data set say of themselves.
-        output: folder for results.json, results.csv, report.md and report.html; none writes nothing.
+        output: folder for results.json, results.csv, report.md and report.html, for BraTS brats.csv too; none writes
+            nothing.
         folds: a split file; evaluates the validation cases of `fold` only.
         fold: which fold of `folds`.
         cases: evaluates these ids only. Without a selection every reference is asked for.
