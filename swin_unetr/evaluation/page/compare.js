@@ -181,6 +181,8 @@ byId("methods").append(definitions([
   ...Object.entries(data.sources).map(([name, source]) => [name, el("code", {}, source.path)]),
   ["References", [...new Set(Object.values(data.sources).map((source) => source.references))].join(", ")],
   ["Policy", Object.entries(data.policy).map(([key, value]) => `${key}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ")],
+  ...Object.entries(data.resampled).filter(([, of]) => Object.keys(of).length).map(([name, of]) => [`Resampled, ${name}`,
+    Object.entries(of).map(([id, how]) => `${id}: ${how}`).join("; ")]),
   ["Seed", String(data.seed)], ...provenance()]));
 byId("hashes").append(el("tbody", {}, data.methods.flatMap((method) => Object.entries(data.sha256[method]).map(([id, of]) =>
   el("tr", {}, el("td", {}, id), el("td", { class: "text" }, method), el("td", { class: "text" }, el("code", {}, of.prediction)))))));
