@@ -188,6 +188,14 @@ def test_names_of_labels_come_from_the_command_or_from_beside_the_files(shifted)
     assert names[:2] == ["liver", "spleen"]
     assert all(name.startswith("label ") for name in names[2:])
 
+    # A prediction that was copied away from what lies beside it still says what its labels mean.
+    like = read_labels(prediction)
+    (prediction.parent / "elsewhere").mkdir()
+    alone = prediction.parent / "elsewhere" / "alone.nii.gz"
+    write_labels(alone, like.array[0], like.geometry, {1: "left atrium", 2: "right atrium"})
+    names = [entry["name"] for entry in open_scene(case_of_files([scan], [], [alone])).description["classes"]]
+    assert names[:2] == ["left atrium", "right atrium"]
+
 
 def status(url: str, **headers: str) -> int:
     try:
