@@ -11,7 +11,7 @@ from typing import Any
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.html_page import page
 from swin_unetr.evaluation.metrics import Metric
-from swin_unetr.evaluation.pictures import COLOURS, CONFUSED, INVENTED, MISSED, case_pictures
+from swin_unetr.evaluation.pictures import COLOURS, CONFUSED, INVENTED, MISSED, case_pictures, nested_structures
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import mean_defined
 from transforms.io import read_image, read_labels
@@ -54,7 +54,7 @@ def report_page(result: EvaluationResult, values: Mapping[str, Any], texts: Mapp
         "means": means,
         "volumes": volumes,
         "predicted_volumes": predicted,
-        "nested": result.reference_task.activation == "sigmoid",
+        "nested": any(len(parts) > 1 for parts in nested_structures(result.reference_task).values()),
         "summary": values["summary"],
         "lesions": values.get("lesions") or [],
         "failures": values["cases"]["failed"],

@@ -103,11 +103,11 @@ def case_pictures(
     grey = None if scan is None else _window(scan, reference_task.modality)
     spacing = np.array(geometry.spacing_mm)[_ras_axes(geometry)]
     place = _largest_error(ours, theirs)
-    nested = _nested(reference_task)
+    nested = nested_structures(reference_task)
     return tuple(_plane(plane, place, ours, theirs, grey, spacing, nested) for plane in _PLANES)
 
 
-def _nested(task: Task) -> dict[int, list[int]]:
+def nested_structures(task: Task) -> dict[int, list[int]]:
     """By structure, outer ones first: the indices, from 1, that its voxels are painted with."""
     parts = [set(target.labels) for target in task.targets]
     return {
