@@ -54,24 +54,25 @@ class Geometry:
         return "".join(letters)
 
     def difference(self, other: Geometry, tolerance_mm: float = TOLERANCE_MM) -> str | None:
-        """How another grid differs from this one, in words; none where it does not.
+        """How another grid differs from this one, in words that name all that differs; none where it does not.
 
         Grids are the same when they have the same shape and none of their corners lie further apart than the
         tolerance.
         """
-        if self.shape != other.shape:
-            return f"shape {_by(self.shape)} and {_by(other.shape)}"
         corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(self.shape) - 1)
         apart = corners @ (self.affine - other.affine)[:3, :3].T + (self.affine - other.affine)[:3, 3]
         distance = float(np.linalg.norm(apart, axis=1).max())
+        parts = [f"shape {_by(self.shape)} and {_by(other.shape)}"] if self.shape != other.shape else []
         if distance <= tolerance_mm:
-            return None
+            return parts[0] if parts else None
         if self.orientation != other.orientation:
-            return f"orientation {self.orientation} and {other.orientation}"
-        if not np.allclose(self.spacing_mm, other.spacing_mm, rtol=1e-3):
-            return f"spacing {_by(self.spacing_mm)} and {_by(other.spacing_mm)} mm"
+            parts.append(f"orientation {self.orientation} and {other.orientation}")
+        elif not np.allclose(self.spacing_mm, other.spacing_mm, rtol=1e-3):
+            parts.append(f"spacing {_by(self.spacing_mm)} and {_by(other.spacing_mm)} mm")
         shift = float(np.linalg.norm(self.affine[:3, 3] - other.affine[:3, 3]))
-        return f"position: origins {shift:.3g} mm apart, corners up to {distance:.3g} mm"
+        if not parts or shift > tolerance_mm:
+            parts.append(f"position: origins {shift:.3g} mm apart, corners up to {distance:.3g} mm")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,6 +112,21 @@ def read_labels(path: Path) -> Volume:
     return Volume(array.astype(np.min_scalar_type(int(array.max())), copy=False), volume.geometry)
 
 
+def read_label_names(path: Path) -> dict[int, str]:
+    """Names by label value that `write_labels` kept in the file; empty where there are none.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    for extension in getattr(_open_nifti(path).header, "extensions", ()) if _is_nifti(path) else ():
+        try:
+            labels = json.loads(extension.text.rstrip("\0"))["labels"]
+            return {int(value): str(name) for value, name in labels.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # somebody else's
+    return {}
+
+
 def write_labels(path: Path, labels: NDArray[Any], like: Geometry, names: Mapping[int, str] | None = None) -> None:
     """Write a label map as NIfTI on the grid of its source.
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-#: Resamples of an interval: its ends move by less than a hundredth of its width between seeds.
+#: Resamples of an interval. Between seeds its ends move by about a hundredth of its width, by two where a case lies
+#: far out (standard deviation over 40 seeds; the difference of two models with one such case of 42).
 RESAMPLES = 5000
 #: Seed of every bootstrap for which no generator is given.
 SEED = 2026

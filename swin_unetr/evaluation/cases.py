@@ -13,6 +13,7 @@ from swin_unetr.datasets import find_layout, read_dataset
 from swin_unetr.datasets.brats_layouts import brats_labels, is_brats
 from swin_unetr.datasets.listing import images_by_stem, stem, unique
 from swin_unetr.errors import DataError
+from swin_unetr.evaluation.near_names import near_names
 from swin_unetr.tasks import Task, brats
 
 #: Ends the stem of the scores that `predict --save-probabilities` writes beside its label files.
@@ -114,9 +115,10 @@ def pair_cases(
             near = _near(case, labels)
             failures.append(Failure(case, f"{references.path}: has no label of this case{near}; check the name"))
     if not pairs:
+        near = near_names(wanted, predictions)
         raise DataError(
             f"{predictions_path}: no prediction ({_some(predictions)}) has the name of a wanted case ({_some(wanted)}) "
-            f"that has a reference in {references.path}; name the predictions <case id>.nii.gz"
+            f"that has a reference in {references.path}{near}; name the predictions <case id>.nii.gz"
         )
     notes = []
     if selected is None and (extra := sorted(set(predictions) - set(labels))):

@@ -1,108 +1,174 @@
-"""Writes a comparison: JSON and CSV for machines, Markdown and a page for people."""
+"""Writes a comparison: JSON and tidy CSV for machines, Markdown and a page for people."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.bootstrap import RESAMPLES
-from swin_unetr.evaluation.compare import Comparison, Difference
+from swin_unetr.evaluation.compare import Comparison
+from swin_unetr.evaluation.compare_inputs import Method
+from swin_unetr.evaluation.compare_tables import comparison_tables, counts_line, headline, lacking_lines
 from swin_unetr.evaluation.html_page import page
-from swin_unetr.evaluation.tables import TextTable
+from swin_unetr.evaluation.metrics import Metric
+from swin_unetr.evaluation.paired import EXACT_UP_TO, Difference
+from swin_unetr.evaluation.results import ALL_STRUCTURES
 from swin_unetr.files import plain_json, write_json, write_text
 from swin_unetr.provenance import commit, versions
 
-METHOD = (
-    "Differences are first minus second, in the cases in which both have a value; 95 % CI: BCa bootstrap over cases "
-    f"({RESAMPLES} resamples); p: Wilcoxon signed-rank, two-sided; Holm: over the structures and pairs of a metric. "
-    "Ranks are given per case, structure and metric and averaged, ties share a rank; a structure in neither mask ranks "
-    "with the best. Stability: share of the resamples of cases in which a method holds the place."
+_DIFFERENCES = (
+    "Differences are first minus second, over the cases in which both have a value; a structure in neither mask has "
+    "none and is counted as undefined, an infinite difference is in the median, the test and the counts, in no mean. "
+    f"95 % CI: BCa bootstrap of the mean over cases ({RESAMPLES} resamples). p: Wilcoxon signed-rank, two-sided; "
+    "differences below 1e-9 are zero, zeros are left out, equal sizes share the mean of their ranks; exact given the "
+    f"ties up to {EXACT_UP_TO} differences that are not zero, normal with the variance corrected for ties above. Holm: "
+    "over the structures and pairs of a metric; the mean of structures is a family of its own."
 )
+_RANKINGS = (
+    "Every ranking averages ranks over structures and metrics; ties share the mean of their ranks, and a structure in "
+    "neither mask ranks with the best. Ranks in every case, averaged: as BraTS. Ranks of the means over cases: as "
+    "leaderboards by mean Dice. Ranks by significant differences: how many others are worse by a one-sided Wilcoxon "
+    "test at 5 % after Holm's correction, as the Medical Segmentation Decathlon. Stability: share of "
+    f"{RESAMPLES} resamples of cases in which a method holds a place, and Kendall's tau-b between the ranking and "
+    "those of the resamples (Wiesenfarth et al., Sci. Rep. 11:2369, 2021)."
+)
+_MISSING = {
+    "worst": "A case that a method lacks has the worst rank there, and counts as the metric's value of failure in the "
+    "means and tests of the rankings (0 for Dice); in the paired differences it has no part. It is counted as lacking.",
+    "common": "A case that some method lacks has no part in any ranking or difference, and is counted as lacking.",
+}
 
 
-def write_comparison(result: Comparison, sources: Mapping[str, str], inputs: Mapping[str, Any], folder: Path) -> None:
-    """Write compare.json, compare.csv, compare.md and compare.html.
+def make_folder(path: Path) -> None:
+    """Make the folder of the report before the work rather than after it.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output: {path} cannot be made a folder ({error.strerror}); name another one") from error
+
+
+def write_comparison(result: Comparison, methods: Mapping[str, Method], seed: int, folder: Path) -> None:
+    """Write compare.json, compare.csv, differences.csv, compare.md and compare.html, each whole or not at all.
 
     Args:
         result: the comparison.
-        sources: path of every method.
-        inputs: arguments worth recording.
+        methods: where each method comes from.
+        seed: of the bootstrap.
         folder: takes the files.
     """
-    values = {
+    values = _json(result, methods, seed)
+    write_json(folder / "compare.json", values)
+    write_text(folder / "compare.csv", _csv(_ROW, _rows(result)))
+    columns = [field.name for field in fields(Difference)]
+    write_text(folder / "differences.csv", _csv(columns, (list(asdict(item).values()) for item in result.differences)))
+    write_text(folder / "compare.md", _markdown(result, values))
+    data = {
+        **values,
+        "lead": f"{headline(result)} {counts_line(result)}",
+        "all_structures": ALL_STRUCTURES,
+        "command": values["provenance"]["command"],
+        "texts": [_DIFFERENCES, _RANKINGS, _MISSING[result.missing]],
+    }
+    write_text(folder / "compare.html", page("Comparison of segmentations", "compare.html", "compare.js", data))
+
+
+def _json(result: Comparison, methods: Mapping[str, Method], seed: int) -> dict[str, Any]:
+    return {
         "format": 1,
         "provenance": {
             "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": versions(),
             "commit": commit(),
+            "command": shlex.join(sys.argv),
         },
-        "command": shlex.join(sys.argv),
-        "sources": dict(sources),
-        "inputs": dict(inputs),
-        "method": METHOD,
-        **asdict(result),
+        "methods": list(result.methods),
+        "sources": {name: {"path": str(method.path.absolute()), **method.inputs} for name, method in methods.items()},
+        "policy": {**next(iter(methods.values())).policy, "missing": result.missing},
+        "seed": seed,
+        "metrics": [_described(metric) for metric in result.metrics],
+        "structures": list(result.structures),
+        "cases": list(result.cases),
+        "common": list(result.common),
+        "ranked": list(result.ranked),
+        "ranked_by": list(result.ranked_by),
+        "lacking": {
+            name: [{"case": case, "message": message} for case, message in of.items()]
+            for name, of in result.lacking.items()
+        },
+        "resampled": {name: dict(method.resampled) for name, method in methods.items()},
+        "rankings": [asdict(ranking) for ranking in result.rankings],
+        "differences": [asdict(item) for item in result.differences],
+        "values": {
+            metric: {
+                structure: {
+                    name: [float(value) for value in table[index, :, column]]
+                    for index, name in enumerate(result.methods)
+                }
+                for column, structure in enumerate(result.structures)
+            }
+            for metric, table in result.values.items()
+        },
+        "sha256": {name: {case: dict(of) for case, of in method.sha256.items()} for name, method in methods.items()},
     }
-    write_json(folder / "compare.json", values)
+
+
+def _described(metric: Metric) -> dict[str, Any]:
+    bounded = not metric.name.endswith(("_mm", "_ml"))
+    return {
+        "name": metric.name,
+        "title": metric.title,
+        "higher_is_better": metric.higher_is_better,
+        "digits": 4 if bounded else 3,
+        "definition": metric.definition,
+    }
+
+
+_ROW = ("case", "structure", "metric", "method", "value", "status", "rank")
+
+
+def _rows(result: Comparison) -> Iterator[Sequence[Any]]:
+    """One row per case, structure, metric and method."""
+    for case_index, case in enumerate(result.cases):
+        for column, structure in enumerate(result.structures):
+            for metric, table in result.values.items():
+                for index, name in enumerate(result.methods):
+                    value, rank = (
+                        float(table[index, case_index, column]),
+                        result.ranks[metric][index, case_index, column],
+                    )
+                    status = "evaluated" if not math.isnan(value) else "undefined"
+                    status = "lacking" if case in result.lacking[name] else status
+                    yield case, structure, metric, name, value, status, float(rank)
+
+
+def _csv(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Difference)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in plain_json(asdict(item)).items()}
-                     for item in result.differences)  # fmt: skip
-    write_text(folder / "compare.csv", text.getvalue())
-    tables = "\n\n".join(table.markdown() for table in comparison_tables(result))
-    write_text(folder / "compare.md", f"# Comparison\n\n{summary_line(result)}\n\n{tables}\n\n{METHOD}\n")
-    data = {**values, "lead": summary_line(result)}
-    write_text(folder / "compare.html", page("Comparison of segmentations", "compare.html", "compare.js", data))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(["" if value is None else value for value in plain_json(list(row))] for row in rows)
+    return text.getvalue()
 
 
-def summary_line(result: Comparison) -> str:
-    """How many cases there are, and which are not in it."""
-    line = f"{len(result.methods)} methods on the {len(result.cases)} cases that all have."
-    if result.left_out:
-        lacks = "; ".join(f"{case} ({', '.join(names)})" for case, names in result.left_out.items())
-        line += f" {len(result.left_out)} cases left out, which some method lacks: {lacks}."
-    return line
-
-
-def comparison_tables(result: Comparison) -> list[TextTable]:
-    """The ranking, and the differences."""
-    places = [f"place {place + 1}" for place in range(len(result.methods))]
-    ranking = TextTable(
-        f"Ranking by {', '.join(result.ranked_by)}",
-        ("method", "place", "mean rank", *places),
-        tuple(
-            (item.method, str(item.place), f"{item.mean_rank:.3f}", *(f"{share:.1%}" for share in item.stability))
-            for item in result.ranking
-        ),
-    )
-    headings = (
-        "structure",
-        "metric",
-        "first",
-        "second",
-        "pairs",
-        "difference",
-        "95 % CI",
-        "won-tied-lost",
-        "p",
-        "Holm",
-    )
-    rows = tuple(
-        (
-            *(item.structure, item.metric, item.first, item.second, str(item.pairs)),
-            f"{item.mean:+.4f}",
-            f"{item.ci_low:+.4f} to {item.ci_high:+.4f}",
-            f"{item.first_wins}-{item.ties}-{item.second_wins}",
-            f"{item.p:.2g}",
-            f"{item.p_holm:.2g}",
-        )
-        for item in result.differences
-    )
-    return [ranking, TextTable("Paired differences", headings, rows)]
+def _markdown(result: Comparison, values: Mapping[str, Any]) -> str:
+    parts = ["# Comparison", f"{headline(result)} {counts_line(result)}"]
+    parts += [table.markdown() for table in comparison_tables(result, result.metrics)]
+    if lines := lacking_lines(result):
+        parts += ["## Cases that a method lacks", "\n".join(f"- {line}" for line in lines)]
+    parts += ["## How this was made", _DIFFERENCES, _RANKINGS, _MISSING[result.missing]]
+    parts.append("\n".join(f"- {name}: `{source['path']}`" for name, source in values["sources"].items()))
+    provenance = values["provenance"]
+    parts.append(f"Seed {values['seed']}, written {provenance['written']} by `{provenance['command']}`.")
+    return "\n\n".join(parts) + "\n"

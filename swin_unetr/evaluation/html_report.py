@@ -11,10 +11,11 @@ from typing import Any
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.html_page import page
 from swin_unetr.evaluation.metrics import Metric
-from swin_unetr.evaluation.pictures import COLOURS, CONFUSED, INVENTED, MISSED, case_pictures
+from swin_unetr.evaluation.pictures import COLOURS, CONFUSED, INVENTED, MISSED, case_pictures, nested_structures
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import mean_defined
 from transforms.io import read_image, read_labels
+from transforms.resample import labels_on_grid
 
 #: Name of the page in a report's folder.
 HTML_NAME = "report.html"
@@ -40,7 +41,9 @@ def report_page(result: EvaluationResult, values: Mapping[str, Any], texts: Mapp
     by_metric = {metric.name: {name: column(metric, name) for name in names} for metric in metrics}
     means = {metric: [mean_defined(of) for of in zip(*by.values(), strict=True)] for metric, by in by_metric.items()}
     first = metrics[0]
-    volumes = {name: [table[case, name, first.name].reference_ml for case in cases] for name in names}
+    by_name = {name: [table[case, name, first.name] for case in cases] for name in names}
+    volumes = {name: [row.reference_ml for row in rows] for name, rows in by_name.items()}
+    predicted = {name: [row.predicted_ml for row in rows] for name, rows in by_name.items()}
     data = {
         "all_structures": ALL_STRUCTURES,
         "lead": _lead(result, first),
@@ -50,7 +53,10 @@ def report_page(result: EvaluationResult, values: Mapping[str, Any], texts: Mapp
         "values": by_metric,
         "means": means,
         "volumes": volumes,
+        "predicted_volumes": predicted,
+        "nested": any(len(parts) > 1 for parts in nested_structures(result.reference_task).values()),
         "summary": values["summary"],
+        "lesions": values.get("lesions") or [],
         "failures": values["cases"]["failed"],
         "notes": values["notes"],
         "files": values["files"],
@@ -70,7 +76,10 @@ def _lead(result: EvaluationResult, metric: Metric) -> str:
     summary = result.summary_of(metric=metric.name)
     interval = "" if math.isnan(summary.ci_low) else f" (95 % CI {summary.ci_low:.3f} to {summary.ci_high:.3f})"
     mean = "no value" if math.isnan(summary.mean) else f"{summary.mean:.3f}{interval}"
-    return f"{cases} cases evaluated, {failed} failed. Mean {metric.title} over all structures: {mean}."
+    counted = ""
+    if failed and math.isfinite(summary.mean_with_failures):
+        counted = f"; {summary.mean_with_failures:.3f} with every failed case counted as {metric.value_of_failure:g}"
+    return f"{cases} cases evaluated, {failed} failed. Mean {metric.title} over all structures: {mean}{counted}."
 
 
 def _described(metric: Metric) -> dict[str, Any]:
@@ -81,7 +90,8 @@ def _described(metric: Metric) -> dict[str, Any]:
         "title": metric.title,
         "higher_is_better": metric.higher_is_better,
         "kind": "overlap" if bounded and kind != "lesion" else kind,
-        "digits": 3 if bounded else 2,
+        "failure": metric.value_of_failure,
+        "digits": 2 if not bounded or metric.name.startswith("lesions_") else 3,
         "definition": getattr(metric, "definition", None),
     }
 
@@ -103,8 +113,8 @@ def _pictures(
             image = None if scan is None else read_image([Path(scan)])
         except DataError:
             continue  # it was readable a moment ago: a report without this picture is better than none
-        if prediction.geometry.difference(reference.geometry):
-            continue
+        if case in result.resampled:
+            prediction = labels_on_grid(prediction, reference.geometry)
         if image is not None and image.geometry.difference(reference.geometry):
             image = None
         tasks = {"prediction_task": result.prediction_task, "reference_task": result.reference_task}

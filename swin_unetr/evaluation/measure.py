@@ -1,59 +1,175 @@
-"""Measures cases, one or several at a time; what fails is a failure of its case and of nothing else."""
+"""Measures cases, one or several at a time; what fails is a failure of its case and of nothing else.
+
+Both label files of a case are read once and everything is measured while they are in memory. Only where the meaning
+of the labels is told from the label values of all cases (`--task brats`) are the files looked at before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swin_unetr.batch import Failure
-from swin_unetr.errors import DataError
+from swin_unetr.errors import DataError, GeometryError
 from swin_unetr.evaluation.cases import Pair
-from swin_unetr.evaluation.joint_counts import JointCounts, count_jointly
-from transforms.geometry import require_same_geometry
+from swin_unetr.evaluation.distances import DistancePolicy, measure_distances
+from swin_unetr.evaluation.hashes import label_hashes
+from swin_unetr.evaluation.joint_counts import count_jointly
+from swin_unetr.evaluation.label_boxes import LabelBoxes
+from swin_unetr.evaluation.lesion_cases import StructureLesions, lesions_of_case
+from swin_unetr.evaluation.lesion_rules import LesionRules
+from swin_unetr.evaluation.metrics import Compared
+from swin_unetr.evaluation.reading import LabelValues, Tasks, check_values
+from transforms.geometry import Geometry, Volume
 from transforms.io import read_labels
+from transforms.resample import labels_on_grid, share_outside
+
+_Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What one pass over the voxels of a case gives."""
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """What is to be measured in every case, and how."""
+
+    tasks: Tasks
+    policy: DistancePolicy
+    #: Whether surface metrics are wanted.
+    surfaces: bool = True
+    #: What a lesion is; none where lesions are not wanted.
+    lesions: LesionRules | None = None
+    #: Whether a prediction on another grid is resampled to the reference's rather than refused.
+    resample: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPair:
+    """The label values of a case in memory, both on one grid."""
 
     pair: Pair
-    counts: JointCounts
-    #: Volume of a voxel in millilitres.
-    voxel_ml: float
+    #: X x Y x Z as stored.
+    prediction: NDArray[np.integer[Any]]
+    reference: NDArray[np.integer[Any]]
+    #: Grid of both.
+    geometry: Geometry
+    #: How the prediction's own grid differed, where it was resampled.
+    resampled: str | None = None
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in millilitres."""
+        # The determinant, not the product of the spacings: a tilted gantry shears the voxels.
+        return abs(float(np.linalg.det(self.geometry.affine[:3, :3]))) / 1000
 
 
-def measure(pair: Pair) -> Measurement:
-    """Read and compare the two label files of a case.
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What is known of a case."""
+
+    pair: Pair
+    #: By structure, in the order of the reference's task.
+    structures: dict[str, Compared]
+    #: How the prediction's own grid differed, where it was resampled.
+    resampled: str | None
+    #: SHA-256 of the files "prediction" and "reference".
+    sha256: dict[str, str]
+
+    @property
+    def lesions(self) -> dict[str, StructureLesions]:
+        """By structure, where lesions were asked for."""
+        return {name: of.lesions for name, of in self.structures.items() if of.lesions is not None}
+
+
+def read_pair(pair: Pair, resample: bool = False) -> LabelPair:
+    """Read the two label files of a case.
+
+    Args:
+        pair: the files.
+        resample: put a prediction on another grid onto the reference's.
 
     Raises:
         DataError: a file is missing, unreadable, or no label file.
-        GeometryError: shape, spacing, orientation or origin of the two differ.
+        GeometryError: shape, spacing, orientation or origin of the two differ, and `resample` is not set.
     """
-    prediction = read_labels(pair.prediction)
-    reference = read_labels(pair.reference)
-    require_same_geometry(pair.prediction, prediction.geometry, pair.reference, reference.geometry)
-    # The determinant, not the product of the spacings: a tilted gantry shears the voxels.
-    voxel_ml = abs(float(np.linalg.det(reference.geometry.affine[:3, :3]))) / 1000
-    return Measurement(pair, count_jointly(prediction.array, reference.array), voxel_ml)
+    prediction, reference = read_labels(pair.prediction), read_labels(pair.reference)
+    prediction, difference = _on_grid(pair, prediction, reference.geometry, resample)
+    return LabelPair(
+        pair=pair,
+        prediction=prediction.array[0],
+        reference=reference.array[0],
+        geometry=reference.geometry,
+        resampled=difference,
+    )
+
+
+def _on_grid(pair: Pair, prediction: Volume, grid: Geometry, resample: bool) -> tuple[Volume, str | None]:
+    """The prediction on the grid of the reference, and how its own differed."""
+    difference = prediction.geometry.difference(grid)
+    if difference is None:
+        return prediction, None
+    if not resample:
+        raise GeometryError(
+            f"{pair.prediction}: does not lie on the grid of {pair.reference} ({difference}); "
+            "correct it, or resample it with --resample-prediction"
+        )
+    if outside := share_outside(prediction, grid):
+        difference += f"; {outside:.3%} of its foreground lies outside and is cut off"
+    return labels_on_grid(prediction, grid), difference
+
+
+def measure(pair: Pair, measuring: Measuring) -> Measurement:
+    """Read and compare the two label files of a case.
+
+    Raises:
+        DataError: see `read_pair`; also a label value that the task of its side does not know.
+    """
+    labels = read_pair(pair, measuring.resample)
+    tasks = measuring.tasks
+    counts = count_jointly(labels.prediction, labels.reference)
+    check_values(counts.prediction_values, tasks.prediction, pair.prediction)
+    check_values(counts.reference_values, tasks.reference, pair.reference)
+    boxes = (LabelBoxes(labels.prediction), LabelBoxes(labels.reference)) if measuring.surfaces else None
+    lesions = {}
+    if measuring.lesions is not None:
+        sides = labels.prediction, labels.reference
+        both = tasks.prediction, tasks.reference
+        lesions = lesions_of_case(*sides, labels.geometry.affine, both, measuring.lesions)
+    structures = {}
+    for name, predicted, expected in tasks.structures():
+        distances = None
+        if boxes is not None:
+            masks = boxes[0].cut(predicted), boxes[1].cut(expected)
+            distances = measure_distances(*masks, labels.geometry, measuring.policy, name)
+        structures[name] = Compared(
+            overlap=counts.overlap(predicted, expected),
+            voxel_ml=labels.voxel_ml,
+            distances=distances,
+            empty=measuring.policy.empty,
+            lesions=lesions.get(name),
+        )
+    files = {"prediction": str(pair.prediction), "reference": str(pair.reference)}
+    return Measurement(pair=pair, structures=structures, resampled=labels.resampled, sha256=label_hashes(files))
 
 
 def measure_all(
-    pairs: Sequence[Pair], workers: int, on_case: Callable[[int, int], None] | None = None
+    pairs: Sequence[Pair], measuring: Measuring, workers: int, on_case: Callable[[int, int], None] | None = None
 ) -> tuple[list[Measurement], list[Failure]]:
     """Measure cases in their order; the result does not depend on `workers`.
 
     Args:
         pairs: the cases.
+        measuring: what is to be measured.
         workers: threads; 0 or 1 measures one case after the other. Decompression and counting leave Python's lock.
         on_case: called with the number done and the number of all, after every case.
     """
     measurements: list[Measurement] = []
     failures: list[Failure] = []
-    for done, outcome in enumerate(_outcomes(pairs, workers), 1):
+    for done, outcome in enumerate(_each(lambda pair: measure(pair, measuring), pairs, workers), 1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
         else:
@@ -63,16 +179,29 @@ def measure_all(
     return measurements, failures
 
 
-def _outcomes(pairs: Sequence[Pair], workers: int) -> Iterator[Measurement | Failure]:
+def label_values(pairs: Sequence[Pair], workers: int) -> list[LabelValues]:
+    """The label values of both files of every case that can be read; the others fail when they are measured."""
+    found = _each(lambda pair: LabelValues(_values(pair.prediction), _values(pair.reference)), pairs, workers)
+    return [values for values in found if not isinstance(values, Failure)]
+
+
+def _values(path: Path) -> tuple[int, ...]:
+    array = read_labels(path).array
+    return count_jointly(array, array).prediction_values
+
+
+def _each(function: Callable[[Pair], _Result], pairs: Sequence[Pair], workers: int) -> Iterator[_Result | Failure]:
+    def outcome(pair: Pair) -> _Result | Failure:
+        try:
+            return function(pair)
+        except DataError as error:
+            return Failure(pair.case, str(error))
+        except (OSError, MemoryError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return Failure(pair.case, f"{pair.prediction}: could not be compared with {pair.reference} ({reason})")
+
     if workers <= 1:
-        yield from map(_outcome, pairs)
+        yield from map(outcome, pairs)
         return
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(_outcome, pairs)
-
-
-def _outcome(pair: Pair) -> Measurement | Failure:
-    try:
-        return measure(pair)
-    except DataError as error:
-        return Failure(pair.case, str(error))
+        yield from pool.map(outcome, pairs)

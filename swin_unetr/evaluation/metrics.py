@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swin_unetr.errors import ConfigError
-from swin_unetr.evaluation.distances import PENALTY_MM, Distances, EmptyDistance
+from swin_unetr.evaluation.distances import PENALTY_MM, Distances, EmptyDistance, Surface
+from swin_unetr.evaluation.lesion_cases import StructureLesions
+from swin_unetr.evaluation.lesion_rules import LesionRules
+from swin_unetr.evaluation.lesions import LesionScores
 from swin_unetr.evaluation.overlap import EmptyPolicy, Overlap, dice, iou, precision, sensitivity, specificity
 
-Kind = Literal["overlap", "surface"]
+Kind = Literal["overlap", "surface", "lesion"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,8 @@ class Compared:
     #: None where no surface metric was asked for.
     distances: Distances | None
     empty: EmptyPolicy
+    #: None where no lesions were asked for.
+    lesions: StructureLesions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,20 @@ def _of_distances(name: str, title: str, value: Callable[[Distances], float], de
         definition=definition,
         kind="surface",
         higher_is_better=name == "nsd",
+    )
+
+
+def _of_lesions(
+    name: str, title: str, value: Callable[[LesionScores], float], definition: str, *, higher_is_better: bool
+) -> Metric:
+    return Metric(
+        name=name,
+        title=title,
+        measure=lambda compared: math.nan if compared.lesions is None else float(value(compared.lesions.scores)),
+        value_of_failure=0.0 if higher_is_better else math.inf,
+        definition=definition,
+        kind="lesion",
+        higher_is_better=higher_is_better,
     )
 
 
@@ -111,11 +130,61 @@ METRICS: tuple[Metric, ...] = (
         "share of both surfaces' voxels within the tolerance of the other one (Nikolov 2018, as MONAI's "
         "SurfaceDiceMetric)",
     ),
+    _of_lesions("lesion_dice", "Lesion Dice", lambda of: of.dice, "mean Dice of lesions", higher_is_better=True),
+    _of_lesions(
+        "lesion_hd95_mm", "Lesion HD95 (mm)", lambda of: of.hd95_mm, "mean HD95 of lesions", higher_is_better=False
+    ),
+    _of_lesions(
+        "lesion_nsd",
+        "Lesion NSD",
+        lambda of: of.nsd[0] if of.nsd else math.nan,
+        "mean normalised surface Dice of lesions",
+        higher_is_better=True,
+    ),
+    _of_lesions(
+        "lesions_found",
+        "Lesions found",
+        lambda of: of.count("found"),
+        "lesions of the reference for which something was predicted",
+        higher_is_better=True,
+    ),
+    _of_lesions(
+        "lesions_missed",
+        "Lesions missed",
+        lambda of: of.count("missed"),
+        "lesions of the reference for which nothing was predicted",
+        higher_is_better=False,
+    ),
+    _of_lesions(
+        "lesions_invented",
+        "Lesions invented",
+        lambda of: of.count("invented"),
+        "predicted lesions that stand for none of the reference",
+        higher_is_better=False,
+    ),
 )
 
 
-def choose_metrics(names: Collection[str] | None, empty_distance: EmptyDistance) -> tuple[Metric, ...]:
-    """The metrics of these names (none: all), in the table's order; failures count as the policy says.
+#: What is defined otherwise where surfaces are weighted by their area.
+_BY_AREA = {
+    "hd_mm": "the larger of the two directed distances, between surface elements (Huttenlocher 1993)",
+    "hd95_mm": "the larger of the two directed distances that 95 % of the surface's area keep to (DeepMind's "
+    "surface-distance)",
+    "assd_mm": "mean distance of both surfaces together, weighted by area (Heimann 2009)",
+    "nsd": "share of both surfaces' area within the tolerance of the other one (Nikolov 2018, DeepMind's "
+    "surface-distance)",
+}
+
+
+def choose_metrics(
+    names: Collection[str] | None,
+    empty_distance: EmptyDistance | None,
+    surface: Surface = "voxels",
+    lesions: LesionRules | None = None,
+) -> tuple[Metric, ...]:
+    """The metrics of these names, in the table's order; failures count as the policy says.
+
+    Without names these are all, those of lesions where there are rules for them.
 
     Raises:
         ConfigError: a name that no metric has.
@@ -123,10 +192,32 @@ def choose_metrics(names: Collection[str] | None, empty_distance: EmptyDistance)
     known = [metric.name for metric in METRICS]
     if names is not None and (unknown := [name for name in names if name not in known]):
         raise ConfigError(f"metrics: {unknown[0]!r} is not one of {', '.join(known)}")
-    chosen = [metric for metric in METRICS if names is None or metric.name in names]
-    return tuple(
-        dataclasses.replace(metric, value_of_failure=PENALTY_MM)
-        if metric.name.endswith("_mm") and empty_distance == "penalty"
-        else metric
-        for metric in chosen
-    )
+    chosen = [metric for metric in METRICS if (_has_value(metric, lesions) if names is None else metric.name in names)]
+    return tuple(_by_policy(metric, empty_distance, surface, lesions) for metric in chosen)
+
+
+def wants_lesions(names: Collection[str] | None) -> bool:
+    """Whether one of the metrics of these names (none: all) is of lesions."""
+    return names is None or any(metric.kind == "lesion" for metric in METRICS if metric.name in names)
+
+
+def _has_value(metric: Metric, lesions: LesionRules | None) -> bool:
+    """Whether the rules give a metric; those of 2023 have no surface Dice."""
+    if metric.kind != "lesion":
+        return True
+    return lesions is not None and (metric.name != "lesion_nsd" or bool(lesions.tolerances_mm))
+
+
+def _by_policy(
+    metric: Metric, empty_distance: EmptyDistance | None, surface: Surface, lesions: LesionRules | None
+) -> Metric:
+    if metric.kind == "lesion":
+        if lesions is not None and metric.name.endswith("_mm"):
+            metric = dataclasses.replace(metric, value_of_failure=lesions.penalty_mm)
+        rules = "" if lesions is None else f" (rules {lesions.name})"
+        return dataclasses.replace(metric, definition=metric.definition + rules)
+    if metric.name.endswith("_mm") and empty_distance == "penalty":
+        metric = dataclasses.replace(metric, value_of_failure=PENALTY_MM)
+    if surface == "area" and metric.name in _BY_AREA:
+        metric = dataclasses.replace(metric, definition=_BY_AREA[metric.name])
+    return metric

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,22 @@ _MARGIN_MM, _LEAST_MM = 15.0, 60.0
 _CT_WINDOW = (-160.0, 240.0)
 
 #: Okabe and Ito's colours, which colour-blind readers tell apart (https://jfly.uni-koeln.de/color/); on grey scans.
-COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")
-#: Of the picture of differences: missed, invented, a wrong structure.
-MISSED, INVENTED, CONFUSED = "#E69F00", "#56B4E9", "#CC79A7"
+_HUES = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")
+
+
+def _shade(colour: str, shade: int) -> str:
+    """The colour itself, a lighter or a darker one."""
+    parts = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    mixed = (parts, [part + 0.5 * (255 - part) for part in parts], [0.62 * part for part in parts])[shade]
+    return "#" + "".join(f"{round(part):02X}" for part in mixed)
+
+
+#: Of the structures in their order; from the 22nd on they come again.
+COLOURS = tuple(_shade(hue, shade) for shade in range(3) for hue in _HUES)
+#: Of the picture of differences: missed, invented, a wrong structure. None of them is that of the first structures.
+MISSED, INVENTED, CONFUSED = "#D55E00", "#0072B2", "#F0E442"
+#: Share of a scan that one value fills, from which on it is what a skull-stripped scan has outside the head.
+_OUTSIDE = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class Plane:
     reference: str
     prediction: str
     difference: str
+    #: Places in the reference's task of the structures that are to be seen.
+    structures: tuple[int, ...]
 
 
 #: Name, axis of RAS that is cut, axes of the columns and rows, letters at the edges. All run against RAS.
@@ -88,7 +103,17 @@ def case_pictures(
     grey = None if scan is None else _window(scan, reference_task.modality)
     spacing = np.array(geometry.spacing_mm)[_ras_axes(geometry)]
     place = _largest_error(ours, theirs)
-    return tuple(_plane(plane, place, ours, theirs, grey, spacing) for plane in _PLANES)
+    nested = nested_structures(reference_task)
+    return tuple(_plane(plane, place, ours, theirs, grey, spacing, nested) for plane in _PLANES)
+
+
+def nested_structures(task: Task) -> dict[int, list[int]]:
+    """By structure, outer ones first: the indices, from 1, that its voxels are painted with."""
+    parts = [set(target.labels) for target in task.targets]
+    return {
+        index + 1: [inner + 1 for inner, labels in enumerate(parts) if labels <= parts[index]]
+        for index in task.painting_order
+    }
 
 
 def _paint(labels: NDArray[Any], task: Task, order: Task) -> NDArray[np.uint8]:
@@ -122,9 +147,12 @@ def _window(scan: NDArray[Any], modality: str) -> NDArray[np.uint8]:
     if modality == "CT":
         low, high = _CT_WINDOW
     else:
-        inside = scan[scan != scan.flat[0]]
+        outside = scan == scan.flat[0]
+        inside = scan[~outside]
         low, high = np.percentile(inside, (1, 99)) if inside.size else (0.0, 1.0)
         low = min(float(low), float(scan.min())) if low == high else low
+        if outside.mean() > _OUTSIDE:
+            scan = np.where(outside, low, scan)  # black, also where 0 is the mean of the brain
     return (np.clip((scan - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
 
 
@@ -154,6 +182,7 @@ def _plane(
     theirs: NDArray[np.uint8],
     grey: NDArray[np.uint8] | None,
     spacing: NDArray[np.float64],
+    nested: Mapping[int, Sequence[int]],
 ) -> Plane:
     name, cut, columns, rows, sides = plane
     # Rows downwards, columns to the right: both against the direction of their RAS axis.
@@ -171,15 +200,17 @@ def _plane(
     scale = PIXELS / max(height_mm, width_mm)
     size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
     predicted, expected = (_enlarge(part[window], size) for part in (predicted, expected))
+    seen = set(np.unique(np.concatenate([predicted.ravel(), expected.ravel()])).tolist())
     return Plane(
         name=name,
         sides=sides,
         width=size[0],
         height=size[1],
         scan=None if scan is None else _scan_uri(scan[window], size),
-        reference=_labels_uri(expected),
-        prediction=_labels_uri(predicted),
+        reference=_labels_uri(expected, nested),
+        prediction=_labels_uri(predicted, nested),
         difference=_difference_uri(predicted, expected),
+        structures=tuple(sorted(index - 1 for index, parts in nested.items() if seen & set(parts))),
     )
 
 
@@ -202,24 +233,31 @@ def _enlarge(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
     return np.asarray(Image.fromarray(np.ascontiguousarray(labels)).resize(size, Image.Resampling.NEAREST))
 
 
-def _edges(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Pixels within two of another label: outlines that a reader sees."""
-    padded = np.pad(labels, 2, mode="edge")
-    edge: NDArray[np.bool_] = ndimage.maximum_filter(padded, 3) != ndimage.minimum_filter(padded, 3)
-    return edge[2:-2, 2:-2] & (labels > 0)
+def _edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Pixels beside another label, on both sides of the border."""
+    edge: NDArray[np.bool_] = ndimage.maximum_filter(labels, 3) != ndimage.minimum_filter(labels, 3)
+    return edge
 
 
-def _labels_uri(labels: NDArray[np.uint8]) -> str:
-    """Every structure in its colour, thin inside and full on its outline."""
-    colours = 1 + (labels.astype(int) - 1) % len(COLOURS)
-    indices = np.where(labels == 0, 0, colours + len(COLOURS) * _edges(labels)).astype(np.uint8)
+def _labels_uri(labels: NDArray[np.uint8], nested: Mapping[int, Sequence[int]]) -> str:
+    """Every structure in its colour, thin inside and full on its outline.
+
+    A region that holds others is outlined around itself, so that its line is seen where an inner one's is the same.
+    """
+    indices = np.where(labels == 0, 0, 1 + (labels.astype(int) - 1) % len(COLOURS))
+    for index, parts in nested.items():
+        mask = np.isin(labels, parts)
+        if mask.any():
+            outline = _edges(mask) & (mask if len(parts) == 1 else ~mask)
+            indices[outline] = 1 + (index - 1) % len(COLOURS) + len(COLOURS)
+    indices = indices.astype(np.uint8)
     return _palette_uri(indices, [(colour, 70) for colour in COLOURS] + [(colour, 255) for colour in COLOURS])
 
 
 def _difference_uri(predicted: NDArray[np.uint8], expected: NDArray[np.uint8]) -> str:
     """Missed, invented, taken for another structure; the outline of the reference in white."""
     kind = np.select([predicted == expected, predicted == 0, expected == 0], [0, 1, 2], default=3).astype(np.uint8)
-    indices = np.where(kind > 0, kind, np.where(_edges(expected), 4, 0)).astype(np.uint8)
+    indices = np.where(kind > 0, kind, np.where(_edges(expected) & (expected > 0), 4, 0)).astype(np.uint8)
     return _palette_uri(indices, [(MISSED, 235), (INVENTED, 235), (CONFUSED, 235), ("#FFFFFF", 150)])
 
 

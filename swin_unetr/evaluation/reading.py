@@ -1,14 +1,12 @@
-"""Reads the label values of each side by the task, when all files have been seen."""
+"""What the label values of each side mean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_unetr.batch import Failure
 from swin_unetr.errors import DataError
-from swin_unetr.evaluation.measure import Measurement
 from swin_unetr.tasks import BRATS_CONVENTIONS, Task, brats, brats_convention
 
 #: Every value that any BraTS convention knows.
@@ -16,14 +14,25 @@ _BRATS_VALUES = frozenset({0, *(label for regions in BRATS_CONVENTIONS.values() 
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Measurements with the task of each side; both tasks have the same structures by name."""
+class LabelValues:
+    """The label values that occur in a case."""
 
-    prediction_task: Task
-    reference_task: Task
-    measurements: tuple[Measurement, ...]
-    #: Cases with a label value that the task of its side does not know.
-    failures: tuple[Failure, ...]
+    prediction: Sequence[int]
+    reference: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The task of each side; both have the same structures by name."""
+
+    prediction: Task
+    reference: Task
+
+    def structures(self) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        """Name of every structure in the reference's order, its label values in the prediction and the reference."""
+        predicted = {target.name: target.labels for target in self.prediction.targets}
+        for target in self.reference.targets:
+            yield target.name, predicted[target.name], target.labels
 
 
 @dataclass(frozen=True)
@@ -36,20 +45,12 @@ class Labels:
     #: Whether each side's BraTS convention is told from its label values; otherwise `task` holds for both.
     told_from_data: bool = False
 
-    def read(self, measurements: Sequence[Measurement]) -> Reading:
-        """Decide on the task of each side, and set the cases apart that do not fit it."""
-        prediction_task = self._of_side([measurement.counts.prediction_values for measurement in measurements])
-        reference_task = self._of_side([measurement.counts.reference_values for measurement in measurements])
-        fitting, failures = [], []
-        for measurement in measurements:
-            pair, counts = measurement.pair, measurement.counts
-            try:
-                _check(counts.prediction_values, prediction_task, pair.prediction)
-                _check(counts.reference_values, reference_task, pair.reference)
-                fitting.append(measurement)
-            except DataError as error:
-                failures.append(Failure(pair.case, str(error)))
-        return Reading(prediction_task, reference_task, tuple(fitting), tuple(failures))
+    def tasks(self, cases: Sequence[LabelValues] = ()) -> Tasks:
+        """The task of each side, told from the label values of all cases where it has to be."""
+        return Tasks(
+            self._of_side([values.prediction for values in cases]),
+            self._of_side([values.reference for values in cases]),
+        )
 
     def _of_side(self, values_of_cases: Sequence[Sequence[int]]) -> Task:
         """The task of the predictions or of the references; a case with foreign values has no say in it."""
@@ -59,7 +60,12 @@ class Labels:
         return brats(brats_convention(seen, fallback=self.task.name))
 
 
-def _check(values: Sequence[int], task: Task, path: Path) -> None:
+def check_values(values: Sequence[int], task: Task, path: Path) -> None:
+    """Refuse label values that the task does not know.
+
+    Raises:
+        DataError: names them and the file.
+    """
     if unknown := sorted(set(values) - task.known_labels):
         raise DataError(
             f"{path}: holds label values {unknown} that task {task.name} does not know; "

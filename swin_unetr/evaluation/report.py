@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from swin_unetr.configuration import to_dict
 from swin_unetr.evaluation.bootstrap import METHOD
+from swin_unetr.evaluation.brats_table import brats_csv
 from swin_unetr.evaluation.html_report import HTML_NAME, report_page
+from swin_unetr.evaluation.lesion_cases import is_brats
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult, Row
 from swin_unetr.evaluation.tables import summary_tables, worst_cases
 from swin_unetr.files import write_json, write_text
@@ -29,6 +29,8 @@ FORMAT = 1
 
 #: File names in the folder of a report.
 JSON_NAME, CSV_NAME, MARKDOWN_NAME = "results.json", "results.csv", "report.md"
+#: For BraTS: the columns of the official evaluation.
+BRATS_NAME = "brats.csv"
 
 #: Cases with pictures on the page, where nothing else is said.
 PICTURES = 20
@@ -45,6 +47,8 @@ _DEFINITIONS = (
 
 def write_report(result: EvaluationResult, folder: Path, pictures: int = PICTURES) -> tuple[Path, ...]:
     """Write results.json, results.csv, report.md and report.html, each whole or not at all; gives their paths.
+
+    For BraTS with lesions there is brats.csv too.
 
     Args:
         result: the evaluation.
@@ -63,7 +67,21 @@ def write_report(result: EvaluationResult, folder: Path, pictures: int = PICTURE
         "command": values["provenance"]["command"],
     }
     write_text(paths[3], report_page(result, values, texts, pictures))
-    return paths
+    return (*paths, *_write_brats(result, folder / BRATS_NAME))
+
+
+def _write_brats(result: EvaluationResult, path: Path) -> tuple[Path, ...]:
+    """The official columns, where the task is BraTS and lesions were asked for; no file of an earlier report stays."""
+    if result.lesion_rules is None or not is_brats(result.reference_task):
+        path.unlink(missing_ok=True)
+        return ()
+    official = {
+        case: {name: of.official for name, of in structures.items() if of.official is not None}
+        for case, structures in result.lesions.items()
+    }
+    failed = [failure.case for failure in result.failures]
+    write_text(path, brats_csv(official, failed, result.lesion_rules))
+    return (path,)
 
 
 def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
@@ -71,38 +89,43 @@ def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
         "format": FORMAT,
         "provenance": {"written": written, "versions": versions(), "commit": commit(), "command": shlex.join(sys.argv)},
         "inputs": dict(result.inputs),
-        "policy": {"empty": result.empty, "distances": asdict(result.distances)},
+        "policy": {
+            "empty": result.empty,
+            "distances": asdict(result.distances),
+            "lesions": None if result.lesion_rules is None else asdict(result.lesion_rules),
+        },
         "prediction_task": to_dict(result.prediction_task),
         "reference_task": to_dict(result.reference_task),
         "cases": {"evaluated": list(result.evaluated), "failed": [asdict(failure) for failure in result.failures]},
         "notes": list(result.notes),
         "files": {case: dict(files) for case, files in result.files.items()},
-        "sha256": {case: _hashes(files) for case, files in result.files.items()},
+        "sha256": {case: dict(hashes) for case, hashes in result.sha256.items()},
+        "resampled": dict(result.resampled),
         "summary": [asdict(summary) for summary in result.summary],
         "rows": [asdict(row) for row in result.rows],
+        "lesions": _lesions(result),
     }
 
 
-def _hashes(files: Mapping[str, str | None]) -> dict[str, str]:
-    """SHA-256 of the label files of a case."""
-    hashes = {}
-    for side in ("prediction", "reference"):
-        with Path(str(files[side])).open("rb") as file:
-            hashes[side] = _digest(file)
-    return hashes
-
-
-def _digest(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+def _lesions(result: EvaluationResult) -> list[dict[str, Any]]:
+    """One row per lesion."""
+    return [
+        {"case": case, "structure": structure, **asdict(lesion)}
+        for case, structures in result.lesions.items()
+        for structure, of in structures.items()
+        for lesion in of.scores.lesions
+    ]
 
 
 def _policy(result: EvaluationResult) -> str:
     """What was done about empty masks, and which tolerances hold."""
     surface = any(metric.kind == "surface" for metric in result.metrics)
-    return _POLICIES[result.empty] + (f" {result.distances.in_words()}" if surface else "")
+    words = [_POLICIES[result.empty]]
+    if surface:
+        words.append(result.distances.in_words())
+    if result.lesion_rules is not None:
+        words.append(result.lesion_rules.in_words())
+    return " ".join(words)
 
 
 def _csv(rows: tuple[Row, ...]) -> str:

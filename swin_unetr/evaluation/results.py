@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from swin_unetr.batch import Failure
 from swin_unetr.evaluation.distances import DistancePolicy
+from swin_unetr.evaluation.lesion_cases import StructureLesions
+from swin_unetr.evaluation.lesion_rules import LesionRules
 from swin_unetr.evaluation.metrics import METRICS, Metric
 from swin_unetr.evaluation.overlap import EmptyPolicy
 from swin_unetr.evaluation.statistics import Summary
@@ -59,8 +61,16 @@ class EvaluationResult:
     inputs: Mapping[str, Any]
     #: Paths "image" (or None), "reference" and "prediction" of every evaluated case.
     files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    #: SHA-256 of the label files "prediction" and "reference" of every evaluated case.
+    sha256: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: How the grid of the prediction differed from the reference's, by case, where it was resampled.
+    resampled: Mapping[str, str] = field(default_factory=dict)
     #: The metrics of the rows.
     metrics: tuple[Metric, ...] = METRICS
+    #: What a lesion is; none where lesions were not asked for.
+    lesion_rules: LesionRules | None = None
+    #: Lesions by case and structure.
+    lesions: Mapping[str, Mapping[str, StructureLesions]] = field(default_factory=dict)
     #: Tolerances, and what distances are where one mask is empty.
     distances: DistancePolicy = field(default_factory=DistancePolicy)
 

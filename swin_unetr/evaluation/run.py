@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from swin_unetr.batch import Failure
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
-from swin_unetr.evaluation.distances import TOLERANCE_MM, DistancePolicy, EmptyDistance, measure_distances
+from swin_unetr.evaluation.distances import (
+    TOLERANCE_MM,
+    DistancePolicy,
+    EmptyDistance,
+    Surface,
+    implied_empty_distance,
+)
 from swin_unetr.evaluation.images import files_of, find_images
 from swin_unetr.evaluation.label_tasks import TaskArgument, find_labels
-from swin_unetr.evaluation.measure import measure_all
-from swin_unetr.evaluation.metrics import choose_metrics
+from swin_unetr.evaluation.lesion_cases import find_rules
+from swin_unetr.evaluation.lesion_rules import LESION_RULES
+from swin_unetr.evaluation.measure import Measurement, Measuring, label_values, measure_all
+from swin_unetr.evaluation.metrics import choose_metrics, wants_lesions
 from swin_unetr.evaluation.overlap import EmptyPolicy
 from swin_unetr.evaluation.report import PICTURES, write_report
 from swin_unetr.evaluation.results import EvaluationResult
@@ -31,9 +39,12 @@ def evaluate(
     fold: int | None = None,
     cases: Iterable[str] | None = None,
     empty: EmptyPolicy = "nan",
-    empty_distance: EmptyDistance = "inf",
+    empty_distance: EmptyDistance | None = None,
+    surface: Surface = "voxels",
     tolerance_mm: float | Mapping[str, float] = TOLERANCE_MM,
     metrics: Collection[str] | None = None,
+    lesions: str | None = None,
+    resample_prediction: bool = False,
     strict: bool = False,
     workers: int = 0,
     images: str | Path | None = None,
@@ -51,15 +62,21 @@ def evaluate(
         references: folder of label files, root of a data set (Decathlon, BTCV, BraTS, plain), or a file.
         task: a `Task`; a name (`btcv`, `brats`, `brats2021`, ...); a model folder, run folder, model.json or
             dataset.json; or label values by name. None takes what the predictions or the data set say of themselves.
-        output: folder for results.json, results.csv, report.md and report.html; none writes nothing.
+        output: folder for results.json, results.csv, report.md and report.html, for BraTS brats.csv too; none writes
+            nothing.
         folds: a split file; evaluates the validation cases of `fold` only.
         fold: which fold of `folds`.
         cases: evaluates these ids only. Without a selection every reference is asked for.
         empty: what Dice is where a structure is in neither mask: "nan", or 1 under "brats".
         empty_distance: what a distance in mm is where one mask is empty: "inf", "diagonal" of the scan, or
-            "penalty" (374 mm, as the BraTS challenges).
+            "penalty" (374 mm, as the BraTS challenges). None is "penalty" under empty="brats" and "inf" otherwise.
+        surface: what surfaces are made of: "voxels", as MONAI has it, or "area", as DeepMind has it.
         tolerance_mm: of the normalised surface Dice; one for all, or by structure (2 mm for those not named).
         metrics: names of the metrics; none takes all.
+        lesions: rules by which lesions are told apart and scored (`lesion_rules.LESION_RULES`), or "none". None takes
+            those of brats-evaluation for BraTS, unless `metrics` names none of lesions, and otherwise no lesions.
+        resample_prediction: a prediction on another grid than its reference is put on it, nearest neighbour, and
+            noted; otherwise its case fails.
         strict: a case that cannot be evaluated is an error, and nothing is written.
         workers: threads; the result does not depend on it.
         images: data set or folder of the scans, for the pictures; none takes those of the references' data set.
@@ -70,11 +87,11 @@ def evaluate(
         ConfigError: arguments that do not fit each other, or no task to be found.
         DataError: a path that does not exist or holds nothing, or not one case in common; under `strict`, a failure.
     """
-    if empty not in get_args(EmptyPolicy):
-        raise ConfigError(f"empty: {empty!r} is not one of {', '.join(get_args(EmptyPolicy))}")
-    if empty_distance not in get_args(EmptyDistance):
-        raise ConfigError(f"empty_distance: {empty_distance!r} is not one of {', '.join(get_args(EmptyDistance))}")
-    chosen = choose_metrics(metrics, empty_distance)
+    for name, value, values in (("empty", empty, EmptyPolicy), ("surface", surface, Surface)):
+        _require_one_of(name, value, values)
+    empty_distance = implied_empty_distance(empty) if empty_distance is None else empty_distance
+    _require_one_of("empty_distance", empty_distance, EmptyDistance)
+    choose_metrics(metrics, empty_distance, surface)
     if workers < 0:
         raise ConfigError(f"workers: must not be negative, got {workers}")
     predictions, references = Path(predictions), Path(references)
@@ -84,31 +101,47 @@ def evaluate(
         selected = tuple(files)
     found = find_references(references, {*files, *(selected or ())})
     labels = find_labels(task, predictions, found.task)
+    rules = find_rules(lesions, labels.task) if lesions is not None or wants_lesions(metrics) else None
+    if metrics is not None and wants_lesions(metrics) and rules is None:
+        raise ConfigError(f"lesions: metrics of lesions need rules; give --lesions {'|'.join(LESION_RULES)}")
+    chosen = choose_metrics(metrics, empty_distance, surface, rules)
     pairing = pair_cases(files, found, selected, predictions)
     scans = find_images(Path(images) if images is not None else None, references)
     if output is not None:
         _make_folder(Path(output))
 
-    measurements, failures = measure_all(pairing.pairs, workers, on_case)
-    reading = labels.read(measurements)
-    failures = sorted([*pairing.failures, *failures, *reading.failures], key=lambda failure: failure.case)
+    tasks = labels.tasks(label_values(pairing.pairs, workers) if labels.told_from_data else ())
+    policy = DistancePolicy(
+        **_tolerances(tolerance_mm, [target.name for target in tasks.reference.targets]),
+        empty=empty,
+        empty_distance=empty_distance,
+        surface=surface,
+    )
+    measuring = Measuring(
+        tasks=tasks,
+        policy=policy,
+        surfaces=any(metric.kind == "surface" for metric in chosen),
+        lesions=rules,
+        resample=resample_prediction,
+    )
+    measurements, failures = measure_all(pairing.pairs, measuring, workers, on_case)
+    failures = sorted([*pairing.failures, *failures], key=lambda failure: failure.case)
     if strict and failures:
         raise _strict_error(failures)
-    policy = _distance_policy(tolerance_mm, empty, empty_distance, [t.name for t in reading.reference_task.targets])
-    surface = any(metric.kind == "surface" for metric in chosen)
-    distances = measure_distances(reading, policy, workers) if surface else None
-    rows = tabulate(reading, failures, empty, chosen, distances)
+    rows = tabulate(measurements, failures, tasks.reference, chosen)
     result = EvaluationResult(
         rows=rows,
-        summary=summarise_rows(rows, reading.reference_task, len(failures), chosen),
+        summary=summarise_rows(rows, tasks.reference, len(failures), chosen),
         failures=tuple(failures),
-        evaluated=tuple(measurement.pair.case for measurement in reading.measurements),
-        notes=pairing.notes,
-        prediction_task=reading.prediction_task,
-        reference_task=reading.reference_task,
+        evaluated=tuple(measurement.pair.case for measurement in measurements),
+        notes=(*pairing.notes, *_notes(measurements)),
+        prediction_task=tasks.prediction,
+        reference_task=tasks.reference,
         empty=empty,
         metrics=chosen,
         distances=policy,
+        lesion_rules=rules,
+        lesions={of.pair.case: of.lesions for of in measurements} if rules is not None else {},
         inputs={
             "predictions": str(predictions.absolute()),
             "references": str(references.absolute()),
@@ -117,7 +150,9 @@ def evaluate(
             "fold": fold,
             "cases": list(selected) if cases is not None and selected is not None else None,
         },
-        files=files_of((measurement.pair for measurement in reading.measurements), scans),
+        files=files_of((measurement.pair for measurement in measurements), scans),
+        sha256={measurement.pair.case: measurement.sha256 for measurement in measurements},
+        resampled={of.pair.case: of.resampled for of in measurements if of.resampled is not None},
     )
     if output is not None:
         write_report(result, Path(output), pictures)
@@ -132,18 +167,30 @@ def _make_folder(path: Path) -> None:
         raise ConfigError(f"output: {path} cannot be made a folder ({error.strerror}); name another one") from error
 
 
-def _distance_policy(
-    tolerance_mm: float | Mapping[str, float], empty: EmptyPolicy, empty_distance: EmptyDistance, names: list[str]
-) -> DistancePolicy:
+def _require_one_of(name: str, value: str, values: Any) -> None:
+    if value not in get_args(values):
+        raise ConfigError(f"{name}: {value!r} is not one of {', '.join(get_args(values))}")
+
+
+def _tolerances(tolerance_mm: float | Mapping[str, float], names: list[str]) -> dict[str, Any]:
+    """The fields of `DistancePolicy` about tolerances."""
     by_name = dict(tolerance_mm) if isinstance(tolerance_mm, Mapping) else {}
     default = TOLERANCE_MM if isinstance(tolerance_mm, Mapping) else tolerance_mm
     if unknown := sorted(set(by_name) - set(names)):
         raise ConfigError(f"tolerance_mm: no structure {unknown[0]!r}; there are {', '.join(names)}")
     if min([default, *by_name.values()]) < 0:
         raise ConfigError("tolerance_mm: must not be negative")
-    return DistancePolicy(
-        tolerances_mm=by_name, default_tolerance_mm=default, empty=empty, empty_distance=empty_distance
-    )
+    return {"tolerances_mm": by_name, "default_tolerance_mm": default}
+
+
+def _notes(measurements: list[Measurement]) -> list[str]:
+    resampled = [f"{of.pair.case} ({of.resampled})" for of in measurements if of.resampled is not None]
+    if not resampled:
+        return []
+    return [
+        f"predictions resampled to the grid of their reference, nearest neighbour ({len(resampled)}; own grid and the "
+        f"reference's): {', '.join(resampled)}"
+    ]
 
 
 def _strict_error(failures: list[Failure]) -> DataError:

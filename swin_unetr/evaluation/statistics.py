@@ -74,7 +74,7 @@ def summarise(
     sample = np.sort(np.array(list(defined.values()), dtype=np.float64))
     finite = sample[np.isfinite(sample)]
     low, high = mean_interval(finite, generator or np.random.default_rng(SEED))
-    quartile1, median, quartile3 = (_quantile(sample, part) for part in (0.25, 0.5, 0.75))
+    quartile1, median, quartile3 = (quantile(sample, part) for part in (0.25, 0.5, 0.75))
     sign = 1 if metric.higher_is_better else -1
     worst = sorted(defined.items(), key=lambda item: (sign * item[1], item[0]))[:WORST_CASES]
     return Summary(
@@ -87,8 +87,8 @@ def summarise(
         quartile1=quartile1,
         median=median,
         quartile3=quartile3,
-        minimum=_quantile(sample, 0),
-        maximum=_quantile(sample, 1),
+        minimum=quantile(sample, 0),
+        maximum=quantile(sample, 1),
         mean_with_failures=_mean(np.append(sample, [metric.value_of_failure] * failed)),
         evaluated=len(values),
         both_empty=both_empty,
@@ -98,7 +98,7 @@ def summarise(
     )
 
 
-def _quantile(ordered: NDArray[np.float64], part: float) -> float:
+def quantile(ordered: NDArray[np.float64], part: float) -> float:
     """A quantile of ascending values, linear between neighbours; infinite next to an infinite one."""
     if not ordered.size:
         return math.nan

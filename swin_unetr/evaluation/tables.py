@@ -10,6 +10,10 @@ from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import Summary
 
+#: Metrics that a terminal shows where there are more than `FEW`; the report has them all.
+SHOWN = ("dice", "hd95_mm", "nsd", "lesion_dice", "lesion_hd95_mm")
+FEW = 5
+
 
 @dataclass(frozen=True)
 class TextTable:
@@ -35,15 +39,16 @@ class TextTable:
         from rich.table import Table
         from rich.text import Text
 
-        title = Text(self.title, style="bold")
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for index, heading in enumerate(self.headings):
             table.add_column(Text(heading), justify="right" if index else "left", min_width=len(_number(0)))
         for row in self.rows:
             table.add_row(*map(Text, row))
         # Text that is piped or logged has no width to keep to: nothing is folded there.
         width = None if Console().is_terminal else sum(map(len, self.headings)) + 200
-        Console(width=width).print(table)
+        console = Console(width=width)
+        console.print(Text(f"\n{self.title}", style="bold"))
+        console.print(table)
 
 
 def summary_tables(result: EvaluationResult) -> list[TextTable]:
@@ -53,8 +58,11 @@ def summary_tables(result: EvaluationResult) -> list[TextTable]:
 
 def print_result(result: EvaluationResult) -> None:
     """Print tables, worst cases, failures and notes on standard output."""
-    for table in summary_tables(result):
-        table.print()
+    shown = [metric for metric in result.metrics if metric.name in SHOWN or len(result.metrics) <= FEW]
+    for metric in shown:
+        _summary_table(result, metric).print()
+    if further := [metric.name for metric in result.metrics if metric not in shown]:
+        print(f"further metrics, in the report: {', '.join(further)}")
     for heading, lines in (
         ("worst cases", worst_cases(result)),
         ("failed", [f"{failure.case}: {failure.message}" for failure in result.failures]),
@@ -76,18 +84,25 @@ def worst_cases(result: EvaluationResult) -> list[str]:
 def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
     summaries = _shown(result, [summary for summary in result.summary if summary.metric == metric.name])
     failed = len(result.failures)
-    headings = ["structure", "mean", "SD", "median", "min", "evaluated", "failed"]
+    headings = ["structure", "mean", "95 % CI", "SD", "median", "quartiles", "worst", "evaluated", "failed"]
     if failed:
-        headings.insert(2, f"failed as {metric.value_of_failure:g}")
+        headings.insert(3, f"failed as {metric.value_of_failure:g}")
+    infinite = any(summary.infinite for summary in summaries)
+    if infinite:
+        headings.append("infinite")
     if any(summary.both_empty for summary in summaries):
         headings.append("in neither" if result.empty == "nan" else "in neither, as 1")
     rows = []
     for summary in summaries:
-        values = [summary.mean, summary.std, summary.median, summary.minimum]
-        if failed:
-            values.insert(1, summary.mean_with_failures)
-        counts = [summary.evaluated, summary.failed, summary.both_empty]
-        row = [summary.structure, *map(_number, values), *map(str, counts)]
+        worst = summary.minimum if metric.higher_is_better else summary.maximum
+        row = [
+            *(summary.structure, _number(summary.mean), _range(summary.ci_low, summary.ci_high)),
+            *([_number(summary.mean_with_failures)] if failed else []),
+            *(_number(summary.std), _number(summary.median), _range(summary.quartile1, summary.quartile3)),
+            *(_number(worst), str(summary.evaluated), str(summary.failed)),
+            *([str(summary.infinite)] if infinite else []),
+            str(summary.both_empty),
+        ]
         rows.append(tuple(row[: len(headings)]))
     of = "evaluated cases" if failed else "cases"
     title = f"{metric.title} of {len(result.evaluated)} {of}, {failed} failed"
@@ -100,8 +115,13 @@ def _shown(result: EvaluationResult, summaries: Sequence[Summary]) -> list[Summa
     return [summary for summary in summaries if not (single and summary.structure == ALL_STRUCTURES)]
 
 
+def _range(low: float, high: float) -> str:
+    """Two ends, a digit shorter than a value: they are less sure, and tables must fit a window."""
+    return "–" if math.isnan(low) else "–".join("∞" if math.isinf(end) else f"{end:.3f}" for end in (low, high))
+
+
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}"
+    return "–" if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.4f}"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -3,57 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from swin_unetr.batch import Failure
-from swin_unetr.evaluation.distances import Distances
-from swin_unetr.evaluation.metrics import METRICS, Compared, Metric
-from swin_unetr.evaluation.overlap import EmptyPolicy
-from swin_unetr.evaluation.reading import Reading
+from swin_unetr.evaluation.measure import Measurement
+from swin_unetr.evaluation.metrics import METRICS, Metric
 from swin_unetr.evaluation.results import ALL_STRUCTURES, Row
 from swin_unetr.evaluation.statistics import Summary, mean_defined, summarise
 from swin_unetr.tasks import Task
 
 
 def tabulate(
-    reading: Reading,
-    failures: Sequence[Failure],
-    empty: EmptyPolicy,
-    metrics: Sequence[Metric] = METRICS,
-    distances: Mapping[tuple[str, str], Distances] | None = None,
+    measurements: Sequence[Measurement], failures: Sequence[Failure], task: Task, metrics: Sequence[Metric] = METRICS
 ) -> tuple[Row, ...]:
-    """Rows ordered by case, structure in the task's order, metric; a failed case has rows without values.
-
-    `distances` are by case and structure; without them surface metrics are NaN.
-    """
-    targets = reading.reference_task.targets
-    predicted_labels = {target.name: target.labels for target in reading.prediction_task.targets}
+    """Rows ordered by case, structure in the task's order, metric; a failed case has rows without values."""
     rows = [
         Row(case=failure.case, structure=target.name, metric=metric.name, value=math.nan, status="failed")
         for failure in failures
-        for target in targets
+        for target in task.targets
         for metric in metrics
     ]
-    for measurement in reading.measurements:
-        for target in targets:
-            overlap = measurement.counts.overlap(predicted_labels[target.name], target.labels)
-            compared = Compared(
-                overlap=overlap,
-                voxel_ml=measurement.voxel_ml,
-                distances=(distances or {}).get((measurement.pair.case, target.name)),
-                empty=empty,
-            )
+    for measurement in measurements:
+        for name, compared in measurement.structures.items():
+            overlap = compared.overlap
             rows += [
                 Row(
                     case=measurement.pair.case,
-                    structure=target.name,
+                    structure=name,
                     metric=metric.name,
                     value=metric.measure(compared),
                     status="both_empty" if overlap.both_empty else "evaluated",
                     reference_voxels=overlap.reference,
                     predicted_voxels=overlap.prediction,
-                    reference_ml=overlap.reference * measurement.voxel_ml,
-                    predicted_ml=overlap.prediction * measurement.voxel_ml,
+                    reference_ml=overlap.reference * compared.voxel_ml,
+                    predicted_ml=overlap.prediction * compared.voxel_ml,
                 )
                 for metric in metrics
             ]

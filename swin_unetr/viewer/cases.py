@@ -13,6 +13,7 @@ from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.label_tasks import find_labels, parse_labels
 from swin_unetr.tasks import Task
 from swin_unetr.viewer.scene import CaseFiles
+from transforms.io import read_label_names
 
 
 def case_of_files(
@@ -57,7 +58,8 @@ def _task(task: str | None, references: Sequence[Path], predictions: Sequence[Pa
         try:
             return find_labels(None, path, None).task
         except ConfigError:
-            continue
+            if names := read_label_names(path):
+                return find_labels({name: (value,) for value, name in names.items()}, path, None).task
     return None
 
 

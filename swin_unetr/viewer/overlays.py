@@ -49,7 +49,7 @@ def number_classes(
     others = sorted({(value, name) for table in by_value for value, name in table.items() if name not in names})
     names += [name for _, name in dict.fromkeys(others)]
     present = {name for table in by_value for name in table.values()}
-    classes = tuple(Class(name, _colour(place)) for place, name in enumerate(names) if name in present)
+    classes = tuple(Class(name, COLOURS[place % len(COLOURS)]) for place, name in enumerate(names) if name in present)
     index = {entry.name: number for number, entry in enumerate(classes, 1)}
     kind = np.min_scalar_type(3 * len(classes))
     numbered = []
@@ -69,14 +69,6 @@ def _name(value: int, task: Task | None) -> str:
             if value in task.targets[place].labels:
                 found = task.targets[place].name
     return found
-
-
-def _colour(place: int) -> str:
-    """The report's colours; where there are more classes, lighter and darker ones of the same."""
-    colour = np.array([int(COLOURS[place % len(COLOURS)][start : start + 2], 16) for start in (1, 3, 5)], float)
-    shade = place // len(COLOURS) % 3
-    colour = (colour, colour + 0.5 * (255 - colour), colour * 0.62)[shade]
-    return "#" + "".join(f"{round(part):02x}" for part in colour)
 
 
 def error_map(prediction: NDArray[Any], reference: NDArray[Any], classes: int) -> NDArray[Any]:
@@ -105,12 +97,3 @@ def centres_mm(numbered: NDArray[Any], geometry: Geometry) -> dict[int, list[flo
         place = nearest + [part.start for part in box]
         found[number] = [float(value) for value in geometry.affine[:3, :3] @ place + geometry.affine[:3, 3]]
     return found
-
-
-def on_grid(labels: NDArray[Any], geometry: Geometry, target: Geometry) -> NDArray[Any]:
-    """A label map on another grid, by the nearest voxel; 0 outside."""
-    into = np.linalg.inv(geometry.affine) @ target.affine
-    moved: NDArray[Any] = ndimage.affine_transform(
-        labels, into[:3, :3], into[:3, 3], output_shape=target.shape, order=0, mode="constant", cval=0
-    )
-    return moved

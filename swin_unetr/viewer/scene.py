@@ -14,9 +14,10 @@ from swin_unetr.evaluation.pictures import CONFUSED as CONFUSED_COLOUR
 from swin_unetr.evaluation.pictures import INVENTED as INVENTED_COLOUR
 from swin_unetr.evaluation.pictures import MISSED as MISSED_COLOUR
 from swin_unetr.tasks import Task
-from swin_unetr.viewer.overlays import centres_mm, error_map, number_classes, on_grid
+from swin_unetr.viewer.overlays import centres_mm, error_map, number_classes
 from transforms.geometry import Geometry, Volume
 from transforms.io import nifti_bytes, read_geometry, read_image, read_labels
+from transforms.resample import labels_on_grid
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _aligned(path: Path, volume: Volume, geometry: Geometry, notes: list[str]) -
     if difference is None:
         return volume.array[0]
     notes.append(f"{path.name} lies on another grid ({difference}); shown by the nearest voxel")
-    return on_grid(volume.array[0], volume.geometry, geometry)
+    return labels_on_grid(volume, geometry).array[0]
 
 
 def _layer(scene: Scene, key: str, kind: str, path: Path, array: Any, geometry: Geometry) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from swin_unetr import evaluate
+from swin_unetr.tasks import brats
 
 NASTY = "<img src=x onerror=alert(1)>&</script>"
 
@@ -97,3 +98,43 @@ def test_the_page_says_what_the_json_says_and_asks_for_nothing(report, browser):
     assert page.run("return document.querySelectorAll('b, i, img[src=x]').length") == 0
     assert (page.complaints(), page.strangers()) == ([], [])
     assert page.requests() == [(report / "report.html").as_uri()]
+
+
+def test_failed_cases_lesions_and_every_measure_are_shown(browser, tmp_path):
+    task = brats("brats2023")
+    labels = np.zeros((30, 30, 20), np.uint8)
+    labels[4:12, 4:12, 4:12], labels[6:10, 6:10, 6:10] = 2, 3
+    labels[20:26, 20:26, 10:16] = 3
+    missed = np.where(np.arange(30)[:, None, None] > 15, 0, labels)
+    for case in ("one", "two"):
+        for folder, array in (("ref", labels), ("pred", missed)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            if (folder, case) != ("pred", "two"):
+                nib.save(nib.Nifti1Image(array.astype(np.uint8), np.eye(4)), tmp_path / folder / f"{case}.nii.gz")
+    evaluate(tmp_path / "pred", tmp_path / "ref", task=task, output=tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    page = browser()
+    page.open(tmp_path / "out" / "report.html", width=1400)
+    page.wait("return document.body.dataset.ready === 'yes'", 10)
+
+    failed = page.run("return document.querySelector('#cases tbody').textContent")
+    assert failed.startswith("two")
+    assert results["cases"]["failed"][0]["message"] in failed
+    lesions = page.run(
+        "return [...document.querySelectorAll('.lesions tbody tr')]"
+        ".map(r => [r.cells[0].textContent, r.cells[1].textContent])"
+    )
+    assert sorted(lesions) == sorted([item["structure"], item["status"]] for item in results["lesions"])
+    assert "missed" in {status for _, status in lesions}
+    shown = page.run("return [...document.querySelectorAll('.means [data-metric]')].map(c => c.dataset.metric)")
+    assert set(shown) == {row["metric"] for row in results["rows"]}
+    # All of them can be seen at once on a usual screen.
+    for table in ("overview", "lesion-overview", "summary"):
+        width, inside = page.run(
+            "const b = document.getElementById(arguments[0]).parentElement; return [b.scrollWidth, b.clientWidth]",
+            table,
+        )
+        assert width <= inside, table
+    hashes = page.run("return document.querySelector('#hashes').textContent")
+    assert all(digest in hashes for digest in results["sha256"]["one"].values())
+    assert page.complaints() == []

@@ -108,11 +108,93 @@ def test_the_viewer_draws_and_its_controls_change_what_is_seen(browser, server):
 
 
 @needs_niivue
+def test_with_many_classes_what_has_no_error_stays_grey(browser, shifted, tmp_path):
+    scan, reference, _ = shifted
+    like = read_labels(reference)
+    labels = np.zeros(like.array[0].shape, np.uint8)
+    for value in range(1, 101):
+        labels[8 + value % 10, 8 + value // 10, 8:12] = value
+    for name, array in (("reference", labels), ("prediction", np.where(labels == 100, 1, labels))):
+        write_labels(tmp_path / f"many_{name}.nii.gz", array, like.geometry)
+    case = case_of_files([scan], [tmp_path / "many_reference.nii.gz"], [tmp_path / "many_prediction.nii.gz"])
+    with served(ViewerServer({"many": case})) as running:
+        page = browser(*WEBGL)
+        page.open(running.url)
+        assert page.wait("return document.body.dataset.ready", 60) == "errors"
+        for box in page.run("return [...document.querySelectorAll('[id^=layer-] > label:first-child input')]"):
+            if page.run("return arguments[0].checked", box):
+                page.run("arguments[0].click()", box)
+        assert coloured(picture(page)) < 50
+        page.run("document.querySelector('#layer-2 input').click()")
+        assert 0 < coloured(picture(page)) < 5000  # one class of a few voxels is wrong, out of a hundred
+    assert (page.strangers(), page.complaints()) == ([], [])
+
+
+@needs_niivue
+def test_the_link_of_a_lesion_goes_there(browser, server):
+    page = browser(*WEBGL)
+    page.open(server.url.replace("report.html", "view.html?case=one&at=-12.5,10,20"))
+    page.wait("return document.body.dataset.ready", 60)
+    first = page.run("return document.getElementById('position').textContent")
+    page.open(server.url.replace("report.html", "view.html?case=one&at=12.5,10,20"))
+    page.wait("return document.body.dataset.ready", 60)
+    second = page.run("return document.getElementById('position').textContent")
+    assert (first[0], second[0]) == ("L", "R")
+
+
+@needs_niivue
 def test_a_case_whose_file_is_gone_says_so(browser, server):
     page = browser(*WEBGL)
     page.open(server.url.replace("report.html", "view.html?case=two"))
     assert page.wait("return document.body.dataset.ready", 60) == "failed"
     assert "gone.nii.gz: no such file" in page.run("return document.getElementById('message').textContent")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_other_formats_channels_and_grids(suffix, shifted, tmp_path):
+    import nibabel as nib
+    import SimpleITK
+
+    from swin_unetr.viewer.scene import open_scene
+
+    scan, reference, prediction = shifted
+    SimpleITK.WriteImage(SimpleITK.ReadImage(str(scan)), str(tmp_path / f"scan{suffix}"))
+    scene = open_scene(case_of_files([tmp_path / f"scan{suffix}"], [reference], [prediction]))
+    assert scene.description["notes"] == []  # on one grid, though written by another library
+
+    image = nib.load(scan)
+    channels = np.stack([image.get_fdata(), 2 * image.get_fdata()], axis=-1)
+    nib.save(nib.Nifti1Image(channels.astype(np.float32), image.affine), tmp_path / "two.nii.gz")
+    scene = open_scene(case_of_files([tmp_path / "two.nii.gz"], [reference], []))
+    assert [scan["name"] for scan in scene.description["scans"]] == ["two.nii.gz, channel 1", "two.nii.gz, channel 2"]
+
+    labels = nib.load(prediction)
+    coarse = nib.Nifti1Image(
+        np.asarray(labels.dataobj)[::2].astype(np.uint8), labels.affine @ np.diag([2.0, 1.0, 1.0, 1.0])
+    )
+    nib.save(coarse, tmp_path / "coarse.nii.gz")
+    scene = open_scene(case_of_files([scan], [reference], [tmp_path / "coarse.nii.gz"]))
+    (note,) = scene.description["notes"]
+    assert "coarse.nii.gz lies on another grid" in note
+    assert "nearest voxel" in note
+
+
+def test_names_of_labels_come_from_the_command_or_from_beside_the_files(shifted):
+    from swin_unetr.viewer.scene import open_scene
+
+    scan, reference, prediction = shifted
+    case = case_of_files([scan], [reference], [prediction], names=["liver=1", "spleen=2"])
+    names = [entry["name"] for entry in open_scene(case).description["classes"]]
+    assert names[:2] == ["liver", "spleen"]
+    assert all(name.startswith("label ") for name in names[2:])
+
+    # A prediction that was copied away from what lies beside it still says what its labels mean.
+    like = read_labels(prediction)
+    (prediction.parent / "elsewhere").mkdir()
+    alone = prediction.parent / "elsewhere" / "alone.nii.gz"
+    write_labels(alone, like.array[0], like.geometry, {1: "left atrium", 2: "right atrium"})
+    names = [entry["name"] for entry in open_scene(case_of_files([scan], [], [alone])).description["classes"]]
+    assert names[:2] == ["left atrium", "right atrium"]
 
 
 def status(url: str, **headers: str) -> int:

@@ -82,7 +82,7 @@ def test_report_of_three_cases(folders, capsys):
 
     markdown = (folders / "out" / "report.md").read_text()
     assert "3 cases evaluated, 0 failed." in markdown
-    assert "| liver | 0.7778 | 0.1925 | 0.6667 | 0.6667 | 3 | 0 |" in markdown
+    assert "| liver | 0.7778 | 0.667–1.000 | 0.1925 | 0.6667 | 0.667–0.833 | 0.6667 | 3 | 0 |" in markdown
     printed = capsys.readouterr().out
     assert "0.7778" in printed
     assert "mean of structures" in printed
@@ -120,6 +120,12 @@ def other_shape(path):
     save(path, predicted_labels()[:-1])
 
 
+def other_place(path):
+    flipped = np.diag([-2.0, 1, 3, 1])
+    flipped[0, 3] = 10
+    save(path, predicted_labels()[::-1], flipped)
+
+
 def four_dimensional(path):
     save(path, np.stack([predicted_labels()] * 2, axis=-1))
 
@@ -137,12 +143,13 @@ def not_integers(path):
     ("spoil", "word"),
     [
         (missing, "no prediction b.nii.gz"),
-        (truncated, ""),
-        (other_affine, ""),
-        (other_shape, ""),
-        (four_dimensional, ""),
-        (unknown_label, "7"),
-        (not_integers, ""),
+        (truncated, "is not a readable NIfTI file"),
+        (other_affine, "(spacing 2x1x4.5 and 2x1x3 mm); correct it, or resample it with --resample-prediction"),
+        (other_shape, "(shape 5x7x8 and 6x7x8); correct it, or resample it with --resample-prediction"),
+        (other_place, "(orientation LAS and RAS; position: origins 10 mm apart"),
+        (four_dimensional, "is 4-D with 2 channels where a 3-D label map is wanted"),
+        (unknown_label, "holds label values [7] that task labels does not know"),
+        (not_integers, "holds values that are no whole numbers"),
     ],
 )
 def test_bad_case_is_listed_and_counted_and_the_others_go_on(spoil, word, side, folders, capsys):
@@ -204,6 +211,106 @@ def test_wrong_task_gets_one_line(labels, words, folders, capsys):
     captured = capsys.readouterr()
     assert words in captured.err
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("labels", [LABELS, ("--task", "btcv")])
+def test_no_case_in_common_names_those_that_nearly_match(labels, folders, capsys):
+    for case in "abc":
+        (folders / "pred" / f"{case}.nii.gz").rename(folders / "pred" / f"patient_{case}.nii.gz")
+        (folders / "ref" / f"{case}.nii.gz").rename(folders / "ref" / f"patient-{case}.nii.gz")
+    assert run(folders, labels=labels) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "(patient-a is nearly patient_a; patient-b is nearly patient_b; patient-c is nearly patient_c)" in line
+    assert "name the predictions <case id>.nii.gz" in line
+
+
+def all_metrics(folders, *arguments):
+    """Runs without --metrics; values by case, structure, metric."""
+    paths = ["evaluate", str(folders / "pred"), str(folders / "ref"), "--output", str(folders / "out"), *LABELS]
+    assert main([*paths, *arguments]) == 0
+    return {(row["case"], row["structure"], row["metric"]): row["value"] for row in results(folders)["rows"]}
+
+
+def test_every_metric_by_default(folders, capsys):
+    values = all_metrics(folders)
+    # Half of the liver is missed: the plane of x index 1, 2 mm from the one of index 2; nothing is invented.
+    expected = {"dice": 2 / 3, "iou": 0.5, "sensitivity": 0.5, "precision": 1, "specificity": 1}
+    expected |= {"volume_difference_ml": 0.024, "hd_mm": 2, "hd95_mm": 2, "assd_mm": 8 / 12, "nsd": 1}
+    assert {metric: values["a", "liver", metric] for metric in expected} == pytest.approx(expected)
+    assert values["c", "liver", "hd_mm"] == values["a", "spleen", "assd_mm"] == 0
+    assert {metric for _, _, metric in values} == set(expected)
+    assert all_metrics(folders, "--tolerance-mm", "liver=1.9")["a", "liver", "nsd"] == pytest.approx(8 / 12)
+    printed = capsys.readouterr().out
+    assert "HD95" in printed
+    assert "NSD" in printed
+
+
+def test_surfaces_by_area(folders):
+    values = all_metrics(folders, "--surface", "area")
+    assert results(folders)["policy"]["distances"]["surface"] == "area"
+    assert values["a", "liver", "hd_mm"] == 2
+    assert 0 < values["a", "liver", "assd_mm"] < 8 / 12
+    assert "weighted by their area" in (folders / "out" / "report.md").read_text()
+
+
+def test_brats_policy_for_empty_masks_implies_its_penalty(folders):
+    save(folders / "pred" / "a.nii.gz", np.zeros((6, 7, 8), np.uint8))
+    assert all_metrics(folders)["a", "liver", "hd95_mm"] in (math.inf, "Infinity", None, "inf")
+    assert all_metrics(folders, "--empty", "brats")["a", "liver", "hd95_mm"] == 374
+    assert "(policy `penalty`, as `--empty brats` implies)" in (folders / "out" / "report.md").read_text()
+    said = all_metrics(folders, "--empty", "brats", "--empty-distance", "diagonal")["a", "liver", "hd95_mm"]
+    assert said == pytest.approx(math.sqrt(10**2 + 6**2 + 21**2))
+
+
+def test_resampled_prediction_is_measured_and_recorded(folders, capsys):
+    """Prediction a on half the voxel size along the last axis, cut off where there is nothing; b flipped."""
+    finer = AFFINE @ np.diag([1, 1, 0.5, 1])
+    finer[2, 3] = -0.75  # the first two of the small voxels fill the first large one
+    save(folders / "pred" / "a.nii.gz", np.repeat(predicted_labels(), 2, axis=2)[:, :, :13], finer)
+    flipped = np.diag([-2.0, 1, 3, 1])
+    flipped[0, 3] = 10
+    save(folders / "pred" / "b.nii.gz", predicted_labels()[::-1], flipped)
+    assert run(folders) == 1
+    assert run(folders, "--resample-prediction") == 0
+    written = results(folders)
+    assert [row["value"] for row in written["rows"]] == pytest.approx([2 / 3, 1, 2 / 3, 1, 1, 1])
+    assert set(written["resampled"]) == {"a", "b"}
+    assert written["resampled"]["a"].startswith("shape 6x7x13 and 6x7x8; spacing 2x1x1.5 and 2x1x3 mm")
+    assert written["resampled"]["b"].startswith("orientation LAS and RAS; position: origins 10 mm apart")
+    assert "cut off" not in written["resampled"]["b"]
+    (note,) = written["notes"]
+    assert note.startswith("predictions resampled to the grid of their reference, nearest neighbour (2;")
+    assert note in (folders / "out" / "report.md").read_text()
+    assert note[:60] in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_what_resampling_cuts_off_is_told(folders):
+    below = AFFINE.copy()
+    below[2, 3] = -3 * 5  # of the liver nothing stays inside, of the spleen one slice of two
+    save(folders / "pred" / "a.nii.gz", predicted_labels(), below)
+    assert run(folders, "--resample-prediction") == 0
+    assert results(folders)["resampled"]["a"].endswith("; 75.000% of its foreground lies outside and is cut off")
+
+
+def test_a_file_that_breaks_between_two_readings_is_the_failure_of_its_case(tmp_path, monkeypatch):
+    """`--task brats` looks at all files before it measures them."""
+    from swin_unetr.evaluation import run as module
+
+    for case in "ab":
+        for side in ("pred", "ref"):
+            save(tmp_path / side / f"{case}.nii.gz", np.minimum(reference_labels(), 1))
+    look = module.label_values
+
+    def look_and_break(pairs, workers):
+        found = look(pairs, workers)
+        truncated(pairs[1].prediction)
+        return found
+
+    monkeypatch.setattr(module, "label_values", look_and_break)
+    result = evaluate(tmp_path / "pred", tmp_path / "ref", task="brats", output=tmp_path / "out")
+    assert result.evaluated == ("a",)
+    assert [failure.case for failure in result.failures] == ["b"]
+    assert "is not a readable NIfTI file" in result.failures[0].message
 
 
 def test_output_that_is_a_file(folders, capsys):

@@ -15,31 +15,37 @@ const summaryOf = (structure, name) =>
 const worstFirst = () => ({ key: ALL, up: metric().higher_is_better });
 const single = data.structures.length === 1;
 
+/** The interval stands below its mean, so that all measures are seen side by side. */
 function drawOverview() {
+  const groups = [data.metrics.filter((item) => item.kind !== "lesion"), data.metrics.filter((item) => item.kind === "lesion")];
+  ["overview", "lesion-overview"].forEach((id, index) => { byId(id).hidden = !groups[index].length; drawMeans(byId(id), groups[index]); });
+}
+function drawMeans(table, metrics) {
   const names = single ? data.structures : [...data.structures, ALL];
   const head = el("tr", {}, el("th", { scope: "col" }, "Structure"),
-    data.metrics.map((item) => el("th", { scope: "col", class: item.name === state.metric ? "chosen" : null }, item.title)));
+    metrics.map((item) => el("th", { scope: "col", class: item.name === state.metric ? "chosen" : null }, item.title)));
   const rows = names.filter((name) => !state.hidden.has(name)).map((name) => el("tr",
     { class: name === ALL ? "total" : null, "data-structure": name }, el("td", {}, name),
-    data.metrics.map((item) => {
+    metrics.map((item) => {
       const summary = summaryOf(name, item.name);
       if (!summary) return el("td", {}, "–");
-      const interval = summary.ci_low === null ? "" : ` (${show(summary.ci_low, item.digits)} to ${show(summary.ci_high, item.digits)})`;
+      const interval = summary.ci_low === null ? "" : `${show(summary.ci_low, item.digits)} – ${show(summary.ci_high, item.digits)}`;
+      const infinite = summary.infinite ? `+ ${summary.infinite} × ∞` : "";
       return el("td", { class: item.name === state.metric ? "chosen" : null, "data-metric": item.name, "data-value": summary.mean },
-        show(summary.mean, item.digits), el("span", { class: "ci" }, interval));
+        show(summary.mean, item.digits), el("span", { class: "ci" }, interval), infinite ? el("span", { class: "ci" }, infinite) : null);
     })));
-  byId("overview").replaceChildren(el("thead", {}, head), el("tbody", {}, rows));
+  table.replaceChildren(el("thead", {}, head), el("tbody", {}, rows));
 }
 
-const COLUMNS = [["mean", "Mean"], ["ci_low", "95 % CI from"], ["ci_high", "to"], ["std", "SD"], ["median", "Median"],
+const COLUMNS = [["mean", "Mean"], ["ci_low", "95 % CI, from"], ["ci_high", "95 % CI, to"], ["std", "SD"], ["median", "Median"],
   ["quartile1", "Lower quartile"], ["quartile3", "Upper quartile"], ["minimum", "Lowest"], ["maximum", "Highest"]];
-const COUNTS = [["evaluated", "Cases"], ["both_empty", "In neither"], ["infinite", "Infinite"], ["failed", "Failed"]];
+const COUNTS = [["evaluated", "Cases"], ["both_empty", "In neither mask"], ["infinite", "Infinite"], ["failed", "Failed"]];
 
 function drawSummary() {
   const shown = data.summary.filter((item) => item.metric === state.metric && !(single && item.structure === ALL)
     && !state.hidden.has(item.structure));
   const counts = COUNTS.filter(([key]) => key === "evaluated" || shown.some((item) => item[key] > 0));
-  const columns = shown.some((item) => item.failed > 0) ? [...COLUMNS, ["mean_with_failures", "Mean, failed cases counted"]] : COLUMNS;
+  const columns = shown.some((item) => item.failed > 0) ? [...COLUMNS, ["mean_with_failures", `Mean, failed counted as ${show(metric().failure, 0)}`]] : COLUMNS;
   byId("summary").replaceChildren(
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, metric().title),
       [...columns, ...counts].map(([, title]) => el("th", { scope: "col" }, title)))),
@@ -164,22 +170,58 @@ function viewer(id) {
   return el("p", {}, "To look at the scan itself: ", el("code", {}, `swin-unetr view --report '${folder.replace(/'/g, "'\\''")}'`));
 }
 
+const fold = (title, open, table) => el("details", { class: "fold", open: open ? "" : null }, el("summary", {}, title), el("div", { class: "scroll" }, table));
+
+function lesionTable(id) {
+  const lesions = data.lesions.filter((item) => item.case === id && !state.hidden.has(item.structure));
+  if (!lesions.length) return null;
+  const counts = ["found", "missed", "invented", "small"].map((status) => [lesions.filter((item) => item.status === status).length, status])
+    .filter(([count]) => count).map((pair) => pair.join(" ")).join(", ");
+  const letters = ["RL", "AP", "SI"];
+  const place = (mm) => {
+    const words = mm.map((value, axis) => `${letters[axis][value < 0 ? 1 : 0]} ${Math.abs(value).toFixed(0)}`).join(", ");
+    return location.protocol === "file:" ? words : el("a", { href: `view.html?case=${encodeURIComponent(id)}&at=${mm.join(",")}` }, words);
+  };
+  const rows = ordered(lesions, (item) => Math.max(real(item.reference_ml) || 0, real(item.predicted_ml) || 0), false);
+  const heads = ["Structure", "Lesion", "Centre (mm)", "Reference (ml)", "Prediction (ml)", "Dice", "HD95 (mm)", "NSD"];
+  return fold(`Lesions: ${counts}`, false, el("table", { class: "dense lesions" },
+    el("thead", {}, el("tr", {}, heads.map((title) => el("th", { scope: "col" }, title)))),
+    el("tbody", {}, rows.map((item) => el("tr", { "data-status": item.status }, el("td", {}, item.structure), el("td", {}, item.status), el("td", {}, place(item.centre_mm)),
+      [[item.reference_ml, 3], [item.predicted_ml, 3], [item.dice, 3], [item.hd95_mm, 2]].map(([value, digits]) => el("td", {}, show(value, digits))),
+      el("td", {}, [item.nsd].flat().map((value) => show(value, 3)).join(" / ")))))));
+}
+
+/** Every measure of the case; the volumes beside them, since the measures depend on them. */
+function caseTable(id) {
+  const index = caseIndex.get(id);
+  const measures = data.metrics.filter((item) => item.kind !== "lesion");
+  return fold("Every measure of this case", structures().length <= 8, el("table", { class: "dense" }, el("thead", {}, el("tr", {}, el("th", {}, "Structure"),
+    ["Reference (ml)", "Prediction (ml)", ...measures.map((item) => item.title)].map((title) => el("th", { scope: "col" }, title)))),
+  el("tbody", {}, structures().map((name) => el("tr", {}, el("td", {}, name),
+    [data.volumes, data.predicted_volumes].map((of) => el("td", {}, show(of[name][index], 2))),
+    measures.map((item) => el("td", {}, show(valueOf(id, name, item.name), item.digits))))))));
+}
+
 function more(id) {
   const planes = data.pictures[id];
   const layers = [["reference", "Reference"], ["prediction", "Prediction"], ["difference", "Where they differ"]];
   const files = data.files[id] || {};
   const hashes = data.sha256[id] || {};
+  const seen = planes ? [...new Set(planes.flatMap((plane) => plane.structures))].sort((a, b) => a - b) : [];
   const facts = el("div", { class: "facts" },
-    planes ? el("div", { class: "legend" }, data.structures.map((name, index) => swatch(data.colours[index % data.colours.length], name))) : null,
-    planes ? el("p", {}, "Where they differ: ", swatch(data.difference[0], "missed "), " ", swatch(data.difference[1], "invented "), " ",
-      single ? null : swatch(data.difference[2], "another structure")) : null,
+    planes ? el("div", { class: "legend" }, seen.map((place) => swatch(data.colours[place % data.colours.length], data.structures[place]))) : null,
+    planes && data.nested ? el("p", {}, "Regions lie in one another: each is outlined, and filled where no inner one is.") : null,
+    planes ? el("p", { class: "legend" }, "Where they differ: ", swatch(data.difference[0], "missed"), swatch(data.difference[1], "invented"),
+      single ? null : swatch(data.difference[2], data.nested ? "another region" : "another structure"),
+      el("span", {}, el("span", { class: "swatch line" }), "outline of the reference")) : null,
+    planes && !planes[0].scan ? el("p", {}, files.image ? "The scan lies on another grid than the labels, so they are shown on black." : "No scan was given (--images), so the labels are shown on black.") : null,
     viewer(id),
     ["prediction", "reference", "image"].filter((side) => files[side]).map((side) => el("p", {}, `${side}: `, el("code", {}, files[side]),
       hashes[side] ? el("span", {}, el("br", {}), "sha256 ", el("code", {}, hashes[side])) : null)));
   const grid = !planes ? null : el("div", { class: "pictures" }, el("span", { class: "corner" }),
     planes.map((plane) => el("span", { class: "plane" }, plane.name)),
     layers.flatMap(([layer, title]) => [el("span", { class: "what" }, title), ...planes.map((plane) => picture(plane, layer, title))]));
-  return el("tr", { class: "more" }, el("td", { colspan: structures().length + 3 }, el("div", { class: "sheet" }, grid, facts)));
+  return el("tr", { class: "more" }, el("td", { colspan: structures().length + 3 }, el("div", { class: "sheet" }, grid, facts, caseTable(id), lesionTable(id))));
 }
 
 function drawCases() {
@@ -207,13 +249,25 @@ function drawCases() {
     if (open) body.append(more(id));
     return body;
   });
+  const failed = data.failures.filter((item) => matches(item.case));
+  const lost = failed.map((item) => el("tbody", { "data-failed": item.case }, el("tr", { class: "failed" }, el("td", {}, item.case),
+    el("td", {}, "failed"), el("td", { class: "text", colspan: columns.length }, el("span", { class: "pinned" }, item.message)))));
   byId("cases").replaceChildren(el("thead", {}, el("tr", {}, heading("Case", "case", order, sort), el("th", {}),
-    columns.map((name) => heading(name, name, order, sort)))), ...bodies);
-  byId("case-count").textContent = `${ids.length} of ${data.cases.length} cases. ${Object.keys(data.pictures).length} have pictures.`;
+    columns.map((name) => heading(name, name, order, sort)))), ...lost, ...bodies);
+  byId("case-count").textContent = `${ids.length} of ${data.cases.length} evaluated cases${data.failures.length ? ` and ${failed.length} of ${data.failures.length} failed ones` : ""}. ${Object.keys(data.pictures).length} have pictures.`;
 }
 
 function drawPlots() { drawDistribution(); drawVolumes(); }
 function draw() { drawOverview(); drawSummary(); drawPlots(); drawCases(); }
+
+function hashes() {
+  const heads = ["Case", "Side", "File", "SHA-256"].map((title) => el("th", { scope: "col", class: "text" }, title));
+  const left = (content) => el("td", { class: "text" }, content);
+  const rows = data.cases.filter((id) => data.sha256[id]).flatMap((id) => ["prediction", "reference"].map((side) =>
+    el("tr", {}, el("td", {}, id), left(side), left((data.files[id]?.[side] || "").replace(/^.*[\\/]/, "")), left(el("code", {}, data.sha256[id][side])))));
+  return el("details", { id: "hashes" }, el("summary", {}, "SHA-256 of every file that was evaluated"),
+    el("div", { class: "scroll" }, el("table", { class: "dense" }, el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows))));
+}
 
 function setUp() {
   fill(byId("metric"), { onchange: (event) => { state.metric = event.target.value; state.order = null; draw(); } },
@@ -224,13 +278,13 @@ function setUp() {
     onchange: (event) => { state.hidden[event.target.checked ? "delete" : "add"](name); draw(); } }), " ", name)));
   const warnings = [...data.failures.map((item) => `${item.case}: ${item.message}`)];
   if (warnings.length) byId("warnings").append(el("div", { class: "warning", id: "failures" },
-    el("p", {}, el("strong", {}, `${warnings.length} cases could not be evaluated and are in no mean:`)),
+    el("p", {}, el("strong", {}, `${warnings.length} of ${warnings.length + data.cases.length} cases could not be evaluated and are in no mean${warnings.length < 6 ? ":" : "."}`)),
     el("details", { open: warnings.length < 6 ? "" : null }, el("summary", {}, "Which, and why"), warnings.map((line) => el("p", {}, line)))));
   if (data.notes.length) byId("warnings").append(el("div", { class: "warning" }, data.notes.map((line) => el("p", {}, line))));
   byId("lead").textContent = data.lead;
   byId("methods").append(definitions([["Empty structures", data.policy], ["Statistics", data.definitions],
     ...data.metrics.filter((item) => item.definition).map((item) => [item.title, item.definition]),
-    ...data.inputs, ...provenance()]));
+    ...data.inputs, ...provenance()]), hashes());
   const worst = ordered(data.cases.filter((id) => data.pictures[id]), (id) => real(data.means[state.metric][caseIndex.get(id)]), worstFirst().up);
   worst.slice(0, 3).forEach((id) => state.open.add(id));
   draw();

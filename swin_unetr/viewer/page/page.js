@@ -2,7 +2,9 @@
 // The controls around the viewer. Knows nothing of NiiVue.
 
 const $ = (id) => document.getElementById(id);
-const CT_WINDOWS = { "soft tissue, abdomen": [-160, 240], lung: [-1350, 150], bone: [-500, 1300], brain: [0, 80] };
+// Lower and upper bound in HU; level and width as radiology textbooks give them.
+const CT_WINDOWS = { "soft tissue, abdomen": [-160, 240], liver: [-45, 105], lung: [-1350, 150], mediastinum: [-125, 225], bone: [-500, 1300],
+  brain: [0, 80], stroke: [20, 60], subdural: [-50, 150] };
 const KIND_NAMES = { reference: "Reference", prediction: "Prediction", errors: "Errors" };
 const ERROR_NAMES = ["missed", "invented", "another structure"];
 const hidden = new Set();
@@ -164,7 +166,8 @@ async function start() {
     viewer.hide(hidden);
     toggles.forEach((toggle) => toggle.update());
   });
-  const first = scene.classes.map((_, index) => centre(index + 1)).find(Boolean);
+  const asked = (new URLSearchParams(query).get("at") || "").split(",").map(Number);
+  const first = asked.length === 3 && asked.every(Number.isFinite) ? asked : scene.classes.map((_, index) => centre(index + 1)).find(Boolean);
   viewer.setPlanes("all");
   first ? viewer.goTo(first) : viewer.move(0, 0, 0);
   $("message").textContent = "";

@@ -89,11 +89,14 @@ class Viewer {
 
   #colour(index) {
     const { entries, hidden } = this.layers[index];
-    const channel = (start) => entries.map((entry) => parseInt(entry.colour.slice(start, start + 2), 16));
+    // NiiVue lifts everything to 2/256 of a table: of a long one that is past the entry of 0, so empty ones go before it.
+    const before = Array(Math.ceil(entries.length / 100)).fill(0);
+    const channel = (start) => [...before, ...entries.map((entry) => parseInt(entry.colour.slice(start, start + 2), 16))];
     this.nv.volumes[index + 1].setColormapLabel({
       R: channel(1), G: channel(3), B: channel(5),
-      A: entries.map((_, number) => (number === 0 || hidden.has(number) ? 0 : 255)),
-      I: entries.map((_, number) => number), labels: entries.map((entry) => entry.name),
+      A: [...before, ...entries.map((_, number) => (number === 0 || hidden.has(number) ? 0 : 255))],
+      I: [...before, ...entries].map((_, place) => place - before.length),
+      labels: [...before.map(() => ""), ...entries.map((entry) => entry.name)],
     });
   }
 

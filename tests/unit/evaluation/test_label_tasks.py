@@ -3,24 +3,15 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from swin_unetr.configuration import to_dict
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.evaluation.cases import Pair
-from swin_unetr.evaluation.joint_counts import count_jointly
 from swin_unetr.evaluation.label_tasks import find_labels, parse_labels
-from swin_unetr.evaluation.measure import Measurement
-from swin_unetr.evaluation.reading import Labels
+from swin_unetr.evaluation.reading import Labels, LabelValues, Tasks, check_values
 from swin_unetr.tasks import BTCV, Target, Task, brats, exclusive
 
 HIPPOCAMPUS = Task(name="Hippocampus", modality="MR", channels=("MRI",), targets=exclusive(("Anterior", "Posterior")))
-
-
-def measured(prediction, reference, case="a"):
-    pair = Pair(case, Path("pred") / f"{case}.nii.gz", Path("ref") / f"{case}.nii.gz")
-    return Measurement(pair, count_jointly(np.array(prediction), np.array(reference)), voxel_ml=0.001)
 
 
 def write(path, values):
@@ -125,33 +116,37 @@ def test_file_that_holds_no_task(tmp_path):
 def test_each_side_is_read_by_its_own_year():
     labels = Labels(brats(), source="brats", told_from_data=True)
     # The first case has no enhancing tumour on either side; the second tells both years.
-    reading = labels.read([measured([0, 1, 2], [0, 1, 2]), measured([1, 2, 4, 0], [1, 2, 3, 0], "b")])
-    assert reading.prediction_task == brats("brats2021")
-    assert reading.reference_task == brats("brats2023")
-    assert not reading.failures
-    both = labels.read([measured([1, 2, 4], [1, 3, 4])])
-    assert both.reference_task == brats("brats2013")
+    tasks = labels.tasks([LabelValues((0, 1, 2), (0, 1, 2)), LabelValues((0, 1, 2, 4), (0, 1, 2, 3))])
+    assert tasks == Tasks(brats("brats2021"), brats("brats2023"))
+    assert list(tasks.structures())[2] == ("ET", (4,), (3,))
+    assert labels.tasks([LabelValues((1, 2, 4), (1, 3, 4))]).reference == brats("brats2013")
 
 
-def test_unknown_value_is_a_failure_of_its_case_and_tells_no_year():
+def test_a_case_with_unknown_values_tells_no_year():
     labels = Labels(brats(), source="brats", told_from_data=True)
-    reading = labels.read([measured([1, 2, 3], [1, 2, 3]), measured([1, 2, 3], [4, 9, 2], "b")])
-    assert reading.reference_task == brats("brats2023")
-    assert [measurement.pair.case for measurement in reading.measurements] == ["a"]
-    (failure,) = reading.failures
-    assert failure.case == "b"
-    assert failure.message.startswith(f"{Path('ref/b.nii.gz')}: holds label values [4, 9] that task brats2023 does not")
-    assert "\n" not in failure.message
+    tasks = labels.tasks([LabelValues((1, 2, 3), (1, 2, 3)), LabelValues((1, 2, 3), (4, 9, 2))])
+    assert tasks.reference == brats("brats2023")
+
+
+def test_unknown_values_are_named():
+    path = Path("ref/b.nii.gz")
+    with pytest.raises(DataError) as raised:
+        check_values((0, 2, 4, 9), brats("brats2023"), path)
+    assert str(raised.value).startswith(f"{path}: holds label values [4, 9] that task brats2023 does not know")
+    assert "\n" not in str(raised.value)
 
 
 def test_named_year_is_taken_at_its_word():
-    reading = Labels(brats("brats2021"), source="brats2021").read([measured([1, 2, 4], [1, 2, 3])])
-    assert len(reading.failures) == 1
+    tasks = Labels(brats("brats2021"), source="brats2021").tasks()
+    assert tasks.prediction == tasks.reference == brats("brats2021")
+    with pytest.raises(DataError, match=r"\[3\]"):
+        check_values((1, 2, 3), tasks.reference, Path("b.nii.gz"))
 
 
 def test_target_of_several_values_knows_them_all():
     kidneys = Task(
         name="kidneys", modality="CT", channels=("CT",), targets=(Target(name="kidneys", labels=(2, 3), write_as=2),)
     )
-    assert not Labels(kidneys, source="").read([measured([2, 3, 0], [3, 3, 0])]).failures
-    assert Labels(kidneys, source="").read([measured([1, 3, 0], [3, 3, 0])]).failures
+    check_values((0, 2, 3), kidneys, Path("a.nii.gz"))
+    with pytest.raises(DataError, match=r"\[1\]"):
+        check_values((0, 1, 3), kidneys, Path("a.nii.gz"))

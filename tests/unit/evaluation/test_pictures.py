@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from swin_unetr.evaluation.pictures import COLOURS, INVENTED, MISSED, case_pictures
-from swin_unetr.tasks import Task, exclusive
+from swin_unetr.tasks import Task, brats, exclusive
 from transforms.geometry import Geometry, Volume
 
 TASK = Task(name="two", modality="MR", channels=("T1",), targets=exclusive(("one", "two")))
@@ -103,3 +103,28 @@ def test_no_error_and_nothing_at_all_are_drawn_too():
         for plane in planes:
             assert not has_colour(pixels(plane.difference), MISSED).any()
             assert has_colour(pixels(plane.reference), COLOURS[1]).any() == bool(array.any())
+
+
+def test_nested_regions_are_outlined_each():
+    task = brats("brats2021")
+    by_name = {target.name: place for place, target in enumerate(task.targets)}
+    (core_value,) = set(task.targets[by_name["TC"]].labels) - set(task.targets[by_name["ET"]].labels)
+    (oedema,) = set(task.targets[by_name["WT"]].labels) - set(task.targets[by_name["TC"]].labels)
+    (enhancing,) = task.targets[by_name["ET"]].labels
+    labels = np.zeros((60, 60, 20), np.uint8)
+    labels[10:50, 10:50, 4:16] = oedema
+    labels[20:40, 20:40, 6:14] = enhancing  # fills the edge of the core: both have the same outline
+    labels[25:35, 25:35, 8:12] = core_value
+    prediction = labels.copy()
+    prediction[30, 30, 10] = 0  # where the planes go through
+    axial = case_pictures(volume(prediction), volume(labels), None, prediction_task=task, reference_task=task)[0]
+    assert axial.structures == (0, 1, 2)
+    picture = pixels(axial.reference)
+    row = picture[picture.shape[0] // 2]
+    full = row[:, 3] == 255
+
+    def columns(region):
+        return np.flatnonzero(has_colour(picture, COLOURS[by_name[region]])[picture.shape[0] // 2] & full)
+
+    assert columns("WT")[0] < columns("TC")[0] < columns("ET")[0] < columns("ET")[-1] < columns("TC")[-1]
+    assert columns("TC")[0] == columns("ET")[0] - 1  # the outer line lies around the inner one
