@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ def instance_norm(features: Tensor, *, keep_layout: bool = True) -> Tensor:
         The same shape.
     """
     if keep_layout and _is_channels_last(features):
-        return torch.cat([_NormaliseSample.apply(sample) for sample in features.split(1)])
+        apply: Callable[[Tensor], Tensor] = _NormaliseSample.apply
+        return torch.cat([apply(features[index : index + 1]) for index in range(len(features))])
     return torch.instance_norm(features, None, None, None, None, True, 0.0, EPS, torch.backends.cudnn.enabled)
 
 
@@ -72,7 +74,7 @@ def _statistics(sample: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel of a map 1 x C x X x Y x Z, float32 or float64."""
     accurate = torch.float64 if sample.dtype == torch.float64 else torch.float32
     rows = sample.permute(0, 2, 3, 4, 1).flatten(0, 3)  # voxels x C
-    blocks = rows.split(max(_BLOCK_VALUES // rows.shape[1], 1))
+    blocks = torch.split(rows, max(_BLOCK_VALUES // rows.shape[1], 1))
     near = blocks[0].mean(0, dtype=accurate)  # what is far from 0 would lose its variance in the difference of squares
     total, squares = torch.zeros_like(near, dtype=torch.float64), torch.zeros_like(near, dtype=torch.float64)
     for block in blocks:
