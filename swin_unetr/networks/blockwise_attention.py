@@ -37,8 +37,9 @@ def attend_by_blocks(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pa
     """
     accurate = torch.float64 if query.dtype == torch.float64 else torch.float32
     turned = (part.transpose(-1, -2).to(accurate) for part in (query, key, value))
-    mixed: Tensor = _attend(*turned, bias.to(accurate), pattern_of)[0].transpose(-1, -2)
-    return mixed.to(value.dtype)
+    mixed, _ = _attend(*turned, bias.to(accurate), pattern_of)
+    result: Tensor = mixed.transpose(-1, -2).to(value.dtype)
+    return result
 
 
 def _scaled(query: Tensor) -> Tensor:
