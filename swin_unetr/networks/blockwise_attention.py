@@ -43,7 +43,7 @@ def attend_by_blocks(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pa
 
 
 def _scaled(query: Tensor) -> Tensor:
-    return query * (query.shape[-2] ** -0.5 * _LOG2_E)
+    return query * float(query.shape[-2] ** -0.5 * _LOG2_E)
 
 
 @torch.library.custom_op("swin_unetr::attend", mutates_args=())

@@ -6,7 +6,7 @@ import torch
 from swin_unetr.config import NetworkConfig, SpeedConfig
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 
-CONFIG = NetworkConfig(in_channels=1, num_classes=3, feature_size=12, window_size=(5, 5, 5))
+CONFIG = NetworkConfig(in_channels=1, num_classes=3, feature_size=12, window_size=(6, 6, 6))
 
 
 def network() -> SwinUNETR:
