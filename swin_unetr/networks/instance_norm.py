@@ -30,6 +30,8 @@ def instance_norm(features: Tensor, *, keep_layout: bool = True) -> Tensor:
     """
     if keep_layout and _is_channels_last(features):
         apply: Callable[[Tensor], Tensor] = _NormaliseSample.apply
+        if len(features) == 1:
+            return apply(features)
         return torch.cat([apply(features[index : index + 1]) for index in range(len(features))])
     return torch.instance_norm(features, None, None, None, None, True, 0.0, EPS, torch.backends.cudnn.enabled)
 

@@ -217,7 +217,10 @@ class SwinStage(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Map B x X x Y x Z x C to B x X/sx x Y/sy x Z/sz x 2C."""
         if self.residual is not None:
-            tokens = self.residual(channels_first(tokens)).permute(0, 2, 3, 4, 1).contiguous()
+            features = channels_first(tokens)
+            if self.residual.layout == "unchanged":  # MONAI copies here, and rounds as the layout has it
+                features = features.contiguous()
+            tokens = self.residual(features).permute(0, 2, 3, 4, 1).contiguous()
         index, mask = self._window_tables(tokens)
         for block in self.blocks:
             tokens = block(tokens, index, mask)
