@@ -100,9 +100,7 @@ def compared(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for precision in arguments.precision:
         base: dict[str, Any] = {}
         print(f"\n{precision}, {arguments.size}, feature size {arguments.feature_size}, batch {arguments.batch}")
-        print(
-            f"{'':18}{'s/step':>8}{'faster':>8}{'GB':>8}{'ratio':>8}{'floor':>8}{'error':>9}{'calls':>8}  seconds of parts"
-        )
+        print(f"{'':18}{'s/step':>8}{'faster':>8}{'GB':>8}{'ratio':>8}{'floor':>8}{'error':>9}{'calls':>8}  parts, s")
         for variant in VARIANTS:
             row = in_process(arguments, variant, precision)
             base = base or row
