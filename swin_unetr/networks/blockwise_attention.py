@@ -1,9 +1,10 @@
-"""Attention with a learned bias on the CPU, one window and head at a time.
+"""Attention with a learned bias on the CPU, a few windows of one head at a time.
 
 The logits of all windows of a map (0.2 GB for one 64-voxel crop, 343 tokens a window) would go to memory and back for
-every elementary step. Those of one window and head, half a megabyte, stay in the cache, and are computed a second time
-in the backward pass instead of being kept: the scheme of FlashAttention (2205.14135), with the gradient of the bias,
-for which torch has no fused kernel on the CPU. One custom operator, so that `torch.compile` takes it as a whole.
+every elementary step. Those of one window and head, half a megabyte, stay in the cache of a core, and are computed a
+second time in the backward pass instead of being kept: the scheme of FlashAttention (2205.14135), with the gradient of
+the bias, for which torch has no fused kernel on the CPU. There is a window for every thread at a time, and the whole is
+one custom operator, so that `torch.compile` takes it as it is.
 
 Two habits of the CPU kernels decide the form. Products with a long axis first (channels x tokens) are up to four times
 as fast as tokens x channels when a head has few channels; and `exp2` takes a third of the time of `exp`, so logits are
@@ -13,6 +14,7 @@ kept in units of ln 2. Row-wise subtractions ride on the products as one more ch
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -36,9 +38,10 @@ def attend_by_blocks(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pa
         float64), also under autocast.
     """
     accurate = torch.float64 if query.dtype == torch.float64 else torch.float32
-    turned = (part.transpose(-1, -2).to(accurate) for part in (query, key, value))
-    mixed, _ = _attend(*turned, bias.to(accurate), pattern_of)
-    result: Tensor = mixed.transpose(-1, -2).to(value.dtype)
+    order = pattern_of.argsort(stable=True)  # windows of one pattern beside one another, to be taken together
+    turned = (part[order].permute(1, 0, 3, 2).to(accurate).contiguous() for part in (query, key, value))
+    mixed, _ = _attend(*turned, bias.to(accurate), pattern_of[order])
+    result: Tensor = mixed.permute(1, 0, 3, 2)[order.argsort()].to(value.dtype)
     return result
 
 
@@ -46,29 +49,38 @@ def _scaled(query: Tensor) -> Tensor:
     return query * float(query.shape[-2] ** -0.5 * _LOG2_E)
 
 
+def _groups(pattern_of: Tensor, heads: int) -> Iterator[tuple[int, int, slice]]:
+    """Head, pattern and windows of what is computed at a time: as many windows as there are threads."""
+    size = torch.get_num_threads()
+    patterns, counts = (each.tolist() for each in torch.unique_consecutive(pattern_of, return_counts=True))
+    for head in range(heads):
+        start = 0
+        for pattern, count in zip(patterns, counts, strict=True):
+            for first in range(start, start + count, size):
+                yield head, pattern, slice(first, min(first + size, start + count))
+            start += count
+
+
 @torch.library.custom_op("swin_unetr::attend", mutates_args=())
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pattern_of: Tensor) -> tuple[Tensor, Tensor]:
-    """Mix values (windows x heads x channels x tokens) and give the base-2 log-sum-exp of the rows of logits."""
-    heads, tokens = query.shape[1], query.shape[3]
-    scaled, bias = _scaled(query), bias * _LOG2_E
-    mixed, normaliser = (
-        torch.empty_like(value, memory_format=torch.contiguous_format),
-        query.new_empty((*query.shape[:2], 1, tokens)),
-    )
-    logits = query.new_empty(tokens, tokens)
-    for window, pattern in enumerate(pattern_of.tolist()):
-        for head in range(heads):
-            torch.addmm(bias[pattern, head], scaled[window, head].t(), key[window, head], out=logits)
-            highest = logits.amax(1, keepdim=True)
-            total = logits.sub_(highest).exp2_().sum(1)
-            torch.mm(value[window, head], logits.t(), out=mixed[window, head]).div_(total)
-            normaliser[window, head, 0] = total.log2_().add_(highest[:, 0])
+    """Mix values (heads x windows x channels x tokens) and give the base-2 log-sum-exp of the rows of logits."""
+    tokens = query.shape[3]
+    scaled, bias = _scaled(query).transpose(2, 3), bias * _LOG2_E
+    mixed, normaliser = torch.empty_like(value), query.new_empty((*query.shape[:2], 1, tokens))
+    room = query.new_empty(torch.get_num_threads(), tokens, tokens)
+    for head, pattern, group in _groups(pattern_of, len(query)):
+        logits = room[: group.stop - group.start]
+        torch.baddbmm(bias[pattern, head].expand_as(logits), scaled[head, group], key[head, group], out=logits)
+        highest = logits.amax(2, keepdim=True)
+        total = logits.sub_(highest).exp2_().sum(2)[:, None]
+        torch.bmm(value[head, group], logits.transpose(1, 2), out=mixed[head, group]).div_(total)
+        torch.add(total.log2_(), highest.transpose(1, 2), out=normaliser[head, group])
     return mixed, normaliser
 
 
 @_attend.register_fake
 def _(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pattern_of: Tensor) -> tuple[Tensor, Tensor]:
-    return value.new_empty(value.shape), query.new_empty((*query.shape[:2], 1, query.shape[-1]))
+    return torch.empty_like(value), query.new_empty((*query.shape[:2], 1, query.shape[3]))
 
 
 @torch.library.custom_op("swin_unetr::attend_backward", mutates_args=())
@@ -82,28 +94,26 @@ def _attend_backward(
     mixed: Tensor,
     normaliser: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of query, key, value (windows x heads x channels x tokens) and bias."""
-    heads, tokens = query.shape[1], query.shape[-1]
-    channels = query.shape[2]
+    """Gradients of query, key, value (heads x windows x channels x tokens) and bias."""
+    channels, tokens = query.shape[2:]
     one = torch.ones_like(normaliser)
     # With one more channel the products give (logits - log-sum-exp) and (gradient of the weights - its mean) at once.
-    rows = torch.cat((_scaled(query), -normaliser), 2)
+    rows = torch.cat((_scaled(query), -normaliser), 2).transpose(2, 3)
     columns = torch.cat((key, one), 2)
     left = torch.cat((gradient, -(gradient * mixed).sum(2, keepdim=True)), 2)
     right = torch.cat((value, one), 2)
-    results = [torch.empty_like(part, memory_format=torch.contiguous_format) for part in (query, key, value)]
-    of_query, of_key, of_value = results
+    of_query, of_key, of_value = (torch.empty_like(query) for _ in range(3))
     scaled_bias, of_bias = bias * _LOG2_E, torch.zeros_like(bias)
-    weights, of_logits = query.new_empty(tokens, tokens), query.new_empty(tokens, tokens)
-    for window, pattern in enumerate(pattern_of.tolist()):
-        for head in range(heads):
-            row, left_part = rows[window, head], left[window, head]
-            torch.addmm(scaled_bias[pattern, head], row.t(), columns[window, head], out=weights).exp2_()
-            torch.mm(left_part.t(), right[window, head], out=of_logits).mul_(weights)
-            of_bias[pattern, head].add_(of_logits)
-            torch.mm(left_part[:channels], weights, out=of_value[window, head])
-            torch.mm(key[window, head], of_logits.t(), out=of_query[window, head])
-            torch.mm(query[window, head], of_logits, out=of_key[window, head])
+    rooms = query.new_empty(2, torch.get_num_threads(), tokens, tokens)
+    for head, pattern, group in _groups(pattern_of, len(query)):
+        weights, of_logits = rooms[:, : group.stop - group.start]
+        added, part = scaled_bias[pattern, head].expand_as(weights), left[head, group]
+        torch.baddbmm(added, rows[head, group], columns[head, group], out=weights).exp2_()
+        torch.bmm(part.transpose(1, 2), right[head, group], out=of_logits).mul_(weights)
+        of_bias[pattern, head] += of_logits[0] if len(of_logits) == 1 else of_logits.sum(0)
+        torch.bmm(part[:, :channels], weights, out=of_value[head, group])
+        torch.bmm(key[head, group], of_logits.transpose(1, 2), out=of_query[head, group])
+        torch.bmm(query[head, group], of_logits, out=of_key[head, group])
     scale = channels**-0.5
     return of_query.mul_(scale), of_key.mul_(scale), of_value, of_bias
 
@@ -119,12 +129,7 @@ def _(
     mixed: Tensor,
     normaliser: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return (
-        query.new_empty(query.shape),
-        key.new_empty(key.shape),
-        value.new_empty(value.shape),
-        bias.new_empty(bias.shape),
-    )
+    return torch.empty_like(query), torch.empty_like(query), torch.empty_like(query), torch.empty_like(bias)
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -133,7 +138,7 @@ def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -
 
 
 def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_attend_backward(gradient, *ctx.saved_tensors), None)
+    return (*_attend_backward(gradient.contiguous(), *ctx.saved_tensors), None)
 
 
 _attend.register_autograd(_backward, setup_context=_keep)

@@ -18,9 +18,9 @@ from swin_unetr.networks.blockwise_attention import attend_by_blocks
 #: Added to the logits of pairs that the cyclic shift brought together; the published value, finite on purpose.
 MASKED_LOGIT = -100.0
 
-#: Tokens of a window from which on attention goes by blocks on the CPU in training (measured: a loss at 175,
-#: a gain at 216, a third of the step at 343).
-SMALLEST_BLOCK = 200
+#: Tokens of a window, and logits of a map, from which on attention goes by blocks on the CPU in training. Measured: a
+#: loss at 175 tokens, a gain at 216, a third of the step at 343; and what fits into the cache anyway gains nothing.
+SMALLEST_BLOCK, FEWEST_LOGITS = 200, 1 << 24
 
 
 def fit_window(size: Triple, window: Triple) -> tuple[Triple, Triple]:
@@ -189,11 +189,13 @@ def mix_values(
 def _fastest(query: Tensor, bias: Tensor, dropout: float) -> AttentionPath:
     """Torch has no fused kernel for a learned bias on the CPU; a fallback of its own takes a quarter longer than ours.
 
-    In small windows the logits are so few that calling operations window by window is what takes the time.
+    Where logits are few, calling operations window by window is what takes the time.
     """
     if query.device.type != "cpu" or not bias.requires_grad:
         return "fused"
-    return "explicit" if dropout or query.shape[-2] < SMALLEST_BLOCK else "blockwise"
+    tokens = query.shape[-2]
+    many = tokens >= SMALLEST_BLOCK and query[..., 0].numel() * tokens >= FEWEST_LOGITS
+    return "blockwise" if many and not dropout else "explicit"
 
 
 class WindowAttention(nn.Module):

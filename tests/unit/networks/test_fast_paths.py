@@ -48,9 +48,20 @@ def test_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     choose_fast_paths(model, SpeedConfig(fast=False))
     features = model.forward_features(image)
     assert features.is_contiguous()
-    choose_fast_paths(model, SpeedConfig())
+    choose_fast_paths(model, SpeedConfig(attention="blockwise"))
     with pytest.raises(AssertionError, match="fast path"):
         model(image)
+
+
+def test_many_logits_go_by_blocks_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a fast path was taken")
+
+    monkeypatch.setattr("swin_unetr.networks.window_attention.attend_by_blocks", refuse)
+    torch.manual_seed(0)
+    model = build_network(NetworkConfig(in_channels=1, num_classes=3, feature_size=12))
+    with pytest.raises(AssertionError, match="fast path"):
+        model(torch.randn(1, 1, 64, 64, 64))
 
 
 def test_checkpointing_recomputes_the_same() -> None:
