@@ -5,6 +5,7 @@ No command's module imports torch before its arguments are parsed, so every `--h
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -78,5 +79,11 @@ def _usage() -> str:
 
 
 def console() -> None:
-    """Entry point of the installed `swin-unetr` script."""
-    raise SystemExit(main())
+    """Entry point of the installed `swin-unetr` script; who reads its output may stop, as `head` does."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        code = 141  # what a shell says of a command that SIGPIPE ended
+    raise SystemExit(code)

@@ -44,6 +44,8 @@ class Task:
     targets: tuple[Target, ...]
     #: "softmax" for exclusive classes, "sigmoid" for nested regions.
     activation: Activation = "softmax"
+    #: Values that a label file may hold besides, and that belong to no target.
+    other_labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.channels:
@@ -65,7 +67,7 @@ class Task:
     @property
     def known_labels(self) -> frozenset[int]:
         """Every value that a label file of this task may hold, 0 included."""
-        return frozenset({0, *(value for target in self.targets for value in target.labels)})
+        return frozenset({0, *self.other_labels, *(value for target in self.targets for value in target.labels)})
 
     @property
     def painting_order(self) -> tuple[int, ...]:
@@ -110,6 +112,9 @@ BRATS_CONVENTIONS: dict[str, dict[str, tuple[int, ...]]] = {
     "brats2023": {"TC": (1, 3), "WT": (1, 2, 3), "ET": (3,)},
 }
 
+#: Convention of the challenge of 2024 on glioma after treatment; to be evaluated, not to be trained on.
+BRATS_AFTER_TREATMENT = "brats2024"
+
 #: What each region is painted with: oedema, necrotic core; enhancing depends on the year.
 _BRATS_WRITE = {"TC": 1, "WT": 2}
 
@@ -118,8 +123,12 @@ BRATS_CHANNELS = ("FLAIR", "T1ce", "T1", "T2")
 
 
 def brats(convention: str = "brats2021", channels: tuple[str, ...] = BRATS_CHANNELS) -> Task:
-    """The BraTS task with regions TC, WT, ET (in this order) for the label values of a given year."""
-    regions = BRATS_CONVENTIONS[convention]
+    """The BraTS task with regions TC, WT, ET (in this order) for the label values of a given year.
+
+    "brats2024", after treatment, is 2023's with the resection cavity (4), which is in none of the three.
+    """
+    cavity = (4,) if convention == BRATS_AFTER_TREATMENT else ()
+    regions = BRATS_CONVENTIONS["brats2023" if cavity else convention]
     return Task(
         name=convention,
         modality="MR",
@@ -129,6 +138,7 @@ def brats(convention: str = "brats2021", channels: tuple[str, ...] = BRATS_CHANN
             for name, labels in regions.items()
         ),
         activation="sigmoid",
+        other_labels=cavity,
     )
 
 

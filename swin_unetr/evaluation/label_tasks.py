@@ -14,7 +14,7 @@ from swin_unetr.datasets.decathlon import read_decathlon_task
 from swin_unetr.datasets.listing import images_by_stem, stem
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.reading import Labels
-from swin_unetr.tasks import BRATS_CONVENTIONS, BTCV, Target, Task, brats
+from swin_unetr.tasks import BRATS_AFTER_TREATMENT, BRATS_CONVENTIONS, BTCV, Target, Task, brats
 
 #: A task, its name or the path of something that holds one, or label values by name.
 TaskArgument = Task | str | Path | Mapping[str, int | Sequence[int]] | None
@@ -22,7 +22,7 @@ TaskArgument = Task | str | Path | Mapping[str, int | Sequence[int]] | None
 #: `--task brats`: the convention of each side is told from its label values.
 ANY_BRATS = "brats"
 #: Tasks by the names that `--task` takes, beside `ANY_BRATS`.
-NAMED_TASKS = {BTCV.name: BTCV, **{name: brats(name) for name in BRATS_CONVENTIONS}}
+NAMED_TASKS = {BTCV.name: BTCV, **{name: brats(name) for name in (*BRATS_CONVENTIONS, BRATS_AFTER_TREATMENT)}}
 
 #: JSON that `predict` writes beside its label files for all of them; each case has a `<case id>.json` too.
 _PREDICTIONS_JSON = "predictions.json"

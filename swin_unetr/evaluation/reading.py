@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swin_unetr.errors import DataError
-from swin_unetr.tasks import BRATS_CONVENTIONS, Task, brats, brats_convention
+from swin_unetr.tasks import BRATS_AFTER_TREATMENT, BRATS_CONVENTIONS, Task, brats, brats_convention
 
 #: Every value that any BraTS convention knows.
 _BRATS_VALUES = frozenset({0, *(label for regions in BRATS_CONVENTIONS.values() for label in regions["WT"])})
@@ -45,18 +45,26 @@ class Labels:
     #: Whether each side's BraTS convention is told from its label values; otherwise `task` holds for both.
     told_from_data: bool = False
 
-    def tasks(self, cases: Sequence[LabelValues] = ()) -> Tasks:
-        """The task of each side, told from the label values of all cases where it has to be."""
+    def tasks(self, cases: Sequence[LabelValues] = (), *, recent: bool = False) -> Tasks:
+        """The task of each side, told from the label values of all cases where it has to be.
+
+        Args:
+            cases: what occurs in each case.
+            recent: whether the cases have names as BraTS gives them since 2023. There 4 beside 3 is the resection
+                cavity of 2024; before, 3 is the non-enhancing core of 2013 and 4 the enhancing tumour.
+        """
         return Tasks(
-            self._of_side([values.prediction for values in cases]),
-            self._of_side([values.reference for values in cases]),
+            self._of_side([values.prediction for values in cases], recent),
+            self._of_side([values.reference for values in cases], recent),
         )
 
-    def _of_side(self, values_of_cases: Sequence[Sequence[int]]) -> Task:
+    def _of_side(self, values_of_cases: Sequence[Sequence[int]], recent: bool) -> Task:
         """The task of the predictions or of the references; a case with foreign values has no say in it."""
         if not self.told_from_data:
             return self.task
         seen = {value for values in values_of_cases if _BRATS_VALUES.issuperset(values) for value in values}
+        if recent and {3, 4} <= seen:
+            return brats(BRATS_AFTER_TREATMENT)
         return brats(brats_convention(seen, fallback=self.task.name))
 
 

@@ -110,7 +110,8 @@ def evaluate(
     if output is not None:
         _make_folder(Path(output))
 
-    tasks = labels.tasks(label_values(pairing.pairs, workers) if labels.told_from_data else ())
+    recent = any(pair.case.startswith("BraTS-") for pair in pairing.pairs)
+    tasks = labels.tasks(label_values(pairing.pairs, workers) if labels.told_from_data else (), recent=recent)
     policy = DistancePolicy(
         **_tolerances(tolerance_mm, [target.name for target in tasks.reference.targets]),
         empty=empty,

@@ -122,6 +122,15 @@ def test_each_side_is_read_by_its_own_year():
     assert labels.tasks([LabelValues((1, 2, 4), (1, 3, 4))]).reference == brats("brats2013")
 
 
+def test_four_beside_three_is_the_cavity_where_names_are_recent():
+    labels = Labels(brats(), source="brats", told_from_data=True)
+    tasks = labels.tasks([LabelValues((1, 2, 3), (1, 2, 3, 4))], recent=True)
+    assert tasks == Tasks(brats("brats2023"), brats("brats2024"))
+    assert list(tasks.structures()) == [("TC", (1, 3), (1, 3)), ("WT", (1, 2, 3), (1, 2, 3)), ("ET", (3,), (3,))]
+    assert tasks.reference.known_labels == {0, 1, 2, 3, 4}
+    assert labels.tasks([LabelValues((1, 2, 3), (1, 2, 3, 4))]).reference == brats("brats2013")
+
+
 def test_a_case_with_unknown_values_tells_no_year():
     labels = Labels(brats(), source="brats", told_from_data=True)
     tasks = labels.tasks([LabelValues((1, 2, 3), (1, 2, 3)), LabelValues((1, 2, 3), (4, 9, 2))])
