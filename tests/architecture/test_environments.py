@@ -34,7 +34,12 @@ def conda(project_root: Path) -> dict:
 
 
 def requirements_of(project: dict) -> list[Requirement]:
-    return [Requirement(line) for line in (*project["dependencies"], *project["optional-dependencies"]["dev"])]
+    """All that is tested: the project, `dev`, and the extras that `dev` draws in by the project's own name."""
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["dev"]]
+    own = [item for item in map(Requirement, extras["dev"]) if item.name == project["name"]]
+    lines += [line for item in own for extra in sorted(item.extras) for line in extras[extra]]
+    return [item for item in map(Requirement, lines) if item.name != project["name"]]
 
 
 def test_every_requirement_was_tested_in_a_version_that_it_admits(project, tested_versions) -> None:
