@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from swin_unetr.checkpoints import LoadedModel, load_model
 from swin_unetr.config import InferenceConfig, PreprocessConfig
 from swin_unetr.errors import ConfigError
+from swin_unetr.inference.backends.opening import open_backend
+from swin_unetr.inference.backends.protocol import Backend
+from swin_unetr.inference.device import Compute
 from swin_unetr.inference.sliding_window import check_roi_size
 from swin_unetr.model_description import ModelDescription
+from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
 
 #: A model folder, a run folder (then its `best/`), or a model in memory.
@@ -27,10 +31,28 @@ _OF_RUN = "best"
 
 
 @dataclass(frozen=True)
+class Head:
+    """The output layer: class scores of the decoder's features, voxel by voxel."""
+
+    #: classes x features.
+    weight: Tensor
+    #: classes.
+    bias: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Map features x ... to classes x ..., float32."""
+        scores = torch.addmm(self.bias[:, None], self.weight, features.float().flatten(1))
+        return scores.view(len(self.bias), *features.shape[1:])
+
+
+@dataclass(frozen=True)
 class Member:
     """One model, ready to predict."""
 
-    network: nn.Module
+    #: The network; it gives class scores, or features where those are fewer.
+    backend: Backend
+    #: Makes scores of features; none where the backend gives scores.
+    head: Head | None
     #: Windows and averaging: the model's own settings, or what was asked for instead.
     inference: InferenceConfig
     #: Where it comes from; none for a model in memory.
@@ -60,13 +82,20 @@ class Ensemble:
             for member in self.members
         ]
 
+    def backends(self) -> list[dict[str, Any]]:
+        """What a record says of how each model is run; two runs that give the same may differ in it."""
+        return [member.backend.facts() for member in self.members]
 
-def load_ensemble(models: ModelArgument | Sequence[ModelArgument], device: torch.device, **inference: Any) -> Ensemble:
-    """Bring models into evaluation mode and onto a device.
+
+def load_ensemble(
+    models: ModelArgument | Sequence[ModelArgument], compute: Compute, *, cache: bool = True, **inference: Any
+) -> Ensemble:
+    """Make models ready to predict.
 
     Args:
         models: one or several.
-        device: where the networks go.
+        compute: where, with what and how precisely the networks compute.
+        cache: whether what a backend makes of a model is kept in its folder.
         inference: fields of `InferenceConfig` that stand in place of the models' own; none leaves the model's own.
 
     Raises:
@@ -78,17 +107,43 @@ def load_ensemble(models: ModelArgument | Sequence[ModelArgument], device: torch
     members: list[Member] = []
     descriptions: list[ModelDescription] = []
     for model in given:
-        folder, loaded = _load(model, device)
+        folder, loaded = _load(model, compute.device)
         descriptions.append(loaded.description)
         _check_alike(descriptions, str(folder or "the model in memory"))
         settings = _settings(loaded.description, inference)
-        digest = None if folder is None else weights_hash(folder)
-        members.append(Member(loaded.network.to(device).eval(), settings, folder, digest))
+        members.append(_open(loaded.network, settings, compute, folder, folder if cache else None))
     if not members:
         raise ConfigError("model: at least one is needed")
     first = descriptions[0]
     assert first.task is not None  # of a segmentation model
     return Ensemble(tuple(members), first.task, first.preprocess)
+
+
+def _open(
+    network: SwinUNETR, settings: InferenceConfig, compute: Compute, folder: Path | None, cache: Path | None
+) -> Member:
+    """A network behind its backend; what is narrower comes out of it, since it is summed over the whole image."""
+    network = network.to(compute.device).eval()
+    narrow = network.config.feature_size < network.config.num_classes
+    backend = open_backend(
+        compute.backend,
+        network,
+        output="features" if narrow else "scores",
+        roi_size=settings.roi_size,
+        batch_size=settings.batch_size,
+        compute=compute,
+        cache=cache,
+    )
+    return Member(
+        backend, head_of(network) if narrow else None, settings, folder, weights_hash(folder) if folder else None
+    )
+
+
+def head_of(network: SwinUNETR) -> Head:
+    """A copy of a network's output layer."""
+    bias = network.head.bias
+    assert bias is not None
+    return Head(network.head.weight.detach().flatten(1).float().clone(), bias.detach().float().clone())
 
 
 def model_folder(path: Path) -> Path:

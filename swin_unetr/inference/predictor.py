@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from swin_unetr.config import Triple
 from swin_unetr.errors import DataError
@@ -68,7 +68,7 @@ class Predictor:
     ) -> None:
         self.compute = choose_compute(device, precision)
         self.ensemble = load_ensemble(
-            models, self.compute.device, overlap=overlap, roi_size=roi_size, tta=tta, batch_size=batch_size
+            models, self.compute, overlap=overlap, roi_size=roi_size, tta=tta, batch_size=batch_size
         )
         self.task = self.ensemble.task
 
@@ -117,19 +117,18 @@ class Predictor:
         for member in members:
             axes_of_passes = _mirrorings(member)
             for axes in axes_of_passes:
-                scores = slide(plain.flip(axes), self._computing(member.network), member.inference, count)
+                scores = slide(plain.flip(axes), self._computing(member), member.inference, count)
                 term = self._activate(scores).flip(axes).div_(len(members) * len(axes_of_passes))
                 mean = term if mean is None else mean.add_(term)
         assert mean is not None
         return mean
 
-    def _computing(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
-        """The network in the precision that was chosen."""
+    def _computing(self, member: Member) -> Callable[[Tensor], Tensor]:
+        """The network of a member, to its scores."""
 
         def call(windows: Tensor) -> Tensor:
-            with self.compute.autocast():
-                scores: Tensor = network(windows)
-            return scores
+            result = member.backend(windows)
+            return result if member.head is None else torch.stack([member.head(each) for each in result])
 
         return call
 

@@ -1,0 +1,46 @@
+"""Opens a backend by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swin_unetr.config import Triple
+from swin_unetr.inference.backends.eager import EagerBackend
+from swin_unetr.inference.backends.installed import BackendName, check_installed
+from swin_unetr.inference.backends.protocol import Backend, Output
+from swin_unetr.inference.backends.store import Store
+from swin_unetr.inference.device import Compute
+from swin_unetr.networks import SwinUNETR
+
+
+def open_backend(
+    name: BackendName,
+    network: SwinUNETR,
+    *,
+    output: Output,
+    roi_size: Triple,
+    batch_size: int,
+    compute: Compute,
+    cache: Path | None,
+) -> Backend:
+    """Make a network ready to be called on windows.
+
+    Args:
+        name: which backend.
+        network: in evaluation mode, on the device of `compute`.
+        output: class scores, or the features that the output layer makes them of.
+        roi_size: voxels of a window along X, Y, Z.
+        batch_size: windows of a call; fewer may be given.
+        compute: where and how precisely.
+        cache: model folder in whose `.compiled` a converted model is kept; none keeps none.
+
+    Raises:
+        ConfigError: the backend is not installed.
+    """
+    check_installed(name)
+    network.eval()
+    if name == "openvino":
+        from swin_unetr.inference.backends.openvino_cpu import OpenVinoBackend
+
+        return OpenVinoBackend(network, output, roi_size, batch_size, compute, Store(cache))
+    return EagerBackend(network, output, compute)

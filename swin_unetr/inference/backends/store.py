@@ -1,0 +1,145 @@
+"""Where converted and compiled models are kept, so that a model is converted once on a machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swin_unetr.configuration import to_dict
+from swin_unetr.files import write_json
+from swin_unetr.inference.device import cpu_flags
+from swin_unetr.networks import SwinUNETR
+
+#: Folder inside a model folder.
+FOLDER = ".compiled"
+_MANIFEST = "made.json"
+
+
+class Store:
+    """Keeps what is made of a network, each under a key of everything that it depends on.
+
+    That is the network's weights and configuration, what the maker says of itself, this machine's instruction sets
+    and GPU, and torch's version. An entry is a folder that appears whole or not at all.
+
+    Args:
+        model: model folder to keep them in; none keeps nothing.
+    """
+
+    def __init__(self, model: Path | None) -> None:
+        self._roots = [] if model is None else [model / FOLDER, _user_cache()]
+        #: What became of the last entry, in words.
+        self.said = "none"
+
+    @contextmanager
+    def entry(self, network: SwinUNETR, facts: Mapping[str, Any], make: Callable[[Path], None]) -> Iterator[Path]:
+        """A folder with what `make` writes, from the store where it stands there; not to be used after the block.
+
+        Args:
+            network: what it is made of.
+            facts: what else it depends on.
+            make: fills an empty folder.
+        """
+        weights = weights_digest(network)
+        key = {"weights": weights, "network": to_dict(network.config), **_machine(network), **facts}
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+        for root in self._roots:
+            if _is_whole(root / name):
+                self.said = f"found in {root}"
+                yield root / name
+                return
+        for root in self._roots:
+            try:
+                folder = _build(root, name, key, make)
+            except OSError:
+                continue  # cannot be written, or is full: the next place
+            self.said = f"kept in {root}"
+            _forget_other_weights(root, weights)
+            yield folder
+            return
+        self.said = "none" if not self._roots else "none (no folder for it can be written)"
+        with tempfile.TemporaryDirectory(prefix="swin-unetr-", ignore_cleanup_errors=True) as temporary:
+            make(Path(temporary))
+            yield Path(temporary)
+
+
+def weights_digest(network: SwinUNETR) -> str:
+    """SHA-256 of the names and values of a network's weights, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _machine(network: SwinUNETR) -> dict[str, Any]:
+    device = next(network.parameters()).device
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    flags = hashlib.sha256(" ".join(sorted(cpu_flags())).encode()).hexdigest()[:16]
+    return {"torch": torch.__version__, "system": platform.system(), "cpu": f"{platform.machine()} {flags}", "gpu": gpu}
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "swin-unetr" / "compiled"
+
+
+def _build(root: Path, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+    partial = root / f".partial-{secrets.token_hex(4)}"
+    partial.mkdir(parents=True)
+    try:
+        make(partial)
+        sizes = {path.relative_to(partial).as_posix(): path.stat().st_size for path in _files(partial)}
+        write_json(partial / _MANIFEST, {"key": key, "files": sizes})
+        for path in _files(partial):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if (root / name).exists() and not _is_whole(root / name):
+            shutil.rmtree(root / name)
+        try:
+            partial.replace(root / name)
+        except OSError:
+            if not _is_whole(root / name):  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return root / name
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether an entry stands with all its files at their sizes."""
+    sizes = _manifest(folder).get("files", {})
+    return bool(sizes) and all(
+        (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items()
+    )
+
+
+def _forget_other_weights(root: Path, weights: str) -> None:
+    """In a model's own folder, drop what was made of weights that were replaced since."""
+    if root.name != FOLDER:
+        return
+    for folder in root.iterdir():
+        if _manifest(folder).get("key", {}).get("weights", weights) != weights:
+            shutil.rmtree(folder, ignore_errors=True)
