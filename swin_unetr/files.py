@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_PARTIAL = ".partial-"
 
 
 @contextmanager
@@ -20,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     before is there until the very moment it is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
+    temporary = path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -28,6 +31,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what a process that was killed left half-written of a file; nobody else may be writing it."""
+    for left in path.parent.glob(f"{_PARTIAL}????????-{glob.escape(path.name)}"):
+        left.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
+import threading
 from argparse import BooleanOptionalAction
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from swin_unetr.configuration import CommandParser
+from swin_unetr.inference.sizes import parse_size
 
 _USAGE = "swin-unetr predict MODEL INPUT [INPUT ...] --output DIR [--with MODEL ...] [--tta] ..."
+#: What a shell says of a command that SIGTERM ended.
+_TERMINATED = 128 + signal.SIGTERM
 _DESCRIPTION = """Segment scans with one or more trained models.
 
 For each case DIR takes <case id>.nii.gz with the labels on the scan's own grid and <case id>.json, which says how they
 came to be; predictions.json records the run. A case that fails is listed at the end, the others go on, and the exit
-code is 1. Results that stand already are made anew, unless --skip-existing is given."""
+code is 1. Results that stand already, made from the same files in the same way, are kept: the same command line goes on
+where a stopped run was, and several processes that are given it share the cases."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,18 +36,25 @@ def main(argv: Sequence[str]) -> int:
     if arguments["roi_size"] is not None:
         arguments["roi_size"] = tuple(arguments["roi_size"])
 
-    from swin_unetr.inference.run import predict  # only now: torch takes seconds to import
+    if arguments["max_memory"] is not None:
+        arguments["max_memory"] = parse_size(arguments["max_memory"])
 
     output = arguments["output"]
     try:
-        report = predict(
-            [arguments.pop("model"), *arguments.pop("with")],
-            arguments.pop("inputs"),
-            arguments.pop("output"),
-            **arguments,
-        )
-    except KeyboardInterrupt:
+        with _terminated_as_interrupted():
+            from swin_unetr.inference.run import predict  # only now: torch takes seconds to import
+
+            report = predict(
+                [arguments.pop("model"), *arguments.pop("with")],
+                arguments.pop("inputs"),
+                arguments.pop("output"),
+                **arguments,
+            )
+    except KeyboardInterrupt as stop:
         print(f"to go on: {_resume_command(argv)}", file=sys.stderr)
+        if isinstance(stop, _Terminated):
+            print("swin-unetr predict: ended by SIGTERM", file=sys.stderr)
+            return _TERMINATED
         raise
     for failure in report.failures:
         print(f"failed: {failure.case}: {failure.message}", file=sys.stderr)
@@ -65,14 +79,28 @@ def build_parser() -> CommandParser:
         action=BooleanOptionalAction,
         help="average over mirror images along the axes that training mirrored (up to eight times the time)",
     )
+    add("--weights", choices=["gaussian", "constant"], help="of voxels in overlapping windows; by default gaussian")
     add("--batch-size", type=int, help="windows in one pass of the network; by default the model's own")
     add("--save-probabilities", action="store_true", help="write <case id>_probabilities.nii.gz (4-D, float32) too")
     add("--device", default="auto", help="auto (the first CUDA GPU, else the CPU), cpu, cuda, cuda:N or mps")
     add(
         "--precision",
-        choices=["auto", "float32", "bfloat16"],
+        choices=["auto", "float32", "bfloat16", "float16"],
         default="auto",
-        help="auto: bfloat16 on a GPU that computes in it, else float32",
+        help="auto: what the hardware multiplies natively: bfloat16, float16 on other GPUs, else float32",
+    )
+    add(
+        "--backend",
+        choices=["auto", "torch", "compile", "openvino", "onnx"],
+        default="auto",
+        help="what runs the network; auto: torch on a GPU, openvino on a CPU where it is installed, else torch",
+    )
+    add("--max-memory", metavar="SIZE", help="bound of the process's memory, such as 4GB; labels stay the same")
+    add(
+        "--no-skip-empty",
+        action="store_false",
+        dest="skip_empty",
+        help="compute windows without anything in them (air) too",
     )
     add(
         "--layout",
@@ -83,13 +111,30 @@ def build_parser() -> CommandParser:
     add("--folds", type=Path, help="split file (folds.json); with --fold: its validation cases only")
     add("--fold", type=int, help="which fold of --folds, from 0")
     add("--cases", nargs="+", metavar="ID", help="segment these cases only")
-    add(
-        "--skip-existing", action="store_true", help="go on where a stopped run was: leave results made in the same way"
-    )
+    add("--overwrite", action="store_true", help="make anew what stands already")
     return parser
 
 
 def _resume_command(argv: Sequence[str]) -> str:
-    """The command line that goes on from here."""
-    option = "--skip-existing"
-    return shlex.join(["swin-unetr", "predict", *argv, *([] if option in argv else [option])])
+    """The command line that goes on from here: the same, since what stands is kept."""
+    return shlex.join(["swin-unetr", "predict", *(argument for argument in argv if argument != "--overwrite")])
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, by which SLURM and others end a process; it stops as Ctrl-C does."""
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where no handler may be set
+        yield
+        return
+
+    def stop(signum: int, frame: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from threading import Lock
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+#: Where there is no terminal: after so long without a line, one says how far the case is.
+_QUIET_SECONDS = 60.0
+
 
 class PredictionProgress:
-    """Two bars on a terminal; everywhere one line for each case.
+    """Two bars on a terminal; everywhere one line for each case. Its methods may be called in any thread.
 
     Args:
         total: cases to come.
@@ -23,8 +27,11 @@ class PredictionProgress:
         self._total = total
         self._shown = shown
         self._console = console or Console(stderr=True)
-        self._started_at = time.monotonic()
+        self._started_at = self._wrote_at = time.monotonic()
+        self._lock = Lock()
         self._done = 0
+        #: Cases under way: the share of their windows that is done.
+        self._shares: dict[str, float] = {}
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -45,16 +52,26 @@ class PredictionProgress:
     ) -> None:
         self._bars.stop()
 
+    def note(self, text: str) -> None:
+        """A line of its own."""
+        if self._shown:
+            self._wrote_at = time.monotonic()
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def start(self, case: str) -> None:
-        """A case is being read."""
+        """The network begins with a case, or waits for it to be read."""
         self._bars.reset(self._case, description=case, total=None, text="reading", visible=True)
 
-    def windows(self, done: int, total: int) -> None:
-        """So many windows of the case are done; after the last it is brought back to its grid and written."""
-        text = f"window {done}/{total}" if done < total else "writing"
-        self._bars.update(self._case, completed=done, total=total, text=text)
-        cases = self._done + done / total
-        self._bars.update(self._cases, completed=cases, text=f"{self._done}/{self._total}  {self._time_left(cases)}")
+    def windows(self, case: str, done: int, total: int) -> None:
+        """So many windows of the case are done; after the last it is written."""
+        with self._lock:
+            self._shares[case] = done / total if total else 1.0
+            text = f"window {done}/{total}" if done < total else "writing"
+            self._bars.update(self._case, completed=done, total=total, text=text)
+            self._bars.update(self._cases, completed=self._cases_done, text=self._overall())
+            quiet = not self._console.is_terminal and time.monotonic() - self._wrote_at > _QUIET_SECONDS
+            if quiet and done < total:
+                self.note(f"{case}: {text}{self._time_left()}")
 
     def end(self, case: str, outcome: str) -> None:
         """A case is done, or failed.
@@ -63,13 +80,23 @@ class PredictionProgress:
             case: its id.
             outcome: how long it took, or why it failed.
         """
-        self._done += 1
-        left = f"  {self._time_left(self._done)}" if self._done < self._total else ""
-        self._bars.update(self._cases, completed=self._done, text=f"{self._done}/{self._total}{left}")
-        if self._shown:
-            line = f"{self._done}/{self._total} {case}: {outcome}{left}"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        with self._lock:
+            self._done += 1
+            self._shares.pop(case, None)
+            self._bars.update(self._cases, completed=self._cases_done, text=self._overall())
+            self.note(f"{self._done}/{self._total} {case}: {outcome}{self._time_left()}")
 
-    def _time_left(self, cases: float) -> str:
+    @property
+    def _cases_done(self) -> float:
+        return self._done + sum(self._shares.values())
+
+    def _overall(self) -> str:
+        return f"{self._done}/{self._total}{self._time_left()}"
+
+    def _time_left(self) -> str:
+        """From the pace so far; nothing where there is none, or nothing is left."""
+        cases = self._cases_done
+        if not 0 < cases < self._total:
+            return ""
         left = (time.monotonic() - self._started_at) / cases * (self._total - cases)
-        return f"{timedelta(seconds=round(left))} left"
+        return f"  {timedelta(seconds=round(left))} left"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from swin_unetr.batch import BatchReport
 from swin_unetr.configuration import to_dict
 from swin_unetr.datasets import Case
-from swin_unetr.files import write_json
+from swin_unetr.files import remove_partial, write_json
 from swin_unetr.inference.device import Compute
 from swin_unetr.inference.models import Ensemble
 from swin_unetr.provenance import versions
@@ -19,6 +19,11 @@ from swin_unetr.tasks import Task
 
 #: Record of the whole run; `evaluate` takes the task from it.
 PREDICTIONS_JSON = "predictions.json"
+
+#: What decides on a model's result, among the facts of a model.
+_OF_A_MODEL = ("path", "sha256", "roi_size", "overlap", "weights", "tta")
+#: Suffixes of headers whose voxels lie in a file beside them, and of voxels whose header does.
+_PAIRS = {".hdr": ".img", ".img": ".hdr", ".mhd": ".raw", ".nhdr": ".raw"}
 
 
 def labels_path(output: Path, case: str) -> Path:
@@ -44,31 +49,49 @@ class Records:
         ensemble: the models.
         compute: where they run.
         inputs: the paths that were asked for.
+        options: what else decides on the labels or says how they were made.
     """
 
-    def __init__(self, output: Path, ensemble: Ensemble, compute: Compute, inputs: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        output: Path,
+        ensemble: Ensemble,
+        compute: Compute,
+        inputs: Sequence[Path],
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.output = output
-        #: What two results must share to be of one making.
-        self._method = _plain({"models": ensemble.facts(), "precision": compute.precision})
+        self._method = _plain({"models": ensemble.facts(), "precision": compute.precision, **(options or {})})
         self._labels = _labels(ensemble.task)
-        self._machine = {"device": _device_name(compute), "versions": versions()}
+        self._machine: dict[str, Any] = {
+            "device": _device_name(compute),
+            "backend": compute.backend,
+            "backends": ensemble.backends(),
+        }
+        self._machine["versions"] = versions()
         self._run = {
             "task": to_dict(ensemble.task),
             "inputs": [str(path.absolute()) for path in inputs],
             "started": _now(),
         }
 
-    def write_case(self, case: Case, seconds: float) -> None:
-        """Say how the result of a case came to be."""
+    def write_case(self, case: Case, sources: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
+        """Say how the result of a case came to be.
+
+        Args:
+            case: which.
+            sources: its files as they were when they were read, by `source_files`.
+            facts: what is the case's own: its plan, windows, and seconds by phase.
+        """
         record = {
             "case": case.id,
             "prediction": labels_path(self.output, case.id).name,
-            "sources": _sources(case),
+            "sources": list(sources),
             "labels": self._labels,
             **self._method,
             **self._machine,
+            **facts,
             "written": _now(),
-            "seconds": round(seconds, 3),
         }
         write_json(record_path(self.output, case.id), record)
 
@@ -100,14 +123,45 @@ class Records:
             return False
         try:
             record = json.loads(record_path(self.output, case.id).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        same = {"sources": _sources(case), **self._method}
-        return isinstance(record, dict) and all(record.get(key) == value for key, value in same.items())
+            return _way(record) == _way({**self._method, "sources": source_files(case)})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return False  # no record, or not one of ours
 
 
-def _sources(case: Case) -> list[str]:
-    return [str(path.absolute()) for path in case.images]
+def source_files(case: Case) -> list[dict[str, Any]]:
+    """The files of a case, with what tells whether they are the same as before.
+
+    Returns:
+        For each: path, bytes, and when it was modified, in nanoseconds; of a folder (DICOM) the sum and the latest.
+        A file that is not there has neither.
+    """
+    return [_stamp(path) for path in case.images]
+
+
+def clear_partial(output: Path, case: str) -> None:
+    """Remove what a process that was killed left half-written of a case."""
+    for path in (labels_path(output, case), record_path(output, case), probabilities_path(output, case)):
+        remove_partial(path)
+
+
+def _stamp(path: Path) -> dict[str, Any]:
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    if path.suffix in _PAIRS:
+        files.append(path.with_suffix(_PAIRS[path.suffix]))
+    stats = [file.stat() for file in files if file.exists()]
+    if not stats:
+        return {"path": str(path.absolute())}
+    return {
+        "path": str(path.absolute()),
+        "bytes": sum(stat.st_size for stat in stats),
+        "modified": max(stat.st_mtime_ns for stat in stats),
+    }
+
+
+def _way(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What two results must share to be of one making: not the machine, nor what runs the same function there."""
+    models = [{key: model.get(key) for key in _OF_A_MODEL} for model in record["models"]]
+    return {"models": models, **{key: record.get(key) for key in ("sources", "precision", "skip_empty")}}
 
 
 def _labels(task: Task) -> dict[str, Any]:

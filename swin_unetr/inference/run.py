@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 
 from swin_unetr.batch import BatchReport, Failure
 from swin_unetr.config import Triple
 from swin_unetr.datasets import Case
 from swin_unetr.datasets.folds import select_cases
-from swin_unetr.errors import SwinUnetrError
+from swin_unetr.errors import DataError
+from swin_unetr.inference.adapter import Predictor
 from swin_unetr.inference.inputs import check_output, find_inputs
 from swin_unetr.inference.models import ModelArgument
-from swin_unetr.inference.predictor import OnWindows, Predictor
+from swin_unetr.inference.pipeline import run_pipeline
 from swin_unetr.inference.progress import PredictionProgress
-from swin_unetr.inference.record import Records, labels_path, probabilities_path, record_path
-from transforms.io import read_image, write_channels, write_labels
-from transforms.labels import label_names
+from swin_unetr.inference.queue import CaseQueue
+from swin_unetr.inference.record import Records, record_path
+from swin_unetr.inference.sizes import parse_size
+from swin_unetr.inference.steps import CaseSteps
 
 
 def predict(
@@ -32,17 +35,22 @@ def predict(
     save_probabilities: bool = False,
     device: str = "auto",
     precision: str = "auto",
+    backend: str = "auto",
+    weights: str | None = None,
+    max_memory: int | str | None = None,
+    skip_empty: bool = True,
     layout: str = "auto",
     folds: str | Path | None = None,
     fold: int | None = None,
     cases: Iterable[str] | None = None,
-    skip_existing: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> BatchReport:
     """Segment scans, and write `<case id>.nii.gz` on each scan's own grid, with `<case id>.json` beside it.
 
-    A case that cannot be done becomes a failure of the report, and the others go on. `predictions.json` in `output`
-    records the run.
+    A case that cannot be done becomes a failure of the report, and the others go on. Results that stand already, made
+    from the same files in the same way, are kept and count as done. Several processes may be given the same cases and
+    output: they share them. `predictions.json` in `output` records the run.
 
     Args:
         models: model folders, run folders (their `best/`) or loaded models; the probabilities of several are averaged.
@@ -55,12 +63,16 @@ def predict(
         batch_size: windows in one pass of the network; none takes each model's own.
         save_probabilities: whether to write `<case id>_probabilities.nii.gz` too: 4-D, float32.
         device: "auto" (the first CUDA GPU, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
-        precision: "float32", "bfloat16", or "auto": bfloat16 on a GPU that computes in it, else float32.
+        precision: "float32", "bfloat16", "float16", or "auto": what the hardware multiplies natively.
+        backend: what runs the network: "torch", "compile", "openvino", "onnx", or "auto".
+        weights: how overlapping windows are blended: "gaussian" or "constant"; none takes each model's own.
+        max_memory: what the process may take, in bytes or as "4GB"; none takes what the machine has available.
+        skip_empty: whether windows without anything in them are left out.
         layout: of the folders among the inputs: "auto", or one of `swin_unetr.datasets.LAYOUTS`.
         folds: a split file; segments the validation cases of `fold` only.
         fold: which fold of `folds`.
         cases: segments these ids only.
-        skip_existing: leaves cases whose results stand already, made in the same way; they count as done.
+        overwrite: makes anew what stands already.
         progress: whether to show it, on standard error.
 
     Returns:
@@ -69,71 +81,103 @@ def predict(
     Raises:
         ConfigError: arguments that cannot be had or do not fit each other.
         CheckpointError: a model that cannot be used.
-        DataError: the split file cannot be read.
+        DataError: the split file cannot be read, or the folder of the results cannot be written to.
     """
     started = time.monotonic()
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
-    output = Path(output)
     selected = select_cases(folds, fold, cases)
     predictor = Predictor(
         models,
         device=device,
         precision=precision,
+        backend=backend,
         overlap=overlap,
         roi_size=roi_size,
+        weights=weights,
         tta=tta,
         batch_size=batch_size,
+        max_memory=parse_size(max_memory) if isinstance(max_memory, str) else max_memory,
+        skip_empty=skip_empty,
     )
     found = find_inputs(paths, predictor.task, layout=layout, selected=selected)
-    check_output(output, found.cases)
-    records = Records(output, predictor.ensemble, predictor.compute, paths)
-    report = BatchReport(failures=found.failures)
-    if not found.cases:
-        return report
-
-    def remember(status: str) -> None:
-        records.write_run(status, report, time.monotonic() - started)
-
-    todo = []
-    for case in found.cases:
-        done = skip_existing and records.is_done(case, with_probabilities=save_probabilities)
-        report.done.append(case.id) if done else todo.append(case)
-    remember("running")
-    try:
-        with PredictionProgress(len(todo), shown=progress) as shown:
-            for case in todo:
-                shown.start(case.id)
-                outcome = _try_case(case, predictor, records, shown.windows, save_probabilities)
-                if isinstance(outcome, Failure):
-                    report.failures.append(outcome)
-                else:
-                    report.done.append(case.id)
-                shown.end(case.id, outcome.message if isinstance(outcome, Failure) else f"{outcome:.1f} s")
-    except BaseException:
-        remember("stopped")
-        raise
-    remember("finished")
-    return report
+    check_output(Path(output), found.cases)
+    records = Records(Path(output), predictor.ensemble, predictor.compute, paths, {"skip_empty": skip_empty})
+    run = _Run(records, BatchReport(failures=found.failures), started, save_probabilities, overwrite)
+    if found.cases:
+        run.do(found.cases, predictor, shown=progress)
+    return run.report
 
 
-def _try_case(
-    case: Case, predictor: Predictor, records: Records, on_windows: OnWindows, save_probabilities: bool
-) -> float | Failure:
-    """Segment a case and write its files; gives the seconds it took, or why it failed."""
-    began = time.monotonic()
-    output = records.output
-    try:
-        volume = read_image(case.images, channels=len(predictor.task.channels))
-        result = predictor.segment(volume, with_probabilities=save_probabilities, on_windows=on_windows)
-        record_path(output, case.id).unlink(missing_ok=True)  # of an earlier result, which is about to go
-        if result.probabilities is not None:
-            write_channels(probabilities_path(output, case.id), result.probabilities, volume.geometry)
-        write_labels(labels_path(output, case.id), result.labels, volume.geometry, label_names(predictor.task))
-        seconds = time.monotonic() - began
-        records.write_case(case, seconds)
-    except SwinUnetrError as error:
-        return Failure(case.id, str(error))
-    except OSError as error:
-        where = error.filename2 or output
-        return Failure(case.id, f"{where}: cannot be written ({error.strerror or error}); make room, or name another")
-    return seconds
+class _Run:
+    """One run over cases: what stands, what is to do, and what became of it."""
+
+    def __init__(
+        self, records: Records, report: BatchReport, started: float, save_probabilities: bool, overwrite: bool
+    ) -> None:
+        self.report = report
+        self._records = records
+        self._started = started
+        self._save_probabilities = save_probabilities
+        #: With `overwrite`: when the records that were found were written; another process may renew them meanwhile.
+        self._before: dict[str, int] | None = {} if overwrite else None
+        self._lock = Lock()
+
+    def do(self, cases: Sequence[Case], predictor: Predictor, *, shown: bool) -> None:
+        """Segment the cases whose results do not stand already."""
+        if self._before is not None:
+            self._before = {case.id: self._written_at(case) for case in cases}
+        todo = []
+        for case in cases:
+            self.report.done.append(case.id) if self._is_done(case) else todo.append(case)
+        self._remember("running")
+        try:
+            with PredictionProgress(len(todo), shown=shown) as progress:
+                progress.note(predictor.compute.describe())
+                if kept := len(cases) - len(todo):
+                    progress.note(f"{kept} of {len(cases)} results stand already and are kept; --overwrite renews them")
+
+                def done_elsewhere(case: Case) -> None:
+                    self._end(case, None)
+                    progress.end(case.id, "done by another process")
+
+                with CaseQueue(self._records.output, todo, self._is_done, done_elsewhere) as queue:
+                    steps = CaseSteps(predictor, self._records, queue, progress, self._save_probabilities, self._end)
+                    run_pipeline(steps)
+        except BaseException:
+            self._remember("stopped")
+            raise
+        self.report.done.sort(key=[case.id for case in cases].index)
+        self._remember("finished")
+
+    def _end(self, case: Case, failure: Failure | None) -> None:
+        """Note what became of a case; in any thread."""
+        with self._lock:
+            if failure is None:
+                self.report.done.append(case.id)
+            else:
+                self.report.failures.append(failure)
+
+    def _is_done(self, case: Case) -> bool:
+        if self._before is not None and self._written_at(case) == self._before[case.id]:
+            return False
+        return self._records.is_done(case, with_probabilities=self._save_probabilities)
+
+    def _written_at(self, case: Case) -> int:
+        """When the record of a case was written, in nanoseconds; 0 where there is none."""
+        try:
+            return record_path(self._records.output, case.id).stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def _remember(self, status: str) -> None:
+        """Write the record of the run.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        output = self._records.output
+        try:
+            self._records.write_run(status, self.report, time.monotonic() - self._started)
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"{output}: cannot be written ({reason}); make room, or name another folder") from error

@@ -1,0 +1,38 @@
+"""Stands between the pipeline and the Predictor until that prepares and segments apart. To be deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from swin_unetr.inference.predictor import Predictor as _Predictor
+from swin_unetr.inference.predictor import Segmentation
+from transforms.geometry import Geometry, Volume
+
+
+@dataclass
+class Prepared:
+    volume: Volume
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.volume.geometry
+
+
+class Predictor(_Predictor):
+    def __init__(self, models: Any, **options: Any) -> None:
+        known = ("device", "precision", "overlap", "roi_size", "tta", "batch_size")
+        super().__init__(models, **{name: options[name] for name in known})
+
+    def prepare(self, volume: Volume) -> Prepared:
+        return Prepared(volume)
+
+    def segment_prepared(
+        self,
+        prepared: Prepared,
+        *,
+        with_probabilities: bool = False,
+        on_windows: Callable[[int, int], None] | None = None,
+    ) -> Segmentation:
+        return self.segment(prepared.volume, with_probabilities=with_probabilities, on_windows=on_windows)

@@ -1,0 +1,109 @@
+"""The cases of a run, one at a time, shared with other processes that write into the same folder.
+
+Whoever holds the lock `<output>/.queue/<case>.lock` works on the case; the system releases the lock of a process
+that dies, so nothing has to be cleaned up after one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+
+from swin_unetr.datasets import Case
+
+#: Between two looks at cases that other processes work on.
+_WAIT_SECONDS = 0.5
+
+
+class Claim:
+    """A case that nobody else works on until it is released."""
+
+    def __init__(self, case: Case, lock: FileLock) -> None:
+        self.case = case
+        self._lock = lock
+
+    def release(self) -> None:
+        """Leave the case to others; a second call does nothing. May be called in another thread."""
+        if self._lock.is_locked:
+            with suppress(OSError):  # Windows removes no open file
+                Path(self._lock.lock_file).unlink()  # while it is held: filelock notices when it opened a removed file
+            self._lock.release()
+
+
+class CaseQueue:
+    """Hands out cases that are not done, first come first served.
+
+    Args:
+        output: folder of the results, which the processes share.
+        cases: the cases in the order in which they are wanted.
+        is_done: whether the result of a case stands.
+        on_done_elsewhere: told of a case that turns out to be done.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        cases: Iterable[Case],
+        is_done: Callable[[Case], bool],
+        on_done_elsewhere: Callable[[Case], None] = lambda case: None,
+    ) -> None:
+        self._folder = output / ".queue"
+        self._fresh = deque(cases)
+        #: Cases that were locked by another process when it was their turn.
+        self._set_aside: deque[Case] = deque()
+        self._claims: list[Claim] = []
+        self._is_done = is_done
+        self._on_done_elsewhere = on_done_elsewhere
+
+    def __enter__(self) -> CaseQueue:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for claim in self._claims:
+            claim.release()
+        with suppress(OSError):  # not empty: others work still
+            self._folder.rmdir()
+
+    def take(self, *, wait: bool) -> Claim | None:
+        """The next case, locked.
+
+        Args:
+            wait: whether to wait for cases that others work on, should they fail or be ended.
+
+        Returns:
+            None when there is no case left; without `wait`, none that could be had now.
+        """
+        while self._fresh:
+            if claim := self._try(self._fresh.popleft()):
+                return claim
+        while wait and self._set_aside:
+            for _ in range(len(self._set_aside)):
+                if claim := self._try(self._set_aside.popleft()):
+                    return claim
+            if self._set_aside:
+                time.sleep(_WAIT_SECONDS)
+        return None
+
+    def _try(self, case: Case) -> Claim | None:
+        """Claim a case, unless it is done or another process works on it."""
+        claim = Claim(case, FileLock(self._folder / f"{case.id}.lock", thread_local=False))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            claim._lock.acquire(blocking=False)
+        except Timeout:
+            self._set_aside.append(case)
+            return None
+        if self._is_done(case):  # only now, when nobody else can be about to finish it
+            claim.release()
+            self._on_done_elsewhere(case)
+            return None
+        self._claims = [held for held in self._claims if held._lock.is_locked] + [claim]
+        return claim
