@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swin_unetr.checkpoints import LoadedModel, load_model
 from swin_unetr.config import InferenceConfig, PreprocessConfig
 from swin_unetr.errors import ConfigError
+from swin_unetr.inference.backends.eager import EagerBackend
 from swin_unetr.inference.backends.opening import open_backend
 from swin_unetr.inference.backends.protocol import Backend
 from swin_unetr.inference.device import Compute
@@ -111,7 +112,8 @@ def load_ensemble(
         descriptions.append(loaded.description)
         _check_alike(descriptions, str(folder or "the model in memory"))
         settings = _settings(loaded.description, inference)
-        members.append(_open(loaded.network, settings, compute, folder, folder if cache else None))
+        classes = loaded.description.network.num_classes
+        members.append(_open(loaded.network, classes, settings, compute, folder, cache))
     if not members:
         raise ConfigError("model: at least one is needed")
     first = descriptions[0]
@@ -120,10 +122,13 @@ def load_ensemble(
 
 
 def _open(
-    network: SwinUNETR, settings: InferenceConfig, compute: Compute, folder: Path | None, cache: Path | None
+    network: nn.Module, num_classes: int, settings: InferenceConfig, compute: Compute, folder: Path | None, cache: bool
 ) -> Member:
     """A network behind its backend; what is narrower comes out of it, since it is summed over the whole image."""
     network = network.to(compute.device).eval()
+    digest = weights_hash(folder) if folder else None
+    if not isinstance(network, SwinUNETR):  # another class in memory, such as MONAI's: called as it is
+        return Member(EagerBackend(network, "scores", num_classes, compute), None, settings, folder, digest)
     narrow = network.config.feature_size < network.config.num_classes
     backend = open_backend(
         compute.backend,
@@ -132,11 +137,9 @@ def _open(
         roi_size=settings.roi_size,
         batch_size=settings.batch_size,
         compute=compute,
-        cache=cache,
+        cache=folder if cache else None,
     )
-    return Member(
-        backend, head_of(network) if narrow else None, settings, folder, weights_hash(folder) if folder else None
-    )
+    return Member(backend, head_of(network) if narrow else None, settings, folder, digest)
 
 
 def head_of(network: SwinUNETR) -> Head:

@@ -5,37 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
 from swin_unetr.inference.device import Compute
-from swin_unetr.networks import SwinUNETR
 
 
 class EagerBackend:
     """See `Backend`. Takes windows and batches of any size.
 
     Args:
-        network: in evaluation mode, on the device.
+        network: in evaluation mode, on the device; one of another class if it is to give scores.
         output: what it gives.
+        channels: of what it gives.
         compute: where and how precisely.
     """
 
     name: BackendName = "torch"
 
-    def __init__(self, network: SwinUNETR, output: Output, compute: Compute) -> None:
-        config = network.config
+    def __init__(self, network: nn.Module, output: Output, channels: int, compute: Compute) -> None:
         self.precision: str = compute.precision
         self.output: Output = output
-        self.channels = config.num_classes if output == "scores" else config.feature_size
-        self._call = network.forward if output == "scores" else network.forward_features
-        self._compute = compute
+        self.channels = channels
+        self._network, self._compute = network, compute
 
     def __call__(self, windows: Tensor) -> Tensor:
         """See `Backend`."""
+        call = self._network if self.output == "scores" else self._network.forward_features
         with torch.inference_mode(), self._compute.autocast():
-            return self._call(windows)
+            result: Tensor = call(windows)
+        return result
 
     def facts(self) -> dict[str, Any]:
         """What a record says of it."""

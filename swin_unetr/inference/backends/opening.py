@@ -39,8 +39,9 @@ def open_backend(
     """
     check_installed(name)
     network.eval()
+    channels = network.config.num_classes if output == "scores" else network.config.feature_size
     if name == "openvino":
         from swin_unetr.inference.backends.openvino_cpu import OpenVinoBackend
 
         return OpenVinoBackend(network, output, roi_size, batch_size, compute, Store(cache))
-    return EagerBackend(network, output, compute)
+    return EagerBackend(network, output, channels, compute)
