@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
@@ -16,7 +17,7 @@ class EagerBackend:
     """See `Backend`. Takes windows and batches of any size.
 
     Args:
-        network: in evaluation mode, on the device; one of another class if it is to give scores.
+        call: maps windows to what it gives; a network in evaluation mode on the device, or a method of one.
         output: what it gives.
         channels: of what it gives.
         compute: where and how precisely.
@@ -24,18 +25,16 @@ class EagerBackend:
 
     name: BackendName = "torch"
 
-    def __init__(self, network: nn.Module, output: Output, channels: int, compute: Compute) -> None:
+    def __init__(self, call: Callable[[Tensor], Tensor], output: Output, channels: int, compute: Compute) -> None:
         self.precision: str = compute.precision
         self.output: Output = output
         self.channels = channels
-        self._network, self._compute = network, compute
+        self._call, self._compute = call, compute
 
     def __call__(self, windows: Tensor) -> Tensor:
         """See `Backend`."""
-        call = self._network if self.output == "scores" else self._network.forward_features
         with torch.inference_mode(), self._compute.autocast():
-            result: Tensor = call(windows)
-        return result
+            return self._call(windows)
 
     def facts(self) -> dict[str, Any]:
         """What a record says of it."""

@@ -44,4 +44,5 @@ def open_backend(
         from swin_unetr.inference.backends.openvino_cpu import OpenVinoBackend
 
         return OpenVinoBackend(network, output, roi_size, batch_size, compute, Store(cache))
-    return EagerBackend(network, output, channels, compute)
+    call = network if output == "scores" else network.forward_features
+    return EagerBackend(call, output, channels, compute)
