@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from swin_unetr.inference.device import choose_compute
+from swin_unetr.inference.models import load_ensemble
 from swin_unetr.inference.predictor import Predictor as _Predictor
 from swin_unetr.inference.predictor import Segmentation
 from transforms.geometry import Geometry, Volume
@@ -22,8 +24,10 @@ class Prepared:
 
 class Predictor(_Predictor):
     def __init__(self, models: Any, **options: Any) -> None:
-        known = ("device", "precision", "overlap", "roi_size", "tta", "batch_size")
-        super().__init__(models, **{name: options[name] for name in known})
+        self.compute = choose_compute(options["device"], options["precision"], options["backend"])
+        known = ("overlap", "roi_size", "tta", "batch_size")
+        self.ensemble = load_ensemble(models, self.compute, **{name: options[name] for name in known})
+        self.task = self.ensemble.task
 
     def prepare(self, volume: Volume) -> Prepared:
         return Prepared(volume)

@@ -60,6 +60,7 @@ class _Pipeline(Generic[Job, Loaded, Result]):
             reader.shutdown(wait=False, cancel_futures=True)
             writer.shutdown(wait=True)
             reader.shutdown(wait=True)
+            torch.set_num_threads(torch.get_num_threads())  # threads to come take the count that was set last
 
     def _advance(self, job: Job, reader: ThreadPoolExecutor, writer: ThreadPoolExecutor) -> Job | None:
         """Bring a job to its writing; gives the job that was taken, and perhaps read, meanwhile.

@@ -67,8 +67,8 @@ class Records:
             "device": _device_name(compute),
             "backend": compute.backend,
             "backends": ensemble.backends(),
+            "versions": versions(),
         }
-        self._machine["versions"] = versions()
         self._run = {
             "task": to_dict(ensemble.task),
             "inputs": [str(path.absolute()) for path in inputs],

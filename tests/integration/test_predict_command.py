@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import nibabel
@@ -19,6 +20,9 @@ from swin_unetr.tasks import Task, brats, exclusive, with_channels
 ONE_WINDOW = InferenceConfig(roi_size=(32, 32, 24))
 HU = PreprocessConfig(intensity=IntensityConfig(scheme="hu_window"))
 ORGANS = Task(name="organs", modality="CT", channels=("CT",), targets=exclusive(("liver", "spleen")))
+#: Whatever the machine has.
+EXACT = ("--backend", "torch", "--precision", "float32", "--device", "cpu")
+MACHINE = "torch, float32 on cpu"
 
 
 @pytest.fixture
@@ -28,12 +32,12 @@ def model(make_model) -> Path:
 
 @pytest.fixture
 def run(capsys):
-    """Run the command; gives exit code, lines of standard output, lines of standard error."""
+    """Run the command; gives exit code, lines of standard output, lines of standard error less that of the machine."""
 
     def call(*arguments: object) -> tuple[int, list[str], list[str]]:
-        code = main(["predict", *map(str, arguments)])
+        code = main(["predict", *EXACT, *map(str, arguments)])
         out, err = capsys.readouterr()
-        return code, out.splitlines(), err.splitlines()
+        return code, out.splitlines(), [line for line in err.splitlines() if line != MACHINE]
 
     return call
 
@@ -47,7 +51,7 @@ def test_data_set_with_options(run, model, phantom_data, tmp_path) -> None:
     out = tmp_path / "out"
     code, stdout, stderr = run(
         *(model, phantom_data, "--output", out, "--folds", tmp_path / "folds.json", "--fold", 0),
-        *("--overlap", 0.25, "--roi-size", 32, 32, 32, "--tta", "--save-probabilities", "--device", "cpu"),
+        *("--overlap", 0.25, "--roi-size", 32, 32, 32, "--tta", "--save-probabilities", "--weights", "constant"),
     )
     assert code == 0
     assert stdout == [f"2 segmented, 0 failed; results in {out}"]
@@ -59,15 +63,18 @@ def test_data_set_with_options(run, model, phantom_data, tmp_path) -> None:
     ]
     record = json.loads((out / "phantom_003.json").read_text())
     source = phantom_data / "imagesTr/phantom_003.nii.gz"
-    assert record["sources"] == [str(source)]
+    stat = source.stat()
+    assert record["sources"] == [{"path": str(source), "bytes": stat.st_size, "modified": stat.st_mtime_ns}]
     assert record["labels"] == {"liver": 1, "spleen": 2}
     assert record["models"][0] == {
         **{"path": str(model), "sha256": record["models"][0]["sha256"]},
-        **{"roi_size": [32, 32, 32], "overlap": 0.25, "tta": True},
+        **{"roi_size": [32, 32, 32], "overlap": 0.25, "weights": "constant", "tta": True},
     }
-    assert (record["device"], record["precision"]) == ("cpu", "float32")
+    assert (record["device"], record["precision"], record["backend"]) == ("cpu", "float32", "torch")
+    assert record["backends"][0]["name"] == "torch"
     assert record["versions"]["torch"] == torch.__version__
-    assert record["seconds"] > 0
+    assert record["seconds_by_phase"].keys() == {"read", "network", "write"}
+    assert record["seconds"] == pytest.approx(sum(record["seconds_by_phase"].values()))
     whole = json.loads((out / "predictions.json").read_text())
     assert (whole["status"], whole["cases"], whole["failures"]) == ("finished", ["phantom_000", "phantom_003"], [])
     assert whole["task"]["name"] == "organs"
@@ -142,6 +149,10 @@ def test_nothing_is_written_where_there_is_no_scan(run, model, tmp_path) -> None
         (["--precision", "float8"], "--precision"),
         (["--layout", "bids"], "--layout"),
         (["--fold", 0], "folds: --folds FILE and --fold K go together"),
+        (["--backend", "tensorrt"], "--backend"),
+        (["--weights", "flat"], "--weights"),
+        (["--max-memory", "4"], "max_memory: '4' is no size; give a number with its unit"),
+        (["--max-memory", "1MB"], "max_memory"),
         (["--tat"], "--tat"),
     ],
 )
@@ -178,25 +189,34 @@ def test_the_scans_themselves_are_never_replaced(run, model, phantom_data, tmp_p
     assert scan.read_bytes() == before
 
 
-def test_skip_existing_keeps_what_was_made_in_the_same_way(run, model, phantom_data, tmp_path) -> None:
-    out = tmp_path / "out"
+def test_what_was_made_of_the_same_files_in_the_same_way_is_kept(run, model, phantom_data, tmp_path) -> None:
+    out, scans = tmp_path / "out", tmp_path / "scans"
+    scans.mkdir()
+    for name in ("phantom_006.nii.gz", "phantom_007.nii.gz"):
+        (scans / name).write_bytes((phantom_data / "imagesTs" / name).read_bytes())
 
     def predicted(*options: object) -> list[str]:
-        code, stdout, stderr = run(model, phantom_data / "imagesTs", "--output", out, *options)
+        code, stdout, stderr = run(model, scans, "--output", out, *options)
         assert code == 0
         assert stdout == [f"2 segmented, 0 failed; results in {out}"]
         assert json.loads((out / "predictions.json").read_text())["cases"] == ["phantom_006", "phantom_007"]
-        return [line.split()[1] for line in stderr]
+        made = [line.split()[1] for line in stderr if line[1] == "/"]
+        kept = f"{2 - len(made)} of 2 results stand already and are kept; --overwrite renews them"
+        assert stderr[0 : len(stderr) - len(made)] == ([kept] if len(made) < 2 else [])
+        return made
 
     both = ["phantom_006:", "phantom_007:"]
     assert predicted() == both
-    assert predicted() == both
-    assert predicted("--skip-existing") == []
+    assert predicted() == []
+    assert predicted("--overwrite") == both
     (out / "phantom_007.json").unlink()
-    assert predicted("--skip-existing") == both[1:]
-    assert predicted("--skip-existing", "--overlap", 0.1) == both
-    assert predicted("--skip-existing", "--overlap", 0.1, "--save-probabilities") == both
-    assert predicted("--skip-existing", "--overlap", 0.1) == []
+    assert predicted() == both[1:]
+    assert predicted("--overlap", 0.1) == both
+    assert predicted("--overlap", 0.1, "--save-probabilities") == both
+    assert predicted("--overlap", 0.1, "--no-skip-empty") == both
+    assert predicted("--overlap", 0.1, "--no-skip-empty", "--batch-size", 2) == []
+    os.utime(scans / "phantom_006.nii.gz", ns=(1, 1))
+    assert predicted("--overlap", 0.1, "--no-skip-empty") == both[:1]
 
 
 def test_stopped_run_says_how_to_go_on(make_threshold_model, phantom_data, tmp_path) -> None:
@@ -259,9 +279,12 @@ def test_regions_of_real_brain_tumours(run, make_model, test_data, tmp_path) -> 
     assert np.array_equal(result.affine, nibabel.load(case.label).affine)
     record = json.loads((tmp_path / "a" / f"{case.id}.json").read_text())
     assert record["labels"] == {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]}
-    assert [Path(path).name for path in record["sources"]] == [f"{case.id}_t1ce.nii.gz", f"{case.id}_flair.nii.gz"]
+    assert [Path(source["path"]).name for source in record["sources"]] == [
+        f"{case.id}_t1ce.nii.gz",
+        f"{case.id}_flair.nii.gz",
+    ]
 
-    files = [nibabel.load(path) for path in record["sources"]]
+    files = [nibabel.load(source["path"]) for source in record["sources"]]
     stacked = nibabel.Nifti1Image(
         np.stack([file.get_fdata(dtype=np.float32) for file in files], axis=-1), result.affine
     )

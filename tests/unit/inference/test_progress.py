@@ -2,6 +2,7 @@ import io
 
 from rich.console import Console
 
+from swin_unetr.inference import progress as progress_module
 from swin_unetr.inference.progress import PredictionProgress
 
 
@@ -11,8 +12,8 @@ def show(*, terminal: bool, shown: bool = True) -> str:
     with PredictionProgress(2, shown=shown, console=console) as progress:
         for case, outcome in (("case [1]", "1.5 s"), ("case_2", "scan.nii.gz: no such file")):
             progress.start(case)
-            progress.windows(3, 4)
-            progress.windows(4, 4)
+            progress.windows(case, 3, 4)
+            progress.windows(case, 4, 4)
             progress.end(case, outcome)
     return file.getvalue()
 
@@ -33,3 +34,20 @@ def test_bars_of_windows_and_cases_on_a_terminal() -> None:
 
 def test_silence() -> None:
     assert show(terminal=True, shown=False) == ""
+
+
+def test_where_there_is_no_terminal_a_long_case_says_how_far_it_is(monkeypatch) -> None:
+    monkeypatch.setattr(progress_module, "_QUIET_SECONDS", 0)
+    file = io.StringIO()
+    with PredictionProgress(2, console=Console(file=file, width=100)) as progress:
+        progress.windows("case_1", 3, 4)
+    assert file.getvalue().splitlines() == ["case_1: window 3/4  0:00:00 left"]
+
+
+def test_a_case_being_written_and_the_next_one_count_together() -> None:
+    with PredictionProgress(4, shown=False) as progress:
+        progress.windows("case_1", 4, 4)
+        progress.windows("case_2", 1, 2)
+        assert progress._cases_done == 1.5
+        progress.end("case_1", "1 s")
+        assert progress._cases_done == 1.5
