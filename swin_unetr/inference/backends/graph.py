@@ -1,8 +1,10 @@
-"""The network as one graph of static shapes, from which every other backend is made."""
+"""The network as one graph of static shapes, from which every backend but torch's own is made."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,19 +12,38 @@ from torch.export import ExportedProgram
 
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.protocol import Output
+from swin_unetr.inference.device import Compute
 from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks.window_attention import WindowAttention
 
 
-class _Features(nn.Module):
-    def __init__(self, network: SwinUNETR) -> None:
+class _Wanted(nn.Module):
+    """What is wanted of a network, in the precision that is wanted."""
+
+    def __init__(self, network: SwinUNETR, output: Output, lowered: Compute | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.output, self.lowered = network, output, lowered
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network.forward_features(image)
+        if self.lowered is None or self.lowered.precision == "float32":
+            return self._plain(image)
+        with self.lowered.autocast():  # inside the graph
+            return self._plain(image)
+
+    def _plain(self, image: Tensor) -> Tensor:
+        result: Tensor = self.network(image) if self.output == "scores" else self.network.forward_features(image)
+        return result
 
 
-def export_graph(network: SwinUNETR, output: Output, roi_size: Triple, batch_size: int) -> ExportedProgram:
+def export_graph(
+    network: SwinUNETR,
+    output: Output,
+    roi_size: Triple,
+    batch_size: int,
+    *,
+    attention_whole: bool = True,
+    lowered: Compute | None = None,
+) -> ExportedProgram:
     """Take down the operations of a network for windows of one size.
 
     Nothing is computed (the values are symbolic), so that this takes seconds and no memory beyond the weights, which
@@ -33,10 +54,25 @@ def export_graph(network: SwinUNETR, output: Output, roi_size: Triple, batch_siz
         output: whether the graph ends with the class scores or before the output layer.
         roi_size: voxels of a window along X, Y, Z.
         batch_size: windows of a call.
+        attention_whole: whether attention is one operation, or products and a softmax.
+        lowered: what says the precision that is to be part of the graph; none leaves it float32.
     """
     device = next(network.parameters()).device
     sample = torch.zeros((batch_size, network.config.in_channels, *roi_size), device=device)
-    module = network if output == "scores" else _Features(network)
-    with torch.no_grad(), warnings.catch_warnings():
+    module = _Wanted(network, output, lowered).eval()
+    with torch.no_grad(), warnings.catch_warnings(), _attention(network, whole=attention_whole):
         warnings.simplefilter("ignore")
-        return torch.export.export(module.eval(), (sample,), strict=False)
+        return torch.export.export(module, (sample,), strict=False)
+
+
+@contextmanager
+def _attention(network: SwinUNETR, *, whole: bool) -> Iterator[None]:
+    parts = [part for part in network.modules() if isinstance(part, WindowAttention)]
+    paths = [part.path for part in parts]
+    for part in parts:
+        part.path = "fused" if whole else "explicit"
+    try:
+        yield
+    finally:
+        for part, path in zip(parts, paths, strict=True):
+            part.path = path

@@ -8,6 +8,7 @@ from swin_unetr.config import Triple
 from swin_unetr.inference.backends.eager import EagerBackend
 from swin_unetr.inference.backends.installed import BackendName, check_installed
 from swin_unetr.inference.backends.protocol import Backend, Output
+from swin_unetr.inference.backends.static import StaticBackend
 from swin_unetr.inference.backends.store import Store
 from swin_unetr.inference.device import Compute
 from swin_unetr.networks import SwinUNETR
@@ -39,10 +40,23 @@ def open_backend(
     """
     check_installed(name)
     network.eval()
-    channels = network.config.num_classes if output == "scores" else network.config.feature_size
+    if name == "torch":
+        channels = network.config.num_classes if output == "scores" else network.config.feature_size
+        call = network if output == "scores" else network.forward_features
+        return EagerBackend(call, output, channels, compute)
+    return _static(name)(network, output, roi_size, batch_size, compute, Store(cache))
+
+
+def _static(name: BackendName) -> type[StaticBackend]:
+    """The class of a backend; others are not imported, since they may not be installed."""
     if name == "openvino":
         from swin_unetr.inference.backends.openvino_cpu import OpenVinoBackend
 
-        return OpenVinoBackend(network, output, roi_size, batch_size, compute, Store(cache))
-    call = network if output == "scores" else network.forward_features
-    return EagerBackend(call, output, channels, compute)
+        return OpenVinoBackend
+    if name == "onnx":
+        from swin_unetr.inference.backends.onnx_runtime import OnnxBackend
+
+        return OnnxBackend
+    from swin_unetr.inference.backends.compiled import CompiledBackend
+
+    return CompiledBackend

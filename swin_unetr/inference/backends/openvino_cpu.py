@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,15 +13,11 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from swin_unetr.config import Triple
-from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.installed import BackendName
-from swin_unetr.inference.backends.protocol import Output, check_windows
-from swin_unetr.inference.backends.store import Store
-from swin_unetr.inference.device import Compute
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.inference.backends.static import StaticBackend
 
-_FILE = "model.xml"
+#: Name of the file of a converted model; its weights are beside it, as .bin.
+FILE = "model.xml"
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -61,60 +58,37 @@ def convert(graph: ExportedProgram) -> Any:
     return model
 
 
-class OpenVinoBackend:
-    """See `Backend`.
+def compile_file(path: Path, precision: str) -> Callable[[Tensor], Tensor]:
+    """Read a converted model and make it a callable; what that gives, the next call overwrites."""
+    core = import_openvino().Core()
+    options = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        # Pinned threads would hand their one core on to every thread that is started later.
+        "ENABLE_CPU_PINNING": False,
+    }
+    request = core.compile_model(core.read_model(path), "CPU", options).create_infer_request()
 
-    Args:
-        network: in evaluation mode, on the CPU; not needed once this is made.
-        output: what it gives.
-        roi_size: voxels of a window along X, Y, Z.
-        batch_size: windows of a call; fewer are filled up.
-        compute: how precisely.
-        store: where converted models are kept.
-    """
+    def run(windows: Tensor) -> Tensor:
+        return torch.from_numpy(request.infer([windows.numpy()], share_inputs=True, share_outputs=True)[0])
+
+    return run
+
+
+class OpenVinoBackend(StaticBackend):
+    """See `StaticBackend`. One file serves every precision, which is chosen when it is compiled."""
 
     name: BackendName = "openvino"
 
-    def __init__(
-        self, network: SwinUNETR, output: Output, roi_size: Triple, batch_size: int, compute: Compute, store: Store
-    ) -> None:
-        openvino = import_openvino()
-        config = network.config
-        self.precision: str = compute.precision
-        self.output: Output = output
-        self.channels = config.num_classes if output == "scores" else config.feature_size
-        self._shape = (batch_size, config.in_channels, *roi_size)
+    def version(self) -> str:
+        """Of OpenVINO."""
+        return str(import_openvino().get_version())
 
-        def make(folder: Path) -> None:
-            model = convert(export_graph(network, output, roi_size, batch_size))
-            openvino.save_model(model, folder / _FILE, compress_to_fp16=False)
+    def write(self, graph: ExportedProgram, folder: Path) -> None:
+        """Write the model in OpenVINO's own format, float32."""
+        import_openvino().save_model(convert(graph), folder / FILE, compress_to_fp16=False)
 
-        version = openvino.get_version()
-        facts = {"format": "openvino", "version": version, "output": output, "shape": list(self._shape)}
-        with store.entry(network, facts, make) as folder:
-            core = openvino.Core()
-            compiled = core.compile_model(core.read_model(folder / _FILE), "CPU", self._options())
-        self._request = compiled.create_infer_request()
-        self._facts = {"version": version, "precision": self.precision, "cache": store.said}
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            # Pinned threads would hand their one core on to every thread that is started later.
-            "ENABLE_CPU_PINNING": False,
-        }
-
-    def __call__(self, windows: Tensor) -> Tensor:
-        """See `Backend`."""
-        batch, channels, *roi = self._shape
-        check_windows(windows, channels, (roi[0], roi[1], roi[2]), batch)
-        missing = batch - len(windows)
-        whole = torch.cat((windows, windows.new_zeros(missing, *self._shape[1:]))) if missing else windows.contiguous()
-        result = self._request.infer([whole.numpy()], share_inputs=True, share_outputs=True)[0]
-        return torch.from_numpy(result)[: len(windows)]
-
-    def facts(self) -> dict[str, Any]:
-        """What a record says of it."""
-        return {"name": self.name, **self._facts}
+    def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
+        """Compile for this machine."""
+        return compile_file(folder / FILE, self.precision)

@@ -6,7 +6,6 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-from swin_unetr.config import Triple
 from swin_unetr.inference.backends.installed import BackendName
 
 #: Class scores, or the decoder's features, of which the output layer makes scores.
@@ -44,10 +43,3 @@ class Backend(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """What a record says of it."""
-
-
-def check_windows(windows: Tensor, channels: int, roi_size: Triple, batch_size: int) -> None:
-    """Assert that windows are of the one size that a backend was made for."""
-    shape = tuple(windows.shape)
-    assert shape[1:] == (channels, *roi_size), f"windows of {shape} where {(channels, *roi_size)} are taken"
-    assert 0 < shape[0] <= batch_size, f"{shape[0]} windows where {batch_size} are taken"

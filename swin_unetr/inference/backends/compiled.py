@@ -1,0 +1,63 @@
+"""The network compiled ahead of time by torch's own compiler (AOTInductor): about a minute, once for each machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from swin_unetr.errors import ConfigError
+from swin_unetr.inference.backends.installed import BackendName
+from swin_unetr.inference.backends.static import StaticBackend
+
+_FILE = "model.pt2"
+_COMPILERS = ("g++", "clang++", "c++", "cl")
+
+
+class CompiledBackend(StaticBackend):
+    """See `StaticBackend`."""
+
+    name: BackendName = "compile"
+    ahead_of_time = True
+
+    def version(self) -> str:
+        """Of torch."""
+        return str(torch.__version__)
+
+    def write(self, graph: ExportedProgram, folder: Path) -> None:
+        """Compile into a package.
+
+        Raises:
+            ConfigError: no compiler for C++ here, or it failed.
+        """
+        if not os.environ.get("CXX") and not any(map(shutil.which, _COMPILERS)):
+            raise ConfigError("backend: compile needs a compiler for C++; install g++, or leave --backend out")
+        logger = logging.getLogger("torch._inductor")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch._inductor.aoti_compile_and_package(graph, package_path=str(folder / _FILE))
+        except RuntimeError as error:
+            first = str(error).strip().partition("\n")[0]
+            raise ConfigError(f"backend: torch could not compile the network ({first}); leave --backend out") from error
+        finally:
+            logger.setLevel(level)
+
+    def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
+        """Load the package; it is unpacked to a place of its own."""
+        package = torch._inductor.aoti_load_package(str(folder / _FILE))
+
+        def run(windows: Tensor) -> Tensor:
+            result: Tensor = package(windows)
+            return result
+
+        return run

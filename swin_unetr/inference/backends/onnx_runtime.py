@@ -1,0 +1,97 @@
+"""The network in ONNX Runtime, for where nothing else is to be had; float32."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from swin_unetr.errors import ConfigError
+from swin_unetr.inference.backends.installed import BackendName
+from swin_unetr.inference.backends.static import StaticBackend
+
+FILE = "model.onnx"
+INPUT = "image"
+#: The oldest that has all operations of the network.
+_OPSET = 18
+
+
+def write_onnx(graph: ExportedProgram, path: Path, output: str) -> None:
+    """Write an exported network, its attention taken apart, as ONNX.
+
+    Args:
+        graph: of static shapes.
+        path: the file; weights beyond 2 GB go beside it.
+        output: name of the output; that of the input is `INPUT`.
+    """
+    with _quietly():
+        program = torch.onnx.export(
+            graph, dynamo=True, opset_version=_OPSET, verbose=False, input_names=[INPUT], output_names=[output]
+        )
+    assert program is not None
+    program.save(path)
+
+
+def load_onnx(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Read an ONNX file and make it a callable.
+
+    Raises:
+        ConfigError: ONNX Runtime here does not compute on this device.
+    """
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise ConfigError(f"backend: ONNX Runtime here has no {provider}; run: pip install onnxruntime-gpu")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    chosen = (provider, {"device_id": device.index or 0}) if device.type == "cuda" else provider
+    session = onnxruntime.InferenceSession(path, options, providers=[chosen])
+
+    def run(windows: Tensor) -> Tensor:
+        (result,) = session.run(None, {INPUT: windows.cpu().numpy()})
+        return torch.from_numpy(result).to(device)
+
+    return run
+
+
+class OnnxBackend(StaticBackend):
+    """See `StaticBackend`."""
+
+    name: BackendName = "onnx"
+    attention_whole = False  # ONNX has it as one operation only since version 23, and torch's exporter stumbles on it
+
+    def version(self) -> str:
+        """Of ONNX Runtime."""
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    def write(self, graph: ExportedProgram, folder: Path) -> None:
+        """Write the model as ONNX."""
+        write_onnx(graph, folder / FILE, self.output)
+
+    def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
+        """Prepare it for this machine."""
+        return load_onnx(folder / FILE, self.compute.device)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporter's remarks on packages that nobody needs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
