@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from swin_unetr.batch import Failure
@@ -40,8 +41,9 @@ class Job:
     seconds: dict[str, float] = field(default_factory=dict)
     #: What its record says beside.
     facts: dict[str, Any] = field(default_factory=dict)
-    #: The phase that it is in.
+    #: The phase that it is in, and the file that is being written.
     phase: str = ""
+    file: Path | None = None
 
     @property
     def case(self) -> Case:
@@ -104,10 +106,11 @@ class CaseSteps:
             clear_partial(output, case.id)
             record_path(output, case.id).unlink(missing_ok=True)  # of an earlier result, which is about to go
             if result.probabilities is not None:
-                write_channels(probabilities_path(output, case.id), result.probabilities, prepared.geometry)
-            write_labels(
-                labels_path(output, case.id), result.labels, prepared.geometry, label_names(self.predictor.task)
-            )
+                job.file = probabilities_path(output, case.id)
+                write_channels(job.file, result.probabilities, prepared.geometry)
+            job.file = labels_path(output, case.id)
+            write_labels(job.file, result.labels, prepared.geometry, label_names(self.predictor.task))
+        job.file = record_path(output, case.id)
         seconds = {"seconds": round(sum(job.seconds.values()), 3), "seconds_by_phase": job.seconds}
         self.records.write_case(case, job.sources, {**job.facts, **seconds})
 
@@ -126,9 +129,11 @@ class CaseSteps:
         if isinstance(error, SwinUnetrError):
             return Failure(job.case.id, str(error))
         if isinstance(error, OSError) and job.phase == "write":
-            where = error.filename2 or error.filename or self.records.output
             reason = error.strerror or error
-            return Failure(job.case.id, f"{where}: cannot be written ({reason}); make room, or name another folder")
+            return Failure(
+                job.case.id,
+                f"{job.file or self.records.output}: cannot be written ({reason}); make room, or name another folder",
+            )
         self.progress.note("".join(traceback.format_exception(error)).rstrip())
         short = (str(error).strip().splitlines() or [""])[-1][:200]
         return Failure(job.case.id, f"{job.phase}: {type(error).__name__}: {short}; please report it as a fault")
