@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin_unetr.config import MemoryLayout, Triple
+from swin_unetr.networks.in_place import NEGATIVE_SLOPE, finish_, normalise_, upsample_into, works_in_place
 from swin_unetr.networks.instance_norm import instance_norm
-
-NEGATIVE_SLOPE = 0.01
 
 
 def arrange(features: Tensor, layout: MemoryLayout) -> Tensor:
@@ -80,13 +79,38 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map B x in_channels x X x Y x Z to B x out_channels x X x Y x Z."""
+        if self.in_place(features):
+            return self.infer(features)
         features = arrange(features, self.layout)
         residual = features if self.shortcut is None else self._norm(pointwise(self.shortcut, features))
         hidden = F.leaky_relu(self._norm(convolve(self.conv1, features)), NEGATIVE_SLOPE, inplace=True)
         return F.leaky_relu(self._norm(convolve(self.conv2, hidden)) + residual, NEGATIVE_SLOPE, inplace=True)
 
+    def in_place(self, features: Tensor) -> bool:
+        """Whether `infer` can be taken."""
+        return self.layout in ("auto", "channels_last") and works_in_place(features)
+
+    def infer(self, features: Tensor, out: Tensor | None = None) -> Tensor:
+        """The same in inference on the CPU, with less traffic; the result goes to `out` if there is one.
+
+        Under autocast what lies between the convolutions is float32, and maps are kept in autocast's type.
+        """
+        features = _channels_last(features.to(_kept_type(features)))
+        hidden = normalise_(_channels_last(convolve(self.conv1, features)))
+        hidden = _channels_last(convolve(self.conv2, hidden)).to(features.dtype)
+        with torch.autocast("cpu", enabled=False):
+            return finish_(hidden, features, None if self.shortcut is None else self.shortcut.weight.flatten(1), out)
+
     def _norm(self, features: Tensor) -> Tensor:
         return instance_norm(features, keep_layout=self.layout != "unchanged")
+
+
+def _channels_last(features: Tensor) -> Tensor:
+    return features.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _kept_type(features: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
 
 
 class UpBlock(nn.Module):
@@ -103,7 +127,32 @@ class UpBlock(nn.Module):
         self.upsample = nn.ConvTranspose3d(in_channels, out_channels, stride, stride=stride, bias=False)
         self.block = ResidualBlock(2 * out_channels, out_channels)
 
-    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """Map B x in_channels x X/sx x Y/sy x Z/sz and a skip of the fine size to B x out_channels x X x Y x Z."""
+    def forward(self, coarse: Tensor, skip: Tensor, through: ResidualBlock | None = None) -> Tensor:
+        """Upsample and join.
+
+        Args:
+            coarse: B x in_channels x X/sx x Y/sy x Z/sz.
+            skip: map of the fine size.
+            through: block that the skip passes on its way; what it gives, or the skip, has out_channels.
+
+        Returns:
+            B x out_channels x X x Y x Z.
+        """
+        if self.block.in_place(coarse):
+            return self._infer(coarse, skip, through)
+        skip = skip if through is None else through(skip)
         fused: Tensor = self.block(torch.cat((self.upsample(coarse), skip), dim=1))
         return fused
+
+    def _infer(self, coarse: Tensor, skip: Tensor, through: ResidualBlock | None) -> Tensor:
+        """The same in inference on the CPU: both halves of the joined map are written where they belong."""
+        width = self.upsample.out_channels
+        joined = coarse.new_empty((len(coarse), *skip.shape[2:], 2 * width), dtype=_kept_type(coarse))
+        joined = joined.permute(0, 4, 1, 2, 3)
+        with torch.autocast("cpu", enabled=False):
+            upsample_into(self.upsample, coarse.to(joined.dtype), joined[:, :width])
+        if through is None:
+            joined[:, width:].copy_(skip)
+        else:
+            through.infer(skip, joined[:, width:])
+        return self.block.infer(joined)

@@ -65,12 +65,12 @@ class SwinUNETR(nn.Module):
             ValueError: the image does not suit the network.
         """
         hidden: list[Tensor] = self.encoder(image)
-        skips = [self.input_block(image)]
-        skips += [block(features) for block, features in zip(self.skip_blocks, hidden, strict=False)]
-        skips.append(hidden[-2])
-        features: Tensor = self.bottleneck(hidden[-1])
-        for block, skip in zip(self.decoder, reversed(skips), strict=True):
-            features = block(features, skip)
+        features: Tensor = self.bottleneck(hidden.pop())
+        features = self.decoder[0](features, hidden.pop())
+        # A skip is computed where it is joined: the largest maps do not wait while the others are at work.
+        for up, through in zip(self.decoder[1:-1], reversed(self.skip_blocks), strict=True):
+            features = up(features, hidden.pop(), through)
+        features = self.decoder[-1](features, image, self.input_block)
         return features
 
 
