@@ -1,0 +1,192 @@
+"""A scan in memory to what the network sees, for prediction: as in training, without copies of the whole scan.
+
+`transforms.preprocess` is the reference. There, every step makes the scan anew, in float32 or float64; here the source
+stays as it is stored, and slabs of it go through all steps at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
+
+from swin_unetr.config import IntensityConfig, PreprocessConfig, Triple
+from transforms.geometry import Geometry, Volume
+from transforms.linear import Box, GridMap
+from transforms.way_back import Turn, WayBack
+
+#: Bytes of the source (as float32) that go through all steps at once: small enough for a cache that is shared.
+_SLAB = 16 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan on the network's grid, and the way back.
+
+    Attributes:
+        image: channels x X x Y x Z, float32, RAS, on the CPU.
+        geometry: of the source.
+        way_back: to the source's grid.
+    """
+
+    image: Tensor
+    geometry: Geometry
+    way_back: WayBack
+
+
+def prepare(volume: Volume, config: PreprocessConfig) -> Prepared:
+    """Turn, crop, resample and normalise a scan.
+
+    Args:
+        volume: channels x X x Y x Z as stored, of any type of numbers; left as it is.
+        config: spacing, intensity and crop.
+
+    Returns:
+        The same as `transforms.preprocess.preprocess_volume` up to rounding (1e-5 of the range).
+    """
+    turn = Turn.to_ras(volume.geometry)
+    whole = _box(turn.shape)
+    crop = _foreground(turn.view(volume.array), config.intensity) if config.crop_foreground else whole
+    way_back = WayBack.of(turn, crop or whole, config.spacing_mm)
+    image = _resample(turn.view(volume.array), way_back, config.intensity)
+    if config.intensity.scheme != "hu_window":
+        for channel in image:
+            _z_score(channel, nonzero=config.intensity.scheme == "zscore_nonzero")
+    return Prepared(image, volume.geometry, way_back)
+
+
+def prepare_bytes(
+    shape: Triple,
+    channels: int,
+    dtype: DTypeLike,
+    config: PreprocessConfig,
+    spacing: tuple[float, float, float],
+) -> int:
+    """Most memory that reading and preparing a scan takes, from what its header says.
+
+    Args:
+        shape: of the file, X, Y, Z in any one order.
+        channels: of the scan.
+        dtype: as `transforms.io.read_header` gives it.
+        config: spacing, intensity and crop.
+        spacing: of the file in mm, in the order of `shape`.
+
+    Returns:
+        Bytes: the source as stored, the prepared scan as if nothing was cropped, and slabs between them.
+    """
+    voxels = math.prod(shape)
+    size = np.dtype(dtype).itemsize
+    # Axes may be turned: the densest spacing could fall on any of them; voxels times volume does not care.
+    grown = math.prod(spacing) / math.prod(config.spacing_mm) if config.spacing_mm else 1.0
+    planes = 4 * max(_SLAB, 4 * voxels // min(shape))  # slab, halves of its interpolation, result
+    return int(channels * voxels * size + channels * (voxels * grown * 1.02 + sum(shape)) * 4 + planes)
+
+
+def _foreground(array: NDArray[Any], intensity: IntensityConfig) -> Box | None:
+    """Box of what any channel shows: above the window's lower bound (CT), not zero (MR); none where that is nothing."""
+    order = _memory_order(array)
+    ordered = array.transpose(0, *(axis + 1 for axis in order))
+    bound: float = intensity.window[0]
+    if array.dtype.kind in "iu" and intensity.scheme == "hu_window":
+        bound = math.floor(bound)  # the same for whole numbers, and compared as such
+        limits = np.iinfo(array.dtype)
+        if not limits.min <= bound <= limits.max:
+            return _box(array.shape[1:]) if bound < limits.min else None
+    slowest = np.zeros(ordered.shape[1], bool)
+    plane = np.zeros(ordered.shape[2:], bool)
+    for start, stop in _slabs(ordered):
+        part = ordered[:, start:stop]
+        shown = (part > bound if intensity.scheme == "hu_window" else part != 0).any(axis=0)
+        slowest[start:stop] = shown.any(axis=(1, 2))
+        plane |= shown.any(axis=0)
+    if not plane.any():
+        return None
+    found = [slowest, plane.any(axis=1), plane.any(axis=0)]
+    ends = [np.flatnonzero(found[order.index(axis)])[[0, -1]] for axis in range(3)]
+    x, y, z = ((int(first), int(last) + 1) for first, last in ends)
+    return x, y, z
+
+
+def _resample(array: NDArray[Any], way_back: WayBack, intensity: IntensityConfig) -> Tensor:
+    """The source (channels x turned grid) on the prepared grid, slab by slab; CT scaled on the way.
+
+    Slabs are cut along the axis that is slowest in the source's memory, and axes are interpolated from that one to
+    the fastest: a network's grid is mostly coarser than a scanner's, so that each step leaves less for the next.
+    """
+    order = _memory_order(array)
+    x, y, z = order
+    ordered = array.transpose(0, *(axis + 1 for axis in order))
+    to_source = _prepared_to_turned(way_back)[np.ix_([x, y, z, 3], [x, y, z, 3])]
+    shape, crop = way_back.prepared_shape, way_back.crop
+    grid = GridMap(to_source, (shape[x], shape[y], shape[z]), (crop[x], crop[y], crop[z]))
+    image = torch.empty((len(array), *shape))
+    target = image.permute(0, *(axis + 1 for axis in order))
+    others = [grid.needed(axis, range(grid.target_shape[axis])) for axis in (1, 2)]
+    per_plane = 4 * math.prod(stop - start for start, stop in others)
+    ratio = max(abs(to_source[0, 0]), 1e-3)
+    planes = max(int(_SLAB / per_plane / ratio), 1)
+    for first in range(0, grid.target_shape[0], planes):
+        last = min(first + planes, grid.target_shape[0])
+        rows = [grid.needed(0, range(first, last)), *others]
+        part = tuple(slice(*ends) for ends in rows)
+        start = (rows[0][0], rows[1][0], rows[2][0])
+        box = ((first, last), (0, grid.target_shape[1]), (0, grid.target_shape[2]))
+        for channel in range(len(array)):
+            # A copy whatever the type: views with negative strides and read-only maps of files are none of torch's.
+            block = torch.from_numpy(np.array(ordered[(channel, *part)], np.float32, order="C"))
+            slab = grid.sample(block[None], start, box, order=(0, 1, 2))[0]
+            if intensity.scheme == "hu_window":
+                low, high = intensity.window
+                slab = slab.sub_(low).div_(high - low).clamp_(0, 1)
+            target[channel, first:last] = slab
+    return image
+
+
+def _prepared_to_turned(way_back: WayBack) -> NDArray[np.float64]:
+    """4x4, prepared index to index in the turned, uncropped grid."""
+    matrix = np.eye(4)
+    if way_back.resampled:
+        matrix = np.linalg.solve(way_back.native_affine, way_back.prepared_affine)
+    matrix[:3, 3] += [start for start, _ in way_back.crop]
+    return matrix
+
+
+def _z_score(channel: Tensor, *, nonzero: bool) -> None:
+    """Zero mean and unit deviation in place, of all voxels or of those that are not 0; sums in float64, by planes."""
+    flat = channel.view(-1)
+    parts = flat.split(1 << 20)
+    count = sum(int(torch.count_nonzero(part)) for part in parts) if nonzero else flat.numel()
+    if not count:
+        return
+    mean = sum(float(part.sum(dtype=torch.float64)) for part in parts) / count
+    squares = 0.0
+    for part in parts:
+        away = part.double().sub_(mean).square_()
+        squares += float((away[part != 0] if nonzero else away).sum())
+    deviation = math.sqrt(squares / count)
+    for part in parts:
+        # What is constant up to rounding stays finite.
+        scaled = (part - mean) / (deviation or 1.0)
+        part.copy_(torch.where(part != 0, scaled, 0.0) if nonzero else scaled)
+
+
+def _memory_order(array: NDArray[Any]) -> Triple:
+    """The three spatial axes of channels x X x Y x Z from the slowest in memory to the fastest."""
+    x, y, z = sorted(range(3), key=lambda axis: -abs(array.strides[axis + 1]))
+    return x, y, z
+
+
+def _slabs(array: NDArray[Any]) -> list[tuple[int, int]]:
+    """Ranges of the first spatial axis of channels x X x Y x Z of which each takes no more than a slab."""
+    planes = max(_SLAB // max(array[:, :1].size * 4, 1), 1)
+    return [(start, min(start + planes, array.shape[1])) for start in range(0, array.shape[1], planes)]
+
+
+def _box(shape: tuple[int, ...]) -> Box:
+    x, y, z = shape
+    return (0, x), (0, y), (0, z)
