@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 #: Order in which patch merging concatenates the neighbours of a 2x2x2 block.
 #: "legacy": MONAI up to 1.4, two neighbours twice, two never; every checkpoint published before 2025.
@@ -132,6 +132,10 @@ class PreprocessConfig:
             raise ValueError(f"spacing_mm: must be positive, got {self.spacing_mm}")
 
 
+#: Weights of a window's voxels where windows overlap.
+WindowWeights = Literal["gaussian", "constant"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceConfig:
     """Sliding window and what is averaged."""
@@ -142,6 +146,8 @@ class InferenceConfig:
     overlap: float = 0.5
     #: Windows in one pass of the network.
     batch_size: int = 1
+    #: How overlapping windows are blended: their middle weighs more than their edge, or all alike.
+    weights: WindowWeights = "gaussian"
     #: Average over mirror images.
     tta: bool = False
     #: Axes (0, 1, 2 for X, Y, Z) that `tta` mirrors. A fine-tuning sets those that its augmentation mirrored: the
@@ -155,6 +161,8 @@ class InferenceConfig:
             raise ValueError(f"roi_size: must be positive, got {self.roi_size}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size: must be positive, got {self.batch_size}")
+        if self.weights not in get_args(WindowWeights):
+            raise ValueError(f"weights: {self.weights!r} is not one of {', '.join(get_args(WindowWeights))}")
         if not set(self.mirror_axes) <= {0, 1, 2} or len(set(self.mirror_axes)) != len(self.mirror_axes):
             raise ValueError(f"mirror_axes: must be different ones of 0, 1, 2, got {self.mirror_axes}")
 

@@ -17,7 +17,8 @@ from swin_unetr.config import Triple
 from swin_unetr.errors import DataError
 from swin_unetr.inference.device import choose_compute, memory_errors_in_words
 from swin_unetr.inference.models import Member, ModelArgument, load_ensemble
-from swin_unetr.inference.sliding_window import count_windows, slide
+from swin_unetr.inference.sliding_window import slide
+from swin_unetr.inference.windows import lay_windows
 from transforms.geometry import Geometry, Volume
 from transforms.invert import to_source_grid
 from transforms.labels import decode_one_by_one
@@ -104,7 +105,7 @@ class Predictor:
         plain = image.as_tensor().to(self.compute.device)
         members = self.ensemble.members
         x, y, z = plain.shape[1:]
-        total = sum(count_windows((x, y, z), member.inference) * len(_mirrorings(member)) for member in members)
+        total = sum(len(lay_windows((x, y, z), member.inference)) * len(_mirrorings(member)) for member in members)
         done = 0
 
         def count(windows: int) -> None:
