@@ -21,7 +21,7 @@ _FILE = "model.pt2"
 _COMPILERS = ("g++", "clang++", "c++", "cl")
 
 
-class CompiledBackend(StaticBackend):
+class CompiledBackend(StaticBackend[Path]):
     """See `StaticBackend`."""
 
     name: BackendName = "compile"
@@ -31,8 +31,8 @@ class CompiledBackend(StaticBackend):
         """Of torch."""
         return str(torch.__version__)
 
-    def write(self, graph: ExportedProgram, folder: Path) -> None:
-        """Compile into a package.
+    def make(self, graph: ExportedProgram) -> Path:
+        """Compile into a package among torch's temporary files.
 
         Raises:
             ConfigError: no compiler for C++ here, or it failed.
@@ -45,16 +45,25 @@ class CompiledBackend(StaticBackend):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                torch._inductor.aoti_compile_and_package(graph, package_path=str(folder / _FILE))
+                return Path(torch._inductor.aoti_compile_and_package(graph))
         except RuntimeError as error:
             first = str(error).strip().partition("\n")[0]
             raise ConfigError(f"backend: torch could not compile the network ({first}); leave --backend out") from error
         finally:
             logger.setLevel(level)
 
+    def write(self, made: Path, folder: Path) -> None:
+        """Move the package."""
+        shutil.copyfile(made, folder / _FILE)
+        made.unlink()
+
     def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
         """Load the package; it is unpacked to a place of its own."""
-        package = torch._inductor.aoti_load_package(str(folder / _FILE))
+        return self.use(folder / _FILE)
+
+    def use(self, made: Path) -> Callable[[Tensor], Tensor]:
+        """Load the package."""
+        package = torch._inductor.aoti_load_package(str(made))
 
         def run(windows: Tensor) -> Tensor:
             result: Tensor = package(windows)

@@ -41,7 +41,7 @@ def export_graph(
     roi_size: Triple,
     batch_size: int,
     *,
-    attention_whole: bool = True,
+    whole_attention: bool = True,
     lowered: Compute | None = None,
 ) -> ExportedProgram:
     """Take down the operations of a network for windows of one size.
@@ -54,13 +54,13 @@ def export_graph(
         output: whether the graph ends with the class scores or before the output layer.
         roi_size: voxels of a window along X, Y, Z.
         batch_size: windows of a call.
-        attention_whole: whether attention is one operation, or products and a softmax.
+        whole_attention: whether attention is one operation, or products and a softmax.
         lowered: what says the precision that is to be part of the graph; none leaves it float32.
     """
     device = next(network.parameters()).device
     sample = torch.zeros((batch_size, network.config.in_channels, *roi_size), device=device)
     module = _Wanted(network, output, lowered).eval()
-    with torch.no_grad(), warnings.catch_warnings(), _attention(network, whole=attention_whole):
+    with torch.no_grad(), warnings.catch_warnings(), _attention(network, whole=whole_attention):
         warnings.simplefilter("ignore")
         return torch.export.export(module, (sample,), strict=False)
 

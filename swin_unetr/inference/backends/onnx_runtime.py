@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,24 +23,21 @@ INPUT = "image"
 _OPSET = 18
 
 
-def write_onnx(graph: ExportedProgram, path: Path, output: str) -> None:
-    """Write an exported network, its attention taken apart, as ONNX.
+def convert(graph: ExportedProgram, output: str) -> Any:
+    """An exported network, its attention taken apart, as an ONNX program.
 
     Args:
         graph: of static shapes.
-        path: the file; weights beyond 2 GB go beside it.
         output: name of the output; that of the input is `INPUT`.
     """
     with _quietly():
-        program = torch.onnx.export(
+        return torch.onnx.export(
             graph, dynamo=True, opset_version=_OPSET, verbose=False, input_names=[INPUT], output_names=[output]
         )
-    assert program is not None
-    program.save(path)
 
 
-def load_onnx(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Read an ONNX file and make it a callable.
+def load_onnx(model: Path | bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Make an ONNX file, or what would be in one, a callable.
 
     Raises:
         ConfigError: ONNX Runtime here does not compute on this device.
@@ -53,7 +51,7 @@ def load_onnx(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     chosen = (provider, {"device_id": device.index or 0}) if device.type == "cuda" else provider
-    session = onnxruntime.InferenceSession(path, options, providers=[chosen])
+    session = onnxruntime.InferenceSession(model, options, providers=[chosen])
 
     def run(windows: Tensor) -> Tensor:
         (result,) = session.run(None, {INPUT: windows.cpu().numpy()})
@@ -62,11 +60,11 @@ def load_onnx(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     return run
 
 
-class OnnxBackend(StaticBackend):
+class OnnxBackend(StaticBackend[Any]):
     """See `StaticBackend`."""
 
     name: BackendName = "onnx"
-    attention_whole = False  # ONNX has it as one operation only since version 23, and torch's exporter stumbles on it
+    whole_attention = False  # ONNX has it as one operation only since version 23, and torch's exporter stumbles on it
 
     def version(self) -> str:
         """Of ONNX Runtime."""
@@ -74,13 +72,21 @@ class OnnxBackend(StaticBackend):
 
         return str(onnxruntime.__version__)
 
-    def write(self, graph: ExportedProgram, folder: Path) -> None:
+    def make(self, graph: ExportedProgram) -> Any:
+        """Convert."""
+        return convert(graph, self.output)
+
+    def write(self, made: Any, folder: Path) -> None:
         """Write the model as ONNX."""
-        write_onnx(graph, folder / FILE, self.output)
+        made.save(folder / FILE)
 
     def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
-        """Prepare it for this machine."""
+        """Prepare the file for this machine."""
         return load_onnx(folder / FILE, self.compute.device)
+
+    def use(self, made: Any) -> Callable[[Tensor], Tensor]:
+        """Prepare the model for this machine."""
+        return load_onnx(made.model_proto.SerializeToString(), self.compute.device)
 
 
 @contextmanager

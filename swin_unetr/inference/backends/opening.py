@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.eager import EagerBackend
@@ -47,7 +48,7 @@ def open_backend(
     return _static(name)(network, output, roi_size, batch_size, compute, Store(cache))
 
 
-def _static(name: BackendName) -> type[StaticBackend]:
+def _static(name: BackendName) -> type[StaticBackend[Any]]:
     """The class of a backend; others are not imported, since they may not be installed."""
     if name == "openvino":
         from swin_unetr.inference.backends.openvino_cpu import OpenVinoBackend

@@ -58,9 +58,8 @@ def convert(graph: ExportedProgram) -> Any:
     return model
 
 
-def compile_file(path: Path, precision: str) -> Callable[[Tensor], Tensor]:
-    """Read a converted model and make it a callable; what that gives, the next call overwrites."""
-    core = import_openvino().Core()
+def compile_model(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
+    """Make a converted model, or the path of one, a callable; what that gives, the next call overwrites."""
     options = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERFORMANCE_HINT": "LATENCY",
@@ -68,7 +67,7 @@ def compile_file(path: Path, precision: str) -> Callable[[Tensor], Tensor]:
         # Pinned threads would hand their one core on to every thread that is started later.
         "ENABLE_CPU_PINNING": False,
     }
-    request = core.compile_model(core.read_model(path), "CPU", options).create_infer_request()
+    request = import_openvino().Core().compile_model(model, "CPU", options).create_infer_request()
 
     def run(windows: Tensor) -> Tensor:
         return torch.from_numpy(request.infer([windows.numpy()], share_inputs=True, share_outputs=True)[0])
@@ -76,7 +75,7 @@ def compile_file(path: Path, precision: str) -> Callable[[Tensor], Tensor]:
     return run
 
 
-class OpenVinoBackend(StaticBackend):
+class OpenVinoBackend(StaticBackend[Any]):
     """See `StaticBackend`. One file serves every precision, which is chosen when it is compiled."""
 
     name: BackendName = "openvino"
@@ -85,10 +84,18 @@ class OpenVinoBackend(StaticBackend):
         """Of OpenVINO."""
         return str(import_openvino().get_version())
 
-    def write(self, graph: ExportedProgram, folder: Path) -> None:
+    def make(self, graph: ExportedProgram) -> Any:
+        """Convert."""
+        return convert(graph)
+
+    def write(self, made: Any, folder: Path) -> None:
         """Write the model in OpenVINO's own format, float32."""
-        import_openvino().save_model(convert(graph), folder / FILE, compress_to_fp16=False)
+        import_openvino().save_model(made, folder / FILE, compress_to_fp16=False)
 
     def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
-        """Compile for this machine."""
-        return compile_file(folder / FILE, self.precision)
+        """Compile the file for this machine."""
+        return compile_model(folder / FILE, self.precision)
+
+    def use(self, made: Any) -> Callable[[Tensor], Tensor]:
+        """Compile the model for this machine."""
+        return compile_model(made, self.precision)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.backends.store import Store
+from swin_unetr.inference.backends.store import Store, key_of
 from swin_unetr.inference.device import Compute
 from swin_unetr.networks import SwinUNETR
 
+#: What a backend makes of a graph, before it is written.
+Made = TypeVar("Made")
 
-class StaticBackend:
-    """See `Backend`. A subclass says how a graph becomes files, and files a callable.
+
+class StaticBackend(Generic[Made]):
+    """See `Backend`. A subclass says how a graph becomes something that can be kept and called.
 
     Args:
         network: in evaluation mode, on the device; not needed once this is made.
@@ -32,7 +36,7 @@ class StaticBackend:
 
     name: BackendName
     #: Whether the graph has attention as one operation.
-    attention_whole = True
+    whole_attention = True
     #: Whether the files hold machine code, for one precision and number of threads.
     ahead_of_time = False
 
@@ -46,35 +50,42 @@ class StaticBackend:
         self.compute = compute
         self._shape = (batch_size, config.in_channels, *roi_size)
 
-        def make(folder: Path) -> None:
+        code = {"precision": compute.precision, "threads": torch.get_num_threads()} if self.ahead_of_time else {}
+        key = key_of(network, backend=self.name, version=self.version(), output=output, shape=list(self._shape), **code)
+        folder = store.find(key)
+        if folder is None:
             lowered = compute if self.ahead_of_time else None
-            graph = export_graph(
-                network, output, roi_size, batch_size, attention_whole=self.attention_whole, lowered=lowered
+            made = self.make(
+                export_graph(
+                    network, output, roi_size, batch_size, whole_attention=self.whole_attention, lowered=lowered
+                )
             )
-            self.write(graph, folder)
-
-        key: dict[str, Any] = {
-            "backend": self.name,
-            "version": self.version(),
-            "output": output,
-            "shape": list(self._shape),
-        }
-        if self.ahead_of_time:
-            key |= {"precision": compute.precision, "threads": torch.get_num_threads()}
-        with store.entry(network, key, make) as folder:
+            folder = store.keep(key, lambda empty: self.write(made, empty))
+            if folder is None:
+                self._run = self.use(made)
+            del made  # before what was written is read: one copy of the weights at a time
+        if folder is not None:
             self._run = self.load(folder)
-        self._facts = {"version": key["version"], "precision": compute.precision, "cache": store.said}
+        self._facts = {"version": self.version(), "precision": compute.precision, "cache": store.said}
 
     def version(self) -> str:
-        """Of what makes and runs the files."""
+        """Of what makes and runs it."""
         raise NotImplementedError
 
-    def write(self, graph: torch.export.ExportedProgram, folder: Path) -> None:
-        """Write the files of a graph into an empty folder."""
+    def make(self, graph: ExportedProgram) -> Made:
+        """Convert or compile a graph."""
+        raise NotImplementedError
+
+    def write(self, made: Made, folder: Path) -> None:
+        """Write what was made into an empty folder."""
         raise NotImplementedError
 
     def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
-        """Make a callable of the files, on whole batches; the files are not needed after."""
+        """A callable, on whole batches, of what was written."""
+        raise NotImplementedError
+
+    def use(self, made: Made) -> Callable[[Tensor], Tensor]:
+        """A callable of what was made, without files."""
         raise NotImplementedError
 
     def __call__(self, windows: Tensor) -> Tensor:

@@ -8,9 +8,7 @@ import os
 import platform
 import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +25,10 @@ _MANIFEST = "made.json"
 
 
 class Store:
-    """Keeps what is made of a network, each under a key of everything that it depends on.
+    """Keeps what is made of networks, each under a key of everything that it depends on.
 
-    That is the network's weights and configuration, what the maker says of itself, this machine's instruction sets
-    and GPU, and torch's version. An entry is a folder that appears whole or not at all.
+    An entry is a folder that appears whole or not at all. Where the model folder cannot be written, the user's cache
+    folder takes it.
 
     Args:
         model: model folder to keep them in; none keeps nothing.
@@ -41,36 +39,44 @@ class Store:
         #: What became of the last entry, in words.
         self.said = "none"
 
-    @contextmanager
-    def entry(self, network: SwinUNETR, facts: Mapping[str, Any], make: Callable[[Path], None]) -> Iterator[Path]:
-        """A folder with what `make` writes, from the store where it stands there; not to be used after the block.
+    def find(self, key: Mapping[str, Any]) -> Path | None:
+        """The folder of what was made under a key; none where it is not here."""
+        for root in self._roots:
+            if _is_whole(root / _name(key)):
+                self.said = f"found in {root}"
+                return root / _name(key)
+        return None
+
+    def keep(self, key: Mapping[str, Any], write: Callable[[Path], None]) -> Path | None:
+        """Keep what was made, in the first place that can be written.
 
         Args:
-            network: what it is made of.
-            facts: what else it depends on.
-            make: fills an empty folder.
+            key: what it depends on; `weights` must be among it.
+            write: fills an empty folder.
+
+        Returns:
+            The folder; none where no place has write access and room.
         """
-        weights = weights_digest(network)
-        key = {"weights": weights, "network": to_dict(network.config), **_machine(network), **facts}
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-        for root in self._roots:
-            if _is_whole(root / name):
-                self.said = f"found in {root}"
-                yield root / name
-                return
         for root in self._roots:
             try:
-                folder = _build(root, name, key, make)
-            except OSError:
-                continue  # cannot be written, or is full: the next place
+                folder = _build(root, key, write)
+            except (OSError, RuntimeError) as error:  # libraries tell of a full disk in their own ways
+                self.said = f"none ({root}: {str(error).strip().partition(chr(10))[0]})"
+                continue
             self.said = f"kept in {root}"
-            _forget_other_weights(root, weights)
-            yield folder
-            return
-        self.said = "none" if not self._roots else "none (no folder for it can be written)"
-        with tempfile.TemporaryDirectory(prefix="swin-unetr-", ignore_cleanup_errors=True) as temporary:
-            make(Path(temporary))
-            yield Path(temporary)
+            _forget_other_weights(root, key["weights"])
+            return folder
+        return None
+
+
+def key_of(network: SwinUNETR, **facts: Any) -> dict[str, Any]:
+    """Everything that what is made of a network depends on: the network, this machine, and further facts."""
+    device = next(network.parameters()).device
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    flags = hashlib.sha256(" ".join(sorted(cpu_flags())).encode()).hexdigest()[:16]
+    machine = {"system": platform.system(), "cpu": f"{platform.machine()} {flags}", "gpu": gpu}
+    network_facts = {"weights": weights_digest(network), "network": to_dict(network.config)}
+    return {**network_facts, **machine, "torch": torch.__version__, **facts}
 
 
 def weights_digest(network: SwinUNETR) -> str:
@@ -82,11 +88,8 @@ def weights_digest(network: SwinUNETR) -> str:
     return digest.hexdigest()
 
 
-def _machine(network: SwinUNETR) -> dict[str, Any]:
-    device = next(network.parameters()).device
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    flags = hashlib.sha256(" ".join(sorted(cpu_flags())).encode()).hexdigest()[:16]
-    return {"torch": torch.__version__, "system": platform.system(), "cpu": f"{platform.machine()} {flags}", "gpu": gpu}
+def _name(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _user_cache() -> Path:
@@ -94,11 +97,12 @@ def _user_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "swin-unetr" / "compiled"
 
 
-def _build(root: Path, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+def _build(root: Path, key: Mapping[str, Any], write: Callable[[Path], None]) -> Path:
+    name = _name(key)
     partial = root / f".partial-{secrets.token_hex(4)}"
     partial.mkdir(parents=True)
     try:
-        make(partial)
+        write(partial)
         sizes = {path.relative_to(partial).as_posix(): path.stat().st_size for path in _files(partial)}
         write_json(partial / _MANIFEST, {"key": key, "files": sizes})
         for path in _files(partial):
