@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from swin_unetr.config import MergingForm, NetworkConfig, Triple
 from swin_unetr.networks.conv_decoder import ResidualBlock
+from swin_unetr.networks.in_place import works_in_place
 from swin_unetr.networks.window_attention import (
     ShiftMask,
     WindowAttention,
@@ -26,6 +27,7 @@ from swin_unetr.networks.window_attention import (
     relative_position_index,
     shift_mask,
 )
+from swin_unetr.networks.window_order import attend_in_order, window_order
 
 LAYER_NORM_EPS = 1e-5
 
@@ -168,6 +170,9 @@ class SwinBlock(nn.Module):
         """Pad to whole windows, shift, attend, and undo both; the padding takes part as keys, as published."""
         size = spatial_size(tokens)
         window, shift = fit_window(size, self.window)
+        if self.goes_in_order(tokens):
+            order = window_order(size, window, shift if self.shifted else (0, 0, 0))
+            return attend_in_order(self.attention, tokens, index, order)
         px, py, pz = padding_to_windows(size, window)
         if px or py or pz:
             tokens = F.pad(tokens, (0, 0, 0, pz, 0, py, 0, px))
@@ -180,6 +185,10 @@ class SwinBlock(nn.Module):
         if shifts:
             tokens = torch.roll(tokens, shift, (1, 2, 3))
         return tokens[:, : size[0], : size[1], : size[2]]
+
+    def goes_in_order(self, tokens: Tensor) -> bool:
+        """Whether attention rearranges tokens by look-up, and makes its own masks."""
+        return works_in_place(tokens) and self.attention.path == "auto" and not self.training
 
     def _mlp(self, tokens: Tensor) -> Tensor:
         hidden = F.dropout(F.gelu(self.expand(tokens)), self.drop_rate, self.training)
@@ -237,7 +246,7 @@ class SwinStage(nn.Module):
         window, shift = fit_window(size, self.window)
         count = math.prod(window)
         index = self.relative_index[:count, :count]
-        if not any(shift) or len(self.blocks) < 2:
+        if not any(shift) or len(self.blocks) < 2 or self.blocks[0].goes_in_order(tokens):
             return index, None
         padding = padding_to_windows(size, window)
         padded = (size[0] + padding[0], size[1] + padding[1], size[2] + padding[2])

@@ -94,6 +94,19 @@ def relative_position_index(window: Triple) -> Tensor:
     return (offsets[..., 0] * span_y + offsets[..., 1]) * span_z + offsets[..., 2]
 
 
+def position_bias(table: Tensor, index: Tensor) -> Tensor:
+    """The learned bias of each pair of tokens.
+
+    Args:
+        table: offsets x heads.
+        index: tokens x tokens, see `relative_position_index`.
+
+    Returns:
+        heads x tokens x tokens.
+    """
+    return F.embedding(index, table).permute(2, 0, 1)
+
+
 @dataclass(frozen=True)
 class ShiftMask:
     """Logits that keep tokens apart which are neighbours only because the shift is cyclic.
@@ -245,7 +258,7 @@ class WindowAttention(nn.Module):
         batch, count, tokens, channels = windows.shape
         qkv = self.qkv(windows).view(batch, count, tokens, 3, self.num_heads, channels // self.num_heads)
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # each B x windows x heads x tokens x C/heads
-        bias = F.embedding(index, self.bias_table).permute(2, 0, 1).to(query.dtype)  # heads x tokens x tokens
+        bias = position_bias(self.bias_table, index).to(query.dtype)
         dropout = self.attn_drop_rate if self.training else 0.0
         if mask is not None:
             mask = ShiftMask(mask.patterns.to(query.dtype), mask.pattern_of)
