@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
 from threading import Lock
@@ -17,6 +18,8 @@ _QUIET_SECONDS = 60.0
 class PredictionProgress:
     """Two bars on a terminal; everywhere one line for each case. Its methods may be called in any thread.
 
+    Of the processes that torchrun starts, the first alone has bars: they share the terminal.
+
     Args:
         total: cases to come.
         shown: whether to write anything.
@@ -30,6 +33,7 @@ class PredictionProgress:
         self._started_at = self._wrote_at = time.monotonic()
         self._lock = Lock()
         self._done = 0
+        self._plan = ""
         #: Cases under way: the share of their windows that is done.
         self._shares: dict[str, float] = {}
         self._bars = Progress(
@@ -38,7 +42,7 @@ class PredictionProgress:
             TextColumn("{task.fields[text]}"),
             console=self._console,
             transient=True,
-            disable=not (shown and self._console.is_terminal),
+            disable=not (shown and self._console.is_terminal and os.environ.get("LOCAL_RANK", "0") == "0"),
         )
         self._case = self._bars.add_task("", total=None, text="", visible=False)
         self._cases = self._bars.add_task("all cases", total=total, text="")
@@ -58,9 +62,12 @@ class PredictionProgress:
             self._wrote_at = time.monotonic()
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def start(self, case: str) -> None:
-        """The network begins with a case, or waits for it to be read."""
-        self._bars.reset(self._case, description=case, total=None, text="reading", visible=True)
+    def start(self, case: str, plan: str) -> None:
+        """The network begins with a case; its plan is written where it is another than that of the case before."""
+        if plan != self._plan:
+            self._plan = plan
+            self.note(f"plan: {plan}")
+        self._bars.reset(self._case, description=case, total=None, text="", visible=True)
 
     def windows(self, case: str, done: int, total: int) -> None:
         """So many windows of the case are done; after the last it is written."""

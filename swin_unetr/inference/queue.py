@@ -81,6 +81,9 @@ class CaseQueue:
         Returns:
             None when there is no case left; without `wait`, none that could be had now.
         """
+        for _ in range(len(self._set_aside)):  # those that were done meanwhile, so that progress counts them
+            case = self._set_aside.popleft()
+            self._on_done_elsewhere(case) if self._is_done(case) else self._set_aside.append(case)
         while self._fresh:
             if claim := self._try(self._fresh.popleft()):
                 return claim

@@ -89,7 +89,7 @@ class CaseSteps:
 
     def compute(self, job: Job, prepared: Prepared) -> tuple[Prepared, Segmentation]:
         """Segment a scan."""
-        self.progress.start(job.case.id)
+        self.progress.start(job.case.id, "")
         with job.timed("network"):
             result = self.predictor.segment_prepared(
                 prepared,

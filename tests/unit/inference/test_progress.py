@@ -11,7 +11,7 @@ def show(*, terminal: bool, shown: bool = True) -> str:
     console = Console(file=file, force_terminal=terminal, width=100)
     with PredictionProgress(2, shown=shown, console=console) as progress:
         for case, outcome in (("case [1]", "1.5 s"), ("case_2", "scan.nii.gz: no such file")):
-            progress.start(case)
+            progress.start(case, "all at once")
             progress.windows(case, 3, 4)
             progress.windows(case, 4, 4)
             progress.end(case, outcome)
@@ -20,6 +20,7 @@ def show(*, terminal: bool, shown: bool = True) -> str:
 
 def test_one_line_for_each_case_where_there_is_no_terminal() -> None:
     assert show(terminal=False).splitlines() == [
+        "plan: all at once",
         "1/2 case [1]: 1.5 s  0:00:00 left",
         "2/2 case_2: scan.nii.gz: no such file",
     ]

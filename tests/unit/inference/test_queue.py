@@ -62,6 +62,18 @@ def test_two_share_the_cases(open_queue, done) -> None:
         assert told == ["a", "c"]
 
 
+def test_what_others_have_done_is_told_at_the_next_case(open_queue, done) -> None:
+    told: list[str] = []
+    with open_queue() as first, open_queue(told) as second:
+        mine = first.take(wait=False)
+        assert second.take(wait=False).case.id == "b"
+        done.add("a")
+        mine.release()
+        assert told == []
+        assert second.take(wait=False).case.id == "c"
+        assert told == ["a"]
+
+
 def test_a_case_that_another_leaves_undone_is_taken_over(open_queue, done) -> None:
     with open_queue() as second:
         with open_queue() as first:
