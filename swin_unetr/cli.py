@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "import-weights": ("swin_unetr.checkpoints.command:import_main", "published weights into a model folder"),
     "export-weights": ("swin_unetr.checkpoints.command:export_main", "a model folder into weights for MONAI"),
+    "export": ("swin_unetr.inference.export_command:main", "a model for ONNX, OpenVINO or torch.export, checked"),
     "phantoms": ("swin_unetr.phantoms:main", "make a small labelled data set to try everything on"),
 }
 
