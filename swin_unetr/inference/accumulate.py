@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from swin_unetr.config import Triple
-from swin_unetr.inference.windows import Box, Layout, Span
+from swin_unetr.inference.windows import Layout, Span
+from transforms.linear import Box
 
 #: Maps B x channels x *roi_size to B x what is summed x *roi_size.
 Network = Callable[[Tensor], Tensor]
@@ -120,6 +121,11 @@ class Sweep:
         self._layers = layers(layout, axis, owned)
         self._next = 0
 
+    @property
+    def device(self) -> torch.device:
+        """Where it sums."""
+        return self._image.device
+
     def reach(self, stop: int) -> None:
         """Compute windows until all planes before `stop` are final."""
         starts = self._layout.starts[self._axis]
@@ -203,10 +209,7 @@ def spans(layout: Layout, axis: int) -> list[Span]:
 
 def layers(layout: Layout, axis: int, owned: Box) -> list[list[Triple]]:
     """Windows that touch a box, by their start along an axis; ascending."""
-    touching = [
-        [start for start in starts if start < high and low < start + roi]
-        for starts, roi, (low, high) in zip(layout.starts, layout.roi_size, owned, strict=True)
-    ]
+    touching = [layout.touching(other, span) for other, span in enumerate(owned)]
     found = []
     for start in layout.starts[axis]:
         x, y, z = ([start] if other == axis else touching[other] for other in range(3))

@@ -9,22 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from numpy.typing import NDArray
 from torch import Tensor
 
 from swin_unetr.config import Triple
 from swin_unetr.errors import DataError
+from swin_unetr.inference.accumulate import Network, Sweep
+from swin_unetr.inference.budget import Budget
 from swin_unetr.inference.device import choose_compute, memory_errors_in_words
+from swin_unetr.inference.finish import Pass, Result, finish_tile
 from swin_unetr.inference.models import Member, ModelArgument, load_ensemble
-from swin_unetr.inference.sliding_window import slide
-from swin_unetr.inference.windows import lay_windows
-from transforms.geometry import Geometry, Volume
-from transforms.invert import to_source_grid
-from transforms.labels import decode_one_by_one
-from transforms.preprocess import preprocess_volume
+from swin_unetr.inference.plan import Plan
+from swin_unetr.inference.windows import blending_weights, empty_windows, lay_windows
+from transforms.geometry import Volume
+from transforms.linear import Box
+from transforms.prepare import Prepared, prepare
+from transforms.way_back import WayBack
 
-#: Called with the number of windows that are done, and of all.
+#: Called with the number of windows that are done, and of all; those that are left out do not count.
 OnWindows = Callable[[int, int], None]
 
 
@@ -35,7 +37,12 @@ class Segmentation:
     #: X x Y x Z label values, unsigned integers.
     labels: NDArray[Any]
     #: Classes x X x Y x Z, float32; none where they were not asked for.
-    probabilities: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None
+    #: Windows that were computed, and that were left out because nothing is in them.
+    windows_done: int
+    windows_skipped: int
+    #: How it was done.
+    plan: Plan
 
 
 class Predictor:
@@ -44,15 +51,22 @@ class Predictor:
     Args:
         models: model folders, run folders (their `best/`), or loaded models; one or a sequence.
         device: "auto" (the first CUDA GPU, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
-        precision: "float32", "bfloat16", or "auto": bfloat16 on a GPU that computes in it, else float32.
+        precision: "float32", "bfloat16", "float16", or "auto": what the hardware multiplies natively.
+        backend: what runs the network: "torch", "compile", "openvino", "onnx", or "auto".
         overlap: share of a window that overlaps its neighbour; none takes each model's own.
         roi_size: size of a window in voxels X, Y, Z; none takes each model's own.
-        tta: whether to average over mirror images along the axes that the model's training mirrored; none takes
-            each model's own.
+        weights: how overlapping windows are blended, "gaussian" or "constant"; none takes each model's own.
+        tta: whether to average over mirror images of each window along the axes that the model's training mirrored;
+            none takes each model's own.
         batch_size: windows in one pass of the network; none takes each model's own.
+        max_memory: bytes that the process may take, on a GPU those that it may take there; none takes nearly all that
+            is available.
+        skip_empty: whether windows in which every channel has one value throughout are left out; what no other window
+            covers is background.
+        cache: whether what a backend makes of a model is kept in the model's folder.
 
     Raises:
-        ConfigError: an option that cannot be had, or models that do not go together.
+        ConfigError: an option that cannot be had, models that do not go together, or too little memory for any scan.
         CheckpointError: a folder that holds no usable model.
     """
 
@@ -62,16 +76,30 @@ class Predictor:
         *,
         device: str = "auto",
         precision: str = "auto",
+        backend: str = "auto",
         overlap: float | None = None,
         roi_size: Triple | None = None,
+        weights: str | None = None,
         tta: bool | None = None,
         batch_size: int | None = None,
+        max_memory: int | None = None,
+        skip_empty: bool = True,
+        cache: bool = True,
     ) -> None:
-        self.compute = choose_compute(device, precision)
+        self.compute = choose_compute(device, precision, backend)
         self.ensemble = load_ensemble(
-            models, self.compute, overlap=overlap, roi_size=roi_size, tta=tta, batch_size=batch_size
+            models,
+            self.compute,
+            cache=cache,
+            overlap=overlap,
+            roi_size=roi_size,
+            weights=weights,
+            tta=tta,
+            batch_size=batch_size,
         )
         self.task = self.ensemble.task
+        self.max_memory, self.skip_empty = max_memory, skip_empty
+        self._budget = Budget(self.ensemble, self.compute.device, max_memory)
 
     def predict_volume(self, volume: Volume, on_windows: OnWindows | None = None) -> NDArray[Any]:
         """Label values of a scan, X x Y x Z in its stored order; see `segment`."""
@@ -89,7 +117,12 @@ class Predictor:
 
         Raises:
             DataError: wrong number of channels, or not enough memory.
+            ConfigError: the memory that may be taken is too little.
         """
+        return self.segment_prepared(self.prepare(volume), with_probabilities=with_probabilities, on_windows=on_windows)
+
+    def prepare(self, volume: Volume) -> Prepared:
+        """Turn, crop, resample and normalise a scan, in any thread; see `segment`."""
         channels = self.task.channels
         if volume.array.shape[0] != len(channels):
             raise DataError(
@@ -97,63 +130,117 @@ class Predictor:
                 f"{', '.join(channels)}"
             )
         with memory_errors_in_words(self.compute.device), torch.inference_mode():
-            image = preprocess_volume(volume, self.ensemble.preprocess)
-            return self._to_source(self._probabilities(image, on_windows), image, volume.geometry, with_probabilities)
+            return prepare(volume, self.ensemble.preprocess)
 
-    def _probabilities(self, image: MetaTensor, on_windows: OnWindows | None) -> Tensor:
-        """Mean over models of the mean over mirror images, classes x X x Y x Z on the preprocessed grid."""
-        plain = image.as_tensor().to(self.compute.device)
-        members = self.ensemble.members
-        x, y, z = plain.shape[1:]
-        total = sum(len(lay_windows((x, y, z), member.inference)) * len(_mirrorings(member)) for member in members)
-        done = 0
+    def plan(self, prepared: Prepared, *, with_probabilities: bool = False, reserve: int = 0) -> Plan:
+        """How a scan will be segmented in the memory there is.
 
-        def count(windows: int) -> None:
-            nonlocal done
-            done += windows
-            if on_windows is not None:
-                on_windows(done, total)
+        Args:
+            prepared: the scan.
+            with_probabilities: whether they will be given too.
+            reserve: bytes to leave to others.
 
-        mean: Tensor | None = None
-        for member in members:
-            axes_of_passes = _mirrorings(member)
-            for axes in axes_of_passes:
-                scores = slide(plain.flip(axes), self._computing(member), member.inference, count)
-                term = self._activate(scores).flip(axes).div_(len(members) * len(axes_of_passes))
-                mean = term if mean is None else mean.add_(term)
-        assert mean is not None
-        return mean
+        Raises:
+            ConfigError: the memory is too little; tells the least that would do.
+        """
+        return self._budget.plan(prepared, with_probabilities=with_probabilities, reserve=reserve)
 
-    def _computing(self, member: Member) -> Callable[[Tensor], Tensor]:
-        """The network of a member, to its scores."""
+    def facts(self) -> dict[str, Any]:
+        """What a record says of how it computes, beside the models."""
+        return {
+            "device": str(self.compute.device),
+            "backend": self.compute.backend,
+            "precision": self.compute.precision,
+            "skip_empty": self.skip_empty,
+        }
 
-        def call(windows: Tensor) -> Tensor:
-            result = member.backend(windows)
-            return result if member.head is None else torch.stack([member.head(each) for each in result])
+    def segment_prepared(
+        self,
+        prepared: Prepared,
+        *,
+        plan: Plan | None = None,
+        with_probabilities: bool = False,
+        on_windows: OnWindows | None = None,
+    ) -> Segmentation:
+        """Segment a prepared scan; see `segment`.
 
-        return call
+        Args:
+            prepared: the scan.
+            plan: of it, made with the same `with_probabilities`; none makes one.
+            with_probabilities: whether to give the probabilities too.
+            on_windows: told of the progress.
+        """
+        plan = plan or self.plan(prepared, with_probabilities=with_probabilities)
+        with memory_errors_in_words(self.compute.device), torch.inference_mode():
+            work = [_Work(each, prepared, self.compute.device, self.skip_empty) for each in self.ensemble.members]
+            way_back = prepared.way_back
+            total = sum(each.count(way_back, plan) for each in work)
+            done = 0
 
-    def _activate(self, scores: Tensor) -> Tensor:
-        return scores.softmax(dim=0) if self.task.activation == "softmax" else scores.sigmoid()
+            def count(windows: int) -> None:
+                nonlocal done
+                done += windows
+                if on_windows is not None:
+                    on_windows(done, total)
 
-    def _to_source(self, maps: Tensor, image: MetaTensor, geometry: Geometry, keep: bool) -> Segmentation:
-        """Back to the source grid, one channel at a time: all of them there would be the largest thing in memory."""
-        kept = np.empty((len(maps), *geometry.shape), np.float32) if keep else None
-
-        def channel(index: int) -> Tensor:
-            on_source = to_source_grid(maps[index : index + 1], image, geometry)[0].cpu()
-            if kept is not None:
-                kept[index] = on_source.numpy()
-            return on_source
-
-        labels = decode_one_by_one(channel, self.task, geometry.shape).numpy()
-        if kept is not None and self.task.activation == "softmax":
-            kept[0][~kept.any(axis=0)] = 1  # left out by the foreground crop, and so 0 everywhere: background
-        return Segmentation(labels, kept)
+            result = Result.empty(self.task, way_back.source_shape, with_probabilities=with_probabilities)
+            for tile in plan.tiles:
+                passes = [each.open(way_back, plan, tile, count) for each in work]
+                finish_tile(passes, plan, tile, way_back, self.task, result)
+            return Segmentation(result.labels, result.probabilities, done, plan.windows - done, plan)
 
 
-def _mirrorings(member: Member) -> tuple[tuple[int, ...], ...]:
-    """Dimensions of C x X x Y x Z that each pass mirrors: none, or with `tta` every choice among the model's axes."""
-    axes = [axis + 1 for axis in member.inference.mirror_axes]
-    choices = chain.from_iterable(combinations(axes, number) for number in range(len(axes) + 1))
-    return tuple(choices) if member.inference.tta else ((),)
+class _Work:
+    """A model and the windows that it sees of a scan."""
+
+    def __init__(self, member: Member, prepared: Prepared, device: torch.device, skip_empty: bool) -> None:
+        x, y, z = prepared.image.shape[1:]
+        self._member = member
+        self._layout = lay_windows((x, y, z), member.inference)
+        self._weights = blending_weights(member.inference, device)
+        self._skip = empty_windows(prepared.image, self._layout) if skip_empty else frozenset[Triple]()
+        self._image = prepared.image.to(device)
+
+    def count(self, way_back: WayBack, plan: Plan) -> int:
+        """Windows to compute, without those left out."""
+        owned = [_owned(way_back, tile) for tile in plan.tiles]
+        return sum(start not in self._skip for box in owned for start in self._layout.inside(box))
+
+    def open(self, way_back: WayBack, plan: Plan, tile: Box, on_windows: Callable[[int], None]) -> Pass:
+        """Begin a tile."""
+        member = self._member
+        classes = member.backend.channels if member.head is None else len(member.head.bias)
+        sweep = Sweep(
+            self._image,
+            self._layout,
+            plan.axis,
+            _owned(way_back, tile),
+            _network(member),
+            channels=member.backend.channels,
+            weights=self._weights,
+            batch_size=member.inference.batch_size,
+            skip=self._skip,
+            on_windows=on_windows,
+        )
+        return Pass(sweep, member.head, max(classes, member.backend.channels))
+
+
+def _owned(way_back: WayBack, tile: Box) -> Box:
+    x, y, z = (way_back.needed(axis, range(*span)) for axis, span in enumerate(tile))
+    return x, y, z
+
+
+def _network(member: Member) -> Network:
+    """The network of a model; with `tta` its mean over mirror images of each window, along the model's own axes."""
+    if not member.inference.tta:
+        return member.backend
+    dims = [axis + 2 for axis in member.inference.mirror_axes]
+    mirrorings = list(chain.from_iterable(combinations(dims, number) for number in range(len(dims) + 1)))
+
+    def mean(windows: Tensor) -> Tensor:
+        total = torch.zeros((), device=windows.device)
+        for flipped in mirrorings:  # each result is used up before the next call, which may overwrite it
+            total = total + member.backend(windows.flip(flipped)).float().flip(flipped)
+        return total.div_(len(mirrorings))
+
+    return mean

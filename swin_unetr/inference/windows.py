@@ -13,11 +13,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from swin_unetr.config import InferenceConfig, Triple
+from transforms.linear import Box
 
 #: First voxel along an axis, and the one after the last.
 Span = tuple[int, int]
-#: A box of voxels: one span for each of X, Y, Z.
-Box = tuple[Span, Span, Span]
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,16 @@ class Layout:
             for first, size, roi in zip(start, self.image_size, self.roi_size, strict=True)
         )
         return x, y, z
+
+    def touching(self, axis: int, span: Span) -> list[int]:
+        """Starts along an axis of the windows that touch a span of it."""
+        low, high = span
+        return [start for start in self.starts[axis] if start < high and low < start + self.roi_size[axis]]
+
+    def inside(self, box: Box) -> Iterator[Triple]:
+        """Starts of the windows that touch a box."""
+        x, y, z = (self.touching(axis, span) for axis, span in enumerate(box))
+        return product(x, y, z)
 
     def cut(self, image: Tensor, start: Triple) -> Tensor:
         """A window of a channels x X x Y x Z image, channels x *roi_size; a view where it lies inside."""

@@ -1,0 +1,115 @@
+"""How much memory a prediction may take, how much it takes anyway, and the plan that follows."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from swin_unetr.errors import ConfigError
+from swin_unetr.inference.finish import BLOCK_BYTES, BLOCKS_HELD, label_type
+from swin_unetr.inference.memory import available, peak_during, resident
+from swin_unetr.inference.models import Ensemble, Member
+from swin_unetr.inference.plan import Plan, Summed, make_plan
+from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.inference.windows import lay_windows
+from transforms.prepare import Prepared
+from transforms.way_back import WayBack
+
+#: Share of what the machine has available that is taken where nobody sets a limit.
+_SHARE = 0.9
+#: Bytes that a network takes for each voxel of its windows, generously; it is measured only where that is too much.
+_WORKSPACE_PER_VOXEL = 2500
+
+
+class Budget:
+    """Plans predictions within a limit.
+
+    On a CPU the limit is for the whole process. On a GPU it is for the process there, too; what is summed lies there.
+
+    Args:
+        ensemble: the models.
+        device: of their networks.
+        limit: bytes that the process may take; none for nearly all that the machine has available.
+
+    Raises:
+        ConfigError: the limit is too little for any scan.
+    """
+
+    def __init__(self, ensemble: Ensemble, device: torch.device, limit: int | None) -> None:
+        self._ensemble, self._device, self._limit = ensemble, device, limit
+        self._measured: int | None = None
+        if limit is not None and limit < (least := self._least()):
+            raise ConfigError(
+                f"max_memory: {size_in_words(limit)} is too little for the models and one window; the least that would "
+                f"do is {size_in_words(least)}, and more for large scans"
+            )
+
+    def plan(self, prepared: Prepared, *, with_probabilities: bool, reserve: int) -> Plan:
+        """The plan for a scan that stands in memory.
+
+        Args:
+            prepared: the scan.
+            with_probabilities: whether they are given too.
+            reserve: bytes to leave to others.
+
+        Raises:
+            ConfigError: the limit is too little; tells the least that would do.
+        """
+        x, y, z = prepared.way_back.prepared_shape
+        members = self._ensemble.members
+        summed = [Summed(lay_windows((x, y, z), each.inference), each.backend.channels) for each in members]
+        words = " and ".join(dict.fromkeys(map(_in_words, members)))
+        blocks = BLOCKS_HELD * BLOCK_BYTES.get(self._device.type, BLOCK_BYTES["cpu"])
+        if self._device.type == "cuda":
+            self._workspace()  # what the network takes there is not free after that
+            free = int(_SHARE * torch.cuda.mem_get_info(self._device)[0])
+            budget = free if self._limit is None else min(free, self._limit - torch.cuda.memory_reserved(self._device))
+            fixed = prepared.image.numel() * prepared.image.element_size() + blocks
+            return make_plan(summed, prepared.way_back, fixed=fixed, budget=budget, summed=words)
+        now = resident()
+        budget = now + int(_SHARE * available()) if self._limit is None else self._limit
+        taken = now + reserve + blocks + self._outputs(prepared.way_back, with_probabilities=with_probabilities)
+        # Measuring takes as long as a few windows: only where it could spare a tile.
+        roomy = make_plan(summed, prepared.way_back, fixed=taken + self._generous_workspace(), budget=sys.maxsize)
+        if roomy.bytes <= budget:
+            return replace(roomy, budget=budget, summed=words)
+        return make_plan(summed, prepared.way_back, fixed=taken + self._workspace(), budget=budget, summed=words)
+
+    def _least(self) -> int:
+        """What is held already, and one window's results and their sum."""
+        held = resident() if self._device.type == "cpu" else 0
+        return held + max(
+            8 * each.backend.channels * math.prod(each.inference.roi_size) for each in self._ensemble.members
+        )
+
+    def _outputs(self, way_back: WayBack, *, with_probabilities: bool) -> int:
+        task = self._ensemble.task
+        each = np.dtype(label_type(task)).itemsize + (4 * task.num_classes if with_probabilities else 0)
+        return math.prod(way_back.source_shape) * each
+
+    def _generous_workspace(self) -> int:
+        return _WORKSPACE_PER_VOXEL * max(
+            each.inference.batch_size * math.prod(each.inference.roi_size) for each in self._ensemble.members
+        )
+
+    def _workspace(self) -> int:
+        """What the networks take beside their weights, measured on a batch each, the first time that it is asked."""
+        if self._measured is None:
+            self._measured = max(map(self._measure, self._ensemble.members))
+        return self._measured
+
+    def _measure(self, member: Member) -> int:
+        settings, channels = member.inference, len(self._ensemble.task.channels)
+        batch = torch.zeros(settings.batch_size, channels, *settings.roi_size, device=self._device)
+        member.backend(batch)  # what is taken once, at the first call, is not given back
+        return peak_during(lambda: member.backend(batch)) - resident()
+
+
+def _in_words(member: Member) -> str:
+    if member.head is None:
+        return f"{member.backend.channels} class scores"
+    return f"{member.backend.channels} features (of {len(member.head.bias)} classes)"

@@ -1,0 +1,159 @@
+"""From sums of windows to labels on the scan's own grid, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from swin_unetr.inference.accumulate import Block, Sweep
+from swin_unetr.inference.plan import Plan
+from swin_unetr.tasks import Task
+from transforms.labels import REGION_THRESHOLD
+from transforms.linear import Box
+from transforms.way_back import WayBack
+
+#: Bytes of the widest thing that a block of voxels passes through; on the CPU it should stay in the cache.
+BLOCK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
+#: How many of them are held at a time: interpolated along two axes, scores, probabilities, their mean.
+BLOCKS_HELD = 5
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A model at work on a tile."""
+
+    sweep: Sweep
+    #: Makes scores of what is summed; none where scores are.
+    head: Callable[[Tensor], Tensor] | None
+    #: Channels of the wider of the two.
+    widest: int
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What is filled block by block, on the grid of the scan's file, in stored order."""
+
+    #: X x Y x Z.
+    labels: NDArray[Any]
+    #: Classes x X x Y x Z, float32.
+    probabilities: NDArray[np.float32] | None
+
+    @classmethod
+    def empty(cls, task: Task, shape: tuple[int, ...], *, with_probabilities: bool) -> Result:
+        """All background. The order in memory is that of a file (X fastest), for it to be written without a copy."""
+        labels = np.zeros(shape, label_type(task), order="F")
+        if not with_probabilities:
+            return cls(labels, None)
+        probabilities = np.moveaxis(np.zeros((*shape, task.num_classes), np.float32, order="F"), -1, 0)
+        if task.activation == "softmax":
+            probabilities[0] = 1
+        return cls(labels, probabilities)
+
+
+def label_type(task: Task) -> type[np.unsignedinteger[Any] | np.signedinteger[Any]]:
+    """The type of a task's labels: uint8 where they fit."""
+    return np.uint8 if max(task.known_labels) <= np.iinfo(np.uint8).max else np.int32
+
+
+def finish_tile(passes: Sequence[Pass], plan: Plan, tile: Box, way_back: WayBack, task: Task, result: Result) -> None:
+    """Compute the windows of a tile, and finish its voxels as soon as no further window touches what they need.
+
+    Scores are interpolated before their activation; several models' probabilities are averaged after it. Voxels that
+    no computed window covers are background.
+
+    Args:
+        passes: the models, which have not begun.
+        plan: axis and thickness of the slabs.
+        tile: box of the native grid.
+        way_back: the grids.
+        task: what the classes mean.
+        result: filled in the tile.
+    """
+    widest = max(each.widest for each in passes)
+    for slab in plan.slabs(tile):
+        first, stop = way_back.needed(plan.axis, range(*slab[plan.axis]))
+        for each in passes:
+            each.sweep.release(first)
+            each.sweep.reach(stop)
+        limit = BLOCK_BYTES.get(passes[0].sweep.device.type, BLOCK_BYTES["cpu"]) // (4 * widest)
+        for box in blocks(slab, limit):
+            _finish_block(passes, box, way_back, task, result)
+
+
+def blocks(box: Box, voxels: int) -> Iterator[Box]:
+    """Halve a box along its longest axis until no part has more voxels."""
+    sizes = [high - low for low, high in box]
+    longest = sizes.index(max(sizes))
+    if sizes[0] * sizes[1] * sizes[2] <= voxels or sizes[longest] == 1:
+        yield box
+        return
+    low, high = box[longest]
+    middle = (low + high) // 2
+    for span in ((low, middle), (middle, high)):
+        x, y, z = (span if axis == longest else box[axis] for axis in range(3))
+        yield from blocks((x, y, z), voxels)
+
+
+def _finish_block(passes: Sequence[Pass], box: Box, way_back: WayBack, task: Task, result: Result) -> None:
+    found = [_scores(each, box, way_back) for each in passes]
+    if all(each is None for each in found):
+        return  # background, as it stands
+    if len(found) == 1 and result.probabilities is None and found[0] is not None:
+        labels = _labels(found[0].values, task, bar=0.0)  # scores are ordered as their probabilities are
+        if found[0].covered is not None:
+            labels.masked_fill_(~found[0].covered, 0)
+    else:
+        device = passes[0].sweep.device
+        mean = torch.zeros(task.num_classes, *(high - low for low, high in box), device=device)
+        for each in found:
+            mean.add_(_probabilities(each, mean.shape, task, device), alpha=1 / len(found))
+        labels = _labels(mean, task, bar=REGION_THRESHOLD)
+        if result.probabilities is not None:
+            way_back.place(mean.cpu().numpy(), box, result.probabilities)
+    way_back.place(labels.cpu().numpy(), box, result.labels)
+
+
+def _scores(each: Pass, box: Box, way_back: WayBack) -> Block | None:
+    """A model's scores of a native box, and where windows were computed; none where they were nowhere."""
+    needed = [way_back.needed(axis, range(*span)) for axis, span in enumerate(box)]
+    block = each.sweep.block((needed[0], needed[1], needed[2]))
+    if block is None:
+        return None
+    start = (needed[0][0], needed[1][0], needed[2][0])
+    values = way_back.interpolate(block.values, start, box)
+    covered = None
+    if block.covered is not None:
+        # Next to voxels without scores, those that have some count alone; where they are the fewer, nothing is known.
+        share = way_back.interpolate(block.covered[None].float(), start, box)
+        covered = share[0] >= 0.5
+        values = values / share.clamp(min=0.5)
+    return Block(values if each.head is None else each.head(values), covered)
+
+
+def _probabilities(scores: Block | None, shape: Sequence[int], task: Task, device: torch.device) -> Tensor:
+    """Classes x box; background where no window was computed."""
+    softmax = task.activation == "softmax"
+    background = torch.zeros(shape[0], 1, 1, 1, device=device)
+    background[0] = int(softmax)
+    if scores is None:
+        return background.expand(*shape)
+    values = scores.values.softmax(dim=0) if softmax else scores.values.sigmoid()
+    return values if scores.covered is None else torch.where(scores.covered, values, background)
+
+
+def _labels(scores: Tensor, task: Task, bar: float) -> Tensor:
+    """Label values of classes x box: of the highest class, or of the regions above a bar, outer before inner."""
+    values = [target.write_as for target in task.targets]
+    kind = torch.uint8 if label_type(task) is np.uint8 else torch.int32
+    if task.activation == "softmax":
+        return torch.tensor([0, *values], dtype=kind, device=scores.device)[scores.argmax(dim=0)]
+    labels = torch.zeros(scores.shape[1:], dtype=kind, device=scores.device)
+    for index in task.painting_order:
+        labels.masked_fill_(scores[index] > bar, values[index])
+    return labels

@@ -1,0 +1,152 @@
+"""How a scan is segmented within a budget of memory: what is swept, in how many tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+from swin_unetr.errors import ConfigError
+from swin_unetr.inference.accumulate import leaves_memory, spans
+from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.inference.windows import Layout, Span
+from transforms.linear import Box
+from transforms.way_back import WayBack
+
+#: Prepared planes that are finished at once; more would be held longer, fewer are interpolated less well.
+_SLAB_PLANES = 16
+#: A tile is no narrower than this share of a window: all the windows around it are computed for it.
+_NARROWEST = 4
+
+
+@dataclass(frozen=True)
+class Summed:
+    """What one model sums over its windows."""
+
+    layout: Layout
+    #: Class scores or features.
+    channels: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a scan is segmented."""
+
+    #: Windows are computed and blocks finished along this axis of the prepared grid.
+    axis: int
+    #: Boxes of the native grid that are segmented one after the other; whole along the axis.
+    tiles: tuple[Box, ...]
+    #: Native planes that are finished at once.
+    slab: int
+    #: Windows to compute, those at borders of tiles once for each tile; before any is left out for being empty.
+    windows: int
+    #: The most that is held at a time, and what may be.
+    bytes: int
+    budget: int
+    #: What is summed, in words.
+    summed: str = ""
+
+    @property
+    def text(self) -> str:
+        """The plan in one line."""
+        tiles = f"{len(self.tiles)} tiles" if len(self.tiles) > 1 else "one piece"
+        return (
+            f"{self.windows} windows; {self.summed} summed along {'XYZ'[self.axis]} in {tiles}; "
+            f"at most {size_in_words(self.bytes)} of {size_in_words(self.budget)} memory"
+        )
+
+    def __str__(self) -> str:
+        return self.text
+
+    def slabs(self, tile: Box) -> Iterator[Box]:
+        """A tile's slabs in the order of the sweep."""
+        first, stop = tile[self.axis]
+        for low in range(first, stop, self.slab):
+            x, y, z = ((low, min(low + self.slab, stop)) if axis == self.axis else tile[axis] for axis in range(3))
+            yield x, y, z
+
+
+def make_plan(members: Sequence[Summed], way_back: WayBack, *, fixed: int, budget: int, summed: str = "") -> Plan:
+    """The plan with the fewest windows that fits.
+
+    Args:
+        members: what each model sums; all of them at the same time.
+        way_back: the grids.
+        fixed: bytes that are held whatever the plan.
+        budget: bytes that may be held.
+        summed: what is summed, in words.
+
+    Raises:
+        ConfigError: no plan fits; tells the least that would do.
+    """
+    axis = max(range(3), key=lambda each: way_back.prepared_shape[each])
+    size, prepared = way_back.native_shape, way_back.prepared_shape
+    slab = max(1, round(_SLAB_PLANES * size[axis] / prepared[axis]))
+    first, second = (other for other in range(3) if other != axis)
+    choices = [_cuts(members, way_back, other) for other in (first, second)]
+    held = [planes_held(member.layout, axis, way_back, slab) for member in members]
+    costs = [_cost(members, held, axis, one, other) for one, other in product(*choices)]
+    fitting = [index for index, (_, voxels) in enumerate(costs) if fixed + 4 * voxels <= budget]
+    if not fitting:
+        least = fixed + 4 * min(voxels for _, voxels in costs)
+        raise ConfigError(
+            f"max_memory: {size_in_words(budget)} is too little for this scan; the least that would do is "
+            f"{size_in_words(least)}"
+        )
+    best = min(fitting, key=lambda index: costs[index])
+    one, other = list(product(*choices))[best]
+    tiles = []
+    for spans_of_tile in product(one.native, other.native):
+        box = {axis: (0, size[axis]), first: spans_of_tile[0], second: spans_of_tile[1]}
+        tiles.append((box[0], box[1], box[2]))
+    windows, voxels = costs[best]
+    return Plan(axis, tuple(tiles), slab, windows, fixed + 4 * voxels, budget, summed)
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """One way to cut an axis."""
+
+    native: list[Span]
+    #: For each model: windows along the axis, counted for each piece that they touch.
+    windows: list[int]
+    #: The most prepared planes that a piece needs.
+    widest: int
+
+
+def _cuts(members: Sequence[Summed], way_back: WayBack, axis: int) -> list[_Cuts]:
+    """The ways to cut an axis evenly, beginning with one piece."""
+    size = way_back.native_shape[axis]
+    narrowest = min(member.layout.roi_size[axis] for member in members) / _NARROWEST
+    most = max(1, min(size, int(way_back.prepared_shape[axis] / narrowest)))
+    found = []
+    for number in range(1, most + 1):
+        native = list(pairwise(size * index // number for index in range(number + 1)))
+        needed = [way_back.needed(axis, range(*span)) for span in native]
+        windows = [sum(len(member.layout.touching(axis, span)) for span in needed) for member in members]
+        found.append(_Cuts(native, windows, max(high - low for low, high in needed)))
+    return found
+
+
+def _cost(members: Sequence[Summed], held: Sequence[int], axis: int, one: _Cuts, other: _Cuts) -> tuple[int, int]:
+    """Windows to compute, and values that are summed at a time (those of the weights too)."""
+    windows = sum(
+        len(member.layout.starts[axis]) * along * across
+        for member, along, across in zip(members, one.windows, other.windows, strict=True)
+    )
+    planes = sum(planes * (member.channels + 1) for member, planes in zip(members, held, strict=True))
+    return windows, planes * one.widest * other.widest
+
+
+def planes_held(layout: Layout, axis: int, way_back: WayBack, slab: int) -> int:
+    """The most planes that a `Sweep` holds at a time when native slabs are asked for in turn."""
+    size, starts, roi = way_back.native_shape[axis], layout.starts[axis], layout.roi_size[axis]
+    pieces = spans(layout, axis)
+    most = 0
+    for low in range(0, size, slab):
+        first, stop = way_back.needed(axis, range(low, min(low + slab, size)))
+        piece = next(piece for piece in pieces if first < piece[1])
+        held_from = first if leaves_memory(piece, first) else piece[0]
+        last = max(start for start in starts if start < stop)
+        most = max(most, min(layout.image_size[axis], last + roi) - held_from)
+    return most
