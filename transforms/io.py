@@ -1,42 +1,27 @@
-"""Reads and writes images; the only module that knows nibabel, SimpleITK and itk.
+"""Reads and writes images; with its parts `io_nifti` and `io_itk`, all that knows image libraries.
 
 Arrays come in the order in which they are stored, C x X x Y x Z, with the geometry of their grid beside them.
-NIfTI goes through nibabel, everything else through SimpleITK, whose LPS millimetres become RAS here.
+NIfTI goes through nibabel, its voxels through `transforms.stored`; everything else through SimpleITK.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.openers import Opener
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
-from swin_unetr.files import replacing
+from transforms import io_nifti as nifti
 from transforms.geometry import Geometry, Volume, require_same_geometry
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
 OTHER_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
-#: Deflate cannot shrink further than this; a header that claims more voxels than this allows is corrupt.
-_DEFLATE_LIMIT = 1100
-#: gzip level of what is written: 9, nibabel's default, takes several times as long for a few percent.
-_GZIP_LEVEL = 3
-#: DICOM's Image Position (Patient), in LPS millimetres.
-_SLICE_POSITION = "0020|0032"
-#: NIfTI header extension for free text.
-_COMMENT = 6
-
-_READING_ERRORS = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError)
+_NO_FILES = "a scan without files; check the data set's description"
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -46,8 +31,31 @@ def read_geometry(path: Path) -> Geometry:
         DataError: the file is missing or cannot be read.
     """
     if _is_nifti(path):
-        return _nifti_geometry(path, _open_nifti(path))
-    return _read_itk(path).geometry
+        return nifti.geometry(path)
+    from transforms.io_itk import itk_header
+
+    return itk_header(path)[0] if not path.is_dir() else _read(path).geometry
+
+
+def read_header(paths: Sequence[Path]) -> tuple[Geometry, int, np.dtype[Any]]:
+    """What `read_stored` will give, without reading voxels: geometry, channels and type.
+
+    Raises:
+        DataError: a file is missing or its header cannot be read.
+    """
+    if not paths:
+        raise DataError(_NO_FILES)
+    headers = [_header(path) for path in paths]
+    channels = sum(channels for _, channels, _ in headers)
+    return headers[0][0], channels, np.result_type(*(dtype for _, _, dtype in headers))
+
+
+def _header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
+    if _is_nifti(path):
+        return nifti.header(path)
+    from transforms.io_itk import itk_header
+
+    return itk_header(path)
 
 
 def read_image(paths: Sequence[Path], channels: int | None = None) -> Volume:
@@ -64,26 +72,46 @@ def read_image(paths: Sequence[Path], channels: int | None = None) -> Volume:
         DataError: a file is missing, truncated, has NaN or infinite voxels or the wrong number of channels.
         GeometryError: the channels lie on different grids.
     """
+    volume = read_stored(paths, channels)
+    return Volume(volume.array.astype(np.float32, copy=False), volume.geometry)
+
+
+def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
+    """The same in the narrowest type at hand: whole numbers as they are stored, everything else in float32.
+
+    No second copy of the scan is made on the way; what lies uncompressed in its own type is mapped, not read.
+    """
     if not paths:
-        raise DataError("a scan without files; check the data set's description")
-    volumes = [_read(path) for path in paths]
-    for path, volume in zip(paths, volumes, strict=True):
-        if len(paths) > 1 and volume.array.shape[0] != 1:
-            raise DataError(f"{path}: is 4-D where one 3-D file per channel is wanted; split it into its channels")
-        require_same_geometry(path, volume.geometry, paths[0], volumes[0].geometry)
-    array = volumes[0].array if len(volumes) == 1 else np.concatenate([volume.array for volume in volumes])
+        raise DataError(_NO_FILES)
+    first = _read(paths[0], lean=True)
+    if len(paths) == 1:
+        array = first.array
+    else:
+        # One file after another into its place, so that only one is there twice.
+        array = np.empty((len(paths), *first.geometry.shape), first.array.dtype, order="F")
+        for index, path in enumerate(paths):
+            volume = first if index == 0 else _read(path, lean=True)
+            if volume.array.shape[0] != 1:
+                raise DataError(f"{path}: is 4-D where one 3-D file per channel is wanted; split it into its channels")
+            require_same_geometry(path, volume.geometry, paths[0], first.geometry)
+            array = array.astype(np.result_type(array, volume.array), copy=False)
+            array[index] = volume.array[0]
     if channels is not None and array.shape[0] != channels:
         if channels == 1:
             raise DataError(f"{paths[0]}: is 4-D with {array.shape[0]} channels where a 3-D scan is wanted")
         raise DataError(f"{paths[0]}: has {array.shape[0]} channel(s) where {channels} are wanted")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told of below
-        array = array.astype(np.float32, copy=False)
     for index, channel in enumerate(array):
-        if not np.isfinite(channel).all():
+        if count := _not_finite(channel):
             path = paths[index] if len(paths) > 1 else paths[0]
-            count = int(channel.size - np.isfinite(channel).sum())
             raise DataError(f"{path}: has {count} NaN or infinite voxels; replace them by a value that means nothing")
-    return Volume(array, volumes[0].geometry)
+    return Volume(array, first.geometry)
+
+
+def _not_finite(channel: NDArray[Any]) -> int:
+    """Number of NaN or infinite voxels, slice by slice."""
+    if channel.dtype.kind != "f":
+        return 0
+    return sum(int(plane.size - np.count_nonzero(np.isfinite(plane))) for plane in np.moveaxis(channel, -1, 0))
 
 
 def read_labels(path: Path) -> Volume:
@@ -118,9 +146,9 @@ def read_label_names(path: Path) -> dict[int, str]:
     Raises:
         DataError: the file is missing or cannot be read.
     """
-    for extension in getattr(_open_nifti(path).header, "extensions", ()) if _is_nifti(path) else ():
+    for text in nifti.comments(path) if _is_nifti(path) else ():
         try:
-            labels = json.loads(extension.text.rstrip("\0"))["labels"]
+            labels = json.loads(text)["labels"]
             return {int(value): str(name) for value, name in labels.items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # somebody else's
@@ -142,7 +170,9 @@ def write_labels(path: Path, labels: NDArray[Any], like: Geometry, names: Mappin
         DataError: the array does not have the shape of the source's grid.
     """
     smallest = np.min_scalar_type(int(labels.max(initial=0)))
-    _write_nifti(path, labels.astype(smallest, copy=False), like, names)
+    values = {"labels": {str(value): name for value, name in names.items()}} if names else None
+    comment = json.dumps(values, ensure_ascii=False) if values else None
+    nifti.write(path, labels.astype(smallest, copy=False), like, comment)
 
 
 def write_channels(path: Path, array: NDArray[Any], like: Geometry) -> None:
@@ -153,7 +183,7 @@ def write_channels(path: Path, array: NDArray[Any], like: Geometry) -> None:
         array: C x X x Y x Z.
         like: geometry of the source.
     """
-    _write_nifti(path, np.moveaxis(np.asarray(array, np.float32), 0, -1), like, None)
+    nifti.write(path, np.moveaxis(np.asarray(array, np.float32), 0, -1), like)
 
 
 def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Geometry:
@@ -167,168 +197,30 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     Returns:
         The geometry of what was written, for label maps on the same grid.
     """
-    image = nibabel.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_qform(affine, code=1)
-    image.set_sform(affine, code=1)
-    geometry = _nifti_geometry(path, image)
-    _write_nifti(path, array, geometry, None)
+    geometry = nifti.new_geometry(path, array, affine)
+    nifti.write(path, array, geometry)
     return geometry
 
 
 def nifti_bytes(array: NDArray[Any], like: Geometry) -> bytes:
     """A 3-D array (X x Y x Z) as an uncompressed NIfTI-1 file in memory, with the affine of its grid alone."""
-    content: bytes = _image_like(array, Geometry(shape=like.shape, affine=like.affine)).to_bytes()
-    return content
+    return nifti.in_memory(array, Geometry(shape=like.shape, affine=like.affine))
 
 
-def _read(path: Path) -> Volume:
+def _read(path: Path, *, lean: bool = False) -> Volume:
+    """A file as it is stored, scaled values in float64; `lean`: in the narrowest type that float32 allows."""
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
     if not _is_nifti(path):
-        return _read_itk(path)
-    image = _open_nifti(path)
-    geometry = _nifti_geometry(path, image)
-    _refuse_impossible_size(path, image)
-    try:
-        array = _voxels(path, image)
-    except MemoryError as error:
-        raise DataError(f"{path}: its {image.shape} voxels do not fit into memory") from error
-    except _READING_ERRORS as error:
-        raise DataError(f"{path}: is truncated or damaged ({_short(error)}); copy it again") from error
-    array = array.reshape(array.shape + (1,) * (3 - array.ndim)) if array.ndim < 3 else array
-    while array.ndim > 4 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim > 4 or array.size == 0 or array.dtype.kind not in "biuf":
-        raise DataError(f"{path}: has shape {array.shape} of {array.dtype}; a 3-D or 4-D image of numbers is wanted")
-    return Volume(array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0), geometry)
+        from transforms.io_itk import read_itk
 
-
-def _voxels(path: Path, image: Any) -> NDArray[Any]:
-    array: NDArray[Any]
-    if not _is_gzip(path):
-        array = np.asanyarray(image.dataobj)
-        return array
-    with gzip.open(path) as stream:
-        array = np.asanyarray(type(image).from_stream(stream).dataobj)
-        # nibabel stops after the last voxel; gzip compares its checksum only when it comes to the end.
-        while stream.read(1 << 20):
-            pass
-    return array
-
-
-def _is_gzip(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
+        volume = read_itk(path)
+        if lean and (volume.array.dtype.kind not in "biu" or volume.array.dtype.itemsize > 4):
+            with np.errstate(over="ignore"):
+                volume = Volume(volume.array.astype(np.float32, copy=False), volume.geometry)
+        return volume
+    return nifti.read(path, lean=lean)
 
 
 def _is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI_SUFFIXES)
-
-
-def _open_nifti(path: Path) -> Any:
-    if not path.exists():
-        raise DataError(f"{path}: no such file; check the path")
-    try:
-        return nibabel.load(path)
-    except _READING_ERRORS as error:
-        raise DataError(f"{path}: is not a readable NIfTI file ({_short(error)}); copy or convert it again") from error
-
-
-def _nifti_geometry(path: Path, image: Any) -> Geometry:
-    affine = np.array(image.affine, np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError(f"{path}: its header's affine places voxels nowhere (voxel size 0 or NaN); mend the header")
-    shape = (*image.shape[:3], 1, 1, 1)[:3]
-    header = image.header.copy() if isinstance(image.header, nibabel.Nifti1Header) else None
-    return Geometry(
-        shape=(int(shape[0]), int(shape[1]), int(shape[2])),
-        affine=affine,
-        nifti_header=header,
-    )
-
-
-def _refuse_impossible_size(path: Path, image: Any) -> None:
-    """A header that claims more than the file can hold is told before memory is taken for it."""
-    claimed = int(np.prod(image.shape, dtype=np.float64)) * image.get_data_dtype().itemsize
-    data = path.with_suffix(".img") if path.suffix == ".hdr" else path
-    held = data.stat().st_size * (_DEFLATE_LIMIT if _is_gzip(path) else 1) if data.exists() else claimed
-    if claimed > held:
-        raise DataError(f"{path}: is truncated: its header claims {claimed} bytes of voxels; copy it again")
-
-
-def _read_itk(path: Path) -> Volume:
-    """An image that is no NIfTI, or a folder with one DICOM series."""
-    import SimpleITK as sitk  # noqa: N813  # the name its documentation uses
-
-    if not path.exists():
-        raise DataError(f"{path}: no such file; check the path")
-    try:
-        image = _read_series(path, sitk) if path.is_dir() else sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise DataError(f"{path}: cannot be read as an image ({_short(error)})") from error
-    if image.GetDimension() != 3:
-        raise DataError(f"{path}: has {image.GetDimension()} dimensions where 3 are wanted")
-    array = sitk.GetArrayFromImage(image)
-    array = np.moveaxis(array, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else array[None]
-    to_ras = np.diag([-1.0, -1.0, 1.0])
-    affine = np.eye(4)
-    affine[:3, :3] = to_ras @ np.reshape(image.GetDirection(), (3, 3)) @ np.diag(image.GetSpacing())
-    affine[:3, 3] = to_ras @ np.asarray(image.GetOrigin())
-    x, y, z = image.GetSize()
-    return Volume(array.transpose(0, 3, 2, 1), Geometry(shape=(x, y, z), affine=affine))
-
-
-def _read_series(folder: Path, sitk: Any) -> Any:
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise DataError(f"{folder}: holds {len(series)} DICOM series where one is wanted; one folder per series")
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    reader.MetaDataDictionaryArrayUpdateOn()
-    image = reader.Execute()
-    for index in range(image.GetDepth()):
-        listed = np.array(reader.GetMetaData(index, _SLICE_POSITION).split("\\"), np.float64)
-        away = float(np.linalg.norm(listed - image.TransformIndexToPhysicalPoint((0, 0, index))))
-        if away > min(image.GetSpacing()) / 2:
-            raise DataError(
-                f"{folder}: slice {index + 1} lies {away:.3g} mm off an even grid: slices are missing, unevenly spaced "
-                "or tilted; convert the series to NIfTI with a program that resamples"
-            )
-    return image
-
-
-def _write_nifti(path: Path, array: NDArray[Any], like: Geometry, names: Mapping[int, str] | None) -> None:
-    if tuple(array.shape[:3]) != like.shape:
-        raise DataError(f"{path}: result of shape {array.shape[:3]} for a scan of shape {like.shape}")
-    image = _image_like(array, like)
-    if names:
-        text = json.dumps({"labels": {str(value): name for value, name in names.items()}}, ensure_ascii=False)
-        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, text.encode()))
-    compression = {"compresslevel": _GZIP_LEVEL} if _is_gzip(path) else {}
-    with replacing(path) as temporary, Opener(str(temporary), "wb", **compression) as file:
-        image.to_stream(file)
-
-
-def _image_like(array: NDArray[Any], like: Geometry) -> Any:
-    """A NIfTI image with the header of the source, less what describes its voxels."""
-    source = like.nifti_header
-    if source is None:
-        kind = nibabel.Nifti1Image if max(array.shape) < 2**15 else nibabel.Nifti2Image
-        image = kind(array, like.affine)
-        image.header.set_xyzt_units("mm")
-        return image
-    # A pair (.hdr, .img) is written as a single file; the version of the format is kept.
-    kind = nibabel.Nifti2Image if isinstance(source, nibabel.Nifti2Header) else nibabel.Nifti1Image
-    header = kind.header_class.from_header(source)
-    header.extensions.clear()
-    header.set_data_dtype(array.dtype)
-    header.set_intent("none")
-    for field in ("cal_min", "cal_max", "descrip", "aux_file"):
-        header[field] = kind.header_class()[field]
-    return kind(array, like.affine, header)
-
-
-def _short(error: BaseException) -> str:
-    """The last line of an error's message: image libraries put the reason there."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1][:200]

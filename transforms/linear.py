@@ -99,8 +99,9 @@ class GridMap:
         if not self.parallel:
             return self._sample_turned(block, start, box)
         for axis in order:
-            low, high, weight = (table[slice(*box[axis])] for table in self._tables[axis])
-            block = _along(block, axis + 1, low - start[axis], high - start[axis], weight)
+            part = slice(*box[axis])
+            low, high, weight = self._tables[axis]
+            block = _along(block, axis + 1, low[part] - start[axis], high[part] - start[axis], weight[part])
         return block
 
     def _sample_turned(self, block: Tensor, start: Triple, box: Box) -> Tensor:

@@ -138,7 +138,7 @@ def _resample(array: NDArray[Any], way_back: WayBack, intensity: IntensityConfig
         box = ((first, last), (0, grid.target_shape[1]), (0, grid.target_shape[2]))
         for channel in range(len(array)):
             # A copy whatever the type: views with negative strides and read-only maps of files are none of torch's.
-            block = torch.from_numpy(np.array(ordered[(channel, *part)], np.float32, order="C"))
+            block = torch.from_numpy(np.array(ordered[channel][part], np.float32, order="C"))
             slab = grid.sample(block[None], start, box, order=(0, 1, 2))[0]
             if intensity.scheme == "hu_window":
                 low, high = intensity.window
@@ -149,9 +149,9 @@ def _resample(array: NDArray[Any], way_back: WayBack, intensity: IntensityConfig
 
 def _prepared_to_turned(way_back: WayBack) -> NDArray[np.float64]:
     """4x4, prepared index to index in the turned, uncropped grid."""
-    matrix = np.eye(4)
+    matrix: NDArray[np.float64] = np.eye(4)
     if way_back.resampled:
-        matrix = np.linalg.solve(way_back.native_affine, way_back.prepared_affine)
+        matrix = np.asarray(np.linalg.solve(way_back.native_affine, way_back.prepared_affine), np.float64)
     matrix[:3, 3] += [start for start, _ in way_back.crop]
     return matrix
 
@@ -159,7 +159,7 @@ def _prepared_to_turned(way_back: WayBack) -> NDArray[np.float64]:
 def _z_score(channel: Tensor, *, nonzero: bool) -> None:
     """Zero mean and unit deviation in place, of all voxels or of those that are not 0; sums in float64, by planes."""
     flat = channel.view(-1)
-    parts = flat.split(1 << 20)
+    parts = torch.split(flat, 1 << 20)
     count = sum(int(torch.count_nonzero(part)) for part in parts) if nonzero else flat.numel()
     if not count:
         return

@@ -1,6 +1,6 @@
 """From the files of a case to what the network sees; the same in training, validation and prediction.
 
-The steps are MONAI's transforms, so that `transforms.invert` can play them back.
+The steps are MONAI's transforms, so that the training knows them.
 """
 
 from __future__ import annotations

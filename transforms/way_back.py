@@ -61,7 +61,9 @@ class Turn:
         """An array (... x X x Y x Z as stored) with its axes in RAS order; the same memory."""
         lead = array.ndim - 3
         turned = array.transpose(*range(lead), *(axis + lead for axis in self.axes))
-        return turned[(..., *(slice(None, None, -1 if flip else 1) for flip in self.flipped))]
+        x, y, z = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
+        view: NDArray[Any] = turned[..., x, y, z]
+        return view
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +119,17 @@ class WayBack:
     @cached_property
     def resampled(self) -> bool:
         """Whether prepared and native grid differ."""
-        return not (self.prepared_shape == self.native_shape and np.array_equal(self.prepared_affine, self.native_affine))
+        return not (
+            self.prepared_shape == self.native_shape and np.array_equal(self.prepared_affine, self.native_affine)
+        )
 
     @cached_property
     def map(self) -> GridMap:
         """Where native voxels lie in the prepared grid."""
         x, y, z = self.prepared_shape
-        matrix = np.linalg.solve(self.prepared_affine, self.native_affine) if self.resampled else np.eye(4)
+        matrix: NDArray[np.float64] = np.eye(4)
+        if self.resampled:
+            matrix = np.asarray(np.linalg.solve(self.prepared_affine, self.native_affine), np.float64)
         return GridMap(matrix, self.native_shape, ((0, x), (0, y), (0, z)))
 
     def needed(self, axis: int, native: range | slice) -> tuple[int, int]:
@@ -174,6 +180,6 @@ def _shape(box: Box) -> Triple:
 
 
 def _native_affine(turn: Turn, crop: Box) -> NDArray[np.float64]:
-    affine = turn.affine.copy()
+    affine: NDArray[np.float64] = turn.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [start for start, _ in crop]
     return affine
