@@ -97,10 +97,10 @@ def build_parser() -> CommandParser:
     )
     add("--max-memory", metavar="SIZE", help="bound of the process's memory, such as 4GB; labels stay the same")
     add(
-        "--no-skip-empty",
-        action="store_false",
-        dest="skip_empty",
-        help="compute windows without anything in them (air) too",
+        "--skip-empty",
+        action=BooleanOptionalAction,
+        default=True,
+        help="leave out windows without anything in them (air)",
     )
     add(
         "--layout",

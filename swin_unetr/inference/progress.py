@@ -33,7 +33,7 @@ class PredictionProgress:
         self._started_at = self._wrote_at = time.monotonic()
         self._lock = Lock()
         self._done = 0
-        self._plan = ""
+        self._pieces = 0
         #: Cases under way: the share of their windows that is done.
         self._shares: dict[str, float] = {}
         self._bars = Progress(
@@ -62,10 +62,16 @@ class PredictionProgress:
             self._wrote_at = time.monotonic()
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def start(self, case: str, plan: str) -> None:
-        """The network begins with a case; its plan is written where it is another than that of the case before."""
-        if plan != self._plan:
-            self._plan = plan
+    def start(self, case: str, plan: str, pieces: int) -> None:
+        """The network begins with a case.
+
+        Args:
+            case: its id.
+            plan: how it will be computed; written where there are more or fewer pieces than for the case before.
+            pieces: in how many.
+        """
+        if pieces != self._pieces:
+            self._pieces = pieces
             self.note(f"plan: {plan}")
         self._bars.reset(self._case, description=case, total=None, text="", visible=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -12,10 +13,10 @@ from swin_unetr.config import Triple
 from swin_unetr.datasets import Case
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import DataError
-from swin_unetr.inference.adapter import Predictor
 from swin_unetr.inference.inputs import check_output, find_inputs
 from swin_unetr.inference.models import ModelArgument
 from swin_unetr.inference.pipeline import run_pipeline
+from swin_unetr.inference.predictor import Predictor
 from swin_unetr.inference.progress import PredictionProgress
 from swin_unetr.inference.queue import CaseQueue
 from swin_unetr.inference.record import Records, record_path
@@ -102,9 +103,10 @@ def predict(
     found = find_inputs(paths, predictor.task, layout=layout, selected=selected)
     check_output(Path(output), found.cases)
     records = Records(Path(output), predictor.ensemble, predictor.compute, paths, {"skip_empty": skip_empty})
-    run = _Run(records, BatchReport(failures=found.failures), started, save_probabilities, overwrite)
+    run = _Run(predictor, records, started, save_probabilities, overwrite)
+    run.report.failures += found.failures
     if found.cases:
-        run.do(found.cases, predictor, shown=progress)
+        run.do(found.cases, shown=progress)
     return run.report
 
 
@@ -112,9 +114,15 @@ class _Run:
     """One run over cases: what stands, what is to do, and what became of it."""
 
     def __init__(
-        self, records: Records, report: BatchReport, started: float, save_probabilities: bool, overwrite: bool
+        self,
+        predictor: Predictor,
+        records: Records,
+        started: float,
+        save_probabilities: bool,
+        overwrite: bool,
     ) -> None:
-        self.report = report
+        self.report = BatchReport()
+        self._predictor = predictor
         self._records = records
         self._started = started
         self._save_probabilities = save_probabilities
@@ -122,7 +130,7 @@ class _Run:
         self._before: dict[str, int] | None = {} if overwrite else None
         self._lock = Lock()
 
-    def do(self, cases: Sequence[Case], predictor: Predictor, *, shown: bool) -> None:
+    def do(self, cases: Sequence[Case], *, shown: bool) -> None:
         """Segment the cases whose results do not stand already."""
         if self._before is not None:
             self._before = {case.id: self._written_at(case) for case in cases}
@@ -132,22 +140,33 @@ class _Run:
         self._remember("running")
         try:
             with PredictionProgress(len(todo), shown=shown) as progress:
-                progress.note(predictor.compute.describe())
+                progress.note(self._predictor.compute.describe())
                 if kept := len(cases) - len(todo):
                     progress.note(f"{kept} of {len(cases)} results stand already and are kept; --overwrite renews them")
-
-                def done_elsewhere(case: Case) -> None:
-                    self._end(case, None)
-                    progress.end(case.id, "done by another process")
-
-                with CaseQueue(self._records.output, todo, self._is_done, done_elsewhere) as queue:
-                    steps = CaseSteps(predictor, self._records, queue, progress, self._save_probabilities, self._end)
-                    run_pipeline(steps)
+                self._segment(todo, progress)
         except BaseException:
-            self._remember("stopped")
+            with suppress(DataError):
+                self._remember("stopped")
             raise
         self.report.done.sort(key=[case.id for case in cases].index)
         self._remember("finished")
+
+    def _segment(self, cases: Sequence[Case], progress: PredictionProgress) -> None:
+        def done_elsewhere(case: Case) -> None:
+            self._end(case, None)
+            progress.end(case.id, "done by another process")
+
+        with CaseQueue(self._records.output, cases, self._is_done, done_elsewhere) as queue:
+            run_pipeline(
+                CaseSteps(
+                    self._predictor,
+                    self._records,
+                    queue,
+                    progress,
+                    self._end,
+                    save_probabilities=self._save_probabilities,
+                )
+            )
 
     def _end(self, case: Case, failure: Failure | None) -> None:
         """Note what became of a case; in any thread."""

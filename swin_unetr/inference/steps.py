@@ -12,10 +12,11 @@ from typing import Any
 
 from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case
-from swin_unetr.errors import SwinUnetrError
-from swin_unetr.inference.adapter import Predictor, Prepared
+from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.inference.device import memory_errors_in_words
-from swin_unetr.inference.predictor import Segmentation
+from swin_unetr.inference.memory import resident
+from swin_unetr.inference.plan import Plan
+from swin_unetr.inference.predictor import Predictor, Segmentation
 from swin_unetr.inference.progress import PredictionProgress
 from swin_unetr.inference.queue import CaseQueue, Claim
 from swin_unetr.inference.record import (
@@ -26,8 +27,11 @@ from swin_unetr.inference.record import (
     record_path,
     source_files,
 )
-from transforms.io import read_image, write_channels, write_labels
+from swin_unetr.inference.sizes import size_in_words
+from transforms.geometry import Geometry
+from transforms.io import read_header, read_stored, write_channels, write_labels
 from transforms.labels import label_names
+from transforms.prepare import Prepared, prepare_bytes
 
 
 @dataclass
@@ -39,6 +43,9 @@ class Job:
     sources: list[dict[str, Any]] = field(default_factory=list)
     #: Seconds by phase; phases of different cases overlap.
     seconds: dict[str, float] = field(default_factory=dict)
+    #: Whether it is read while another case is computed, and how it will be computed.
+    is_ahead: bool = False
+    plan: Plan | None = None
     #: What its record says beside.
     facts: dict[str, Any] = field(default_factory=dict)
     #: The phase that it is in, and the file that is being written.
@@ -67,9 +74,9 @@ class CaseSteps:
     records: Records
     queue: CaseQueue
     progress: PredictionProgress
-    save_probabilities: bool
     #: Told of each case that ends, in any thread, with none or why it failed.
     on_end: Callable[[Case, Failure | None], None]
+    save_probabilities: bool
 
     def take(self, wait: bool) -> Job | None:
         """The next case of the queue."""
@@ -77,39 +84,75 @@ class CaseSteps:
         return None if claim is None else Job(claim)
 
     def read(self, job: Job) -> Prepared:
-        """Read a scan and prepare it for the network."""
-        with job.timed("read"), memory_errors_in_words(self.predictor.compute.device):
+        """Read a scan and prepare it for the network.
+
+        Raises:
+            DataError: it cannot be read, or not within the bound of memory.
+        """
+        predictor = self.predictor
+        with job.timed("read"), memory_errors_in_words(predictor.compute.device):
             job.sources = source_files(job.case)
-            volume = read_image(job.case.images, channels=len(self.predictor.task.channels))
-            return self.predictor.prepare(volume)
+            if not job.is_ahead:
+                self._check_reading_fits(job.case)
+            return predictor.prepare(read_stored(job.case.images, channels=len(predictor.task.channels)))
+
+    def _check_reading_fits(self, case: Case) -> None:
+        limit = self.predictor.max_memory
+        if limit is None or self.predictor.compute.device.type == "cuda":
+            return
+        if (least := resident() + self._reading_bytes(case)) > limit:
+            raise DataError(
+                f"{case.images[0]}: reading it takes this process to {size_in_words(least)}, more than --max-memory "
+                f"{size_in_words(limit)}; give it that, or crop the scan"
+            )
+
+    def _reading_bytes(self, case: Case) -> int:
+        """The most that reading and preparing a scan takes, from its header."""
+        geometry, channels, dtype = read_header(case.images)
+        return prepare_bytes(geometry.shape, channels, dtype, self.predictor.ensemble.preprocess, geometry.spacing_mm)
 
     def may_read_ahead(self, job: Job, prepared: Prepared, following: Job) -> bool:
-        """Whether the next scan fits into memory beside this one."""
+        """Whether the next scan fits into memory beside this one, and costs this one no further window."""
+        job.plan = self._plan(prepared)
+        try:
+            beside = self._plan(prepared, reserve=self._reading_bytes(following.case))
+        except SwinUnetrError:  # it does not fit, or its header is damaged, which its reading will tell
+            return False
+        if beside.windows > job.plan.windows:
+            return False
+        job.plan, following.is_ahead = beside, True
         return True
 
-    def compute(self, job: Job, prepared: Prepared) -> tuple[Prepared, Segmentation]:
+    def _plan(self, prepared: Prepared, reserve: int = 0) -> Plan:
+        return self.predictor.plan(prepared, with_probabilities=self.save_probabilities, reserve=reserve)
+
+    def compute(self, job: Job, prepared: Prepared) -> tuple[Geometry, Segmentation]:
         """Segment a scan."""
-        self.progress.start(job.case.id, "")
+        name, plan = job.case.id, job.plan or self._plan(prepared)
+        self.progress.start(name, str(plan), len(plan.tiles))
         with job.timed("network"):
             result = self.predictor.segment_prepared(
                 prepared,
+                plan=plan,
                 with_probabilities=self.save_probabilities,
-                on_windows=lambda done, total: self.progress.windows(job.case.id, done, total),
+                on_windows=lambda done, total: self.progress.windows(name, done, total),
             )
-        return prepared, result
+        windows = {"computed": result.windows_done, "skipped": result.windows_skipped}
+        job.facts = {"plan": str(plan), "windows": windows}
+        return prepared.geometry, result
 
-    def write(self, job: Job, done: tuple[Prepared, Segmentation]) -> None:
+    def write(self, job: Job, done: tuple[Geometry, Segmentation]) -> None:
         """Write the labels, the probabilities where they are wanted, and last the record."""
-        prepared, result = done
+        geometry, result = done
         output, case = self.records.output, job.case
         with job.timed("write"):
             clear_partial(output, case.id)
             record_path(output, case.id).unlink(missing_ok=True)  # of an earlier result, which is about to go
             if result.probabilities is not None:
                 job.file = probabilities_path(output, case.id)
-                write_channels(job.file, result.probabilities, prepared.geometry)
+                write_channels(job.file, result.probabilities, geometry)
             job.file = labels_path(output, case.id)
-            write_labels(job.file, result.labels, prepared.geometry, label_names(self.predictor.task))
+            write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))
         job.file = record_path(output, case.id)
         seconds = {"seconds": round(sum(job.seconds.values()), 3), "seconds_by_phase": job.seconds}
         self.records.write_case(case, job.sources, {**job.facts, **seconds})

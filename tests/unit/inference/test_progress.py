@@ -11,7 +11,7 @@ def show(*, terminal: bool, shown: bool = True) -> str:
     console = Console(file=file, force_terminal=terminal, width=100)
     with PredictionProgress(2, shown=shown, console=console) as progress:
         for case, outcome in (("case [1]", "1.5 s"), ("case_2", "scan.nii.gz: no such file")):
-            progress.start(case, "all at once")
+            progress.start(case, "all at once", 1)
             progress.windows(case, 3, 4)
             progress.windows(case, 4, 4)
             progress.end(case, outcome)
