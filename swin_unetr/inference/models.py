@@ -78,6 +78,7 @@ class Ensemble:
                 "sha256": member.sha256,
                 "roi_size": member.inference.roi_size,
                 "overlap": member.inference.overlap,
+                "weights": member.inference.weights,
                 "tta": member.inference.tta,
             }
             for member in self.members

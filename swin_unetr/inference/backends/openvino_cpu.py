@@ -79,6 +79,7 @@ class OpenVinoBackend(StaticBackend[Any]):
     """See `StaticBackend`. One file serves every precision, which is chosen when it is compiled."""
 
     name: BackendName = "openvino"
+    folds = True  # 12 to 14 % less time (96 voxels cubed, 48 features, both precisions)
 
     def version(self) -> str:
         """Of OpenVINO."""

@@ -16,8 +16,11 @@ from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
 from swin_unetr.inference.backends.store import Store, key_of
 from swin_unetr.inference.device import Compute
+from swin_unetr.inference.folding import fold_upsampling
 from swin_unetr.networks import SwinUNETR
 
+#: Raised by one when the graphs change that are made of the same network.
+_MADE = 1
 #: What a backend makes of a graph, before it is written.
 Made = TypeVar("Made")
 
@@ -37,6 +40,8 @@ class StaticBackend(Generic[Made]):
     name: BackendName
     #: Whether the graph has attention as one operation.
     whole_attention = True
+    #: Whether the decoder's upsampling is folded into the convolutions behind it; where that measures faster.
+    folds = False
     #: Whether the files hold machine code, for one precision and number of threads.
     ahead_of_time = False
 
@@ -51,9 +56,18 @@ class StaticBackend(Generic[Made]):
         self._shape = (batch_size, config.in_channels, *roi_size)
 
         code = {"precision": compute.precision, "threads": torch.get_num_threads()} if self.ahead_of_time else {}
-        key = key_of(network, backend=self.name, version=self.version(), output=output, shape=list(self._shape), **code)
+        key = key_of(
+            network,
+            backend=self.name,
+            version=self.version(),
+            output=output,
+            shape=list(self._shape),
+            made=_MADE,
+            **code,
+        )
         folder = store.find(key)
         if folder is None:
+            network = fold_upsampling(network) if self.folds else network
             lowered = compute if self.ahead_of_time else None
             made = self.make(
                 export_graph(
