@@ -49,7 +49,8 @@ class Stored:
         """The narrowest type at hand that holds the values as float32 would: the stored one, or float32."""
         if self.scaled or self.dtype.kind not in "biu" or self.dtype.itemsize > 4:
             return np.dtype(np.float32)
-        return self.dtype.newbyteorder("=")
+        native: np.dtype[Any] = self.dtype.newbyteorder("=")
+        return native
 
     def read(self, dtype: DTypeLike, *, to_the_end: bool = True) -> NDArray[Any]:
         """The values.
