@@ -37,7 +37,8 @@ def run(capsys):
     def call(*arguments: object) -> tuple[int, list[str], list[str]]:
         code = main(["predict", *EXACT, *map(str, arguments)])
         out, err = capsys.readouterr()
-        return code, out.splitlines(), [line for line in err.splitlines() if line != MACHINE and not line.startswith("plan: ")]
+        lines = [line for line in err.splitlines() if line != MACHINE and not line.startswith("plan: ")]
+        return code, out.splitlines(), lines
 
     return call
 
