@@ -1,6 +1,8 @@
 """Writing on the grid of a source: nothing of the grid changes, and nothing half-written stays."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +207,30 @@ def test_a_new_image(tmp_path: Path) -> None:
     assert geometry.difference(volume.geometry) is None
     assert volume.geometry.difference(Geometry(SHAPE, AFFINES["oblique"])) is None
     assert nibabel.load(tmp_path / "new.nii.gz").header.get_xyzt_units()[0] == "mm"
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from transforms.geometry import Geometry
+from transforms.io import write_labels
+
+path = Path(sys.argv[1])
+write_labels(path, np.ones((4, 4, 4), np.uint8), Geometry((4, 4, 4), np.eye(4)))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+noise = np.random.default_rng(0).integers(0, 255, (64, 64, 64)).astype(np.uint8)
+try:
+    write_labels(path, noise, Geometry(noise.shape, np.eye(4)))
+except OSError as error:
+    print(type(error).__name__, [file.name for file in path.parent.iterdir()])
+"""
+
+
+@pytest.mark.parametrize("name", ["labels.nii.gz", "labels.nii"])
+def test_a_disk_that_fills_up(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"OSError ['{name}']", done.stderr
+    assert read_labels(tmp_path / name).array.shape == (1, 4, 4, 4)  # what stood there before stands

@@ -13,9 +13,9 @@ from swin_unetr.config import IntensityConfig, PreprocessConfig
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Case
 from swin_unetr.tasks import Task, brats, exclusive
-from transforms.invert import to_source_grid
-from transforms.io import read_image, read_labels
+from transforms.io import read_image, read_labels, read_stored
 from transforms.labels import decode_activations
+from transforms.prepare import prepare
 from transforms.preprocess import preprocessing
 
 VOLUMES = ("CT_AVM", "CT_pitch", "aorta_cropped", "pulmonary_cropped", "torso_3mm")
@@ -29,9 +29,13 @@ def there_and_back(case: Case, task: Task, config: PreprocessConfig) -> NDArray[
     assert torch.isfinite(image.as_tensor()).all()
     if task.activation == "softmax":
         targets = torch.nn.functional.one_hot(targets[0].long(), task.num_classes).movedim(-1, 0)
-    back: NDArray[np.int64] = decode_activations(
-        to_source_grid(targets.float(), image, prepared["geometry"]), task
-    ).numpy()
+    ours = prepare(read_stored(case.images), config)
+    np.testing.assert_allclose(ours.image.numpy(), image.numpy(), atol=2e-5 * max(1.0, float(image.abs().max())))
+    x, y, z = ours.way_back.native_shape
+    box = ((0, x), (0, y), (0, z))
+    maps = np.zeros((len(targets), *ours.way_back.source_shape), np.float32)
+    ours.way_back.place(ours.way_back.interpolate(targets.float(), (0, 0, 0), box).numpy(), box, maps)
+    back: NDArray[np.int64] = decode_activations(torch.from_numpy(maps), task).numpy()
     return back
 
 
