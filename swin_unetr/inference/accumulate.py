@@ -143,7 +143,7 @@ class Sweep:
             total = self._sums[span]
             if span[1] <= before:
                 del self._sums[span]
-            elif leaves_memory(total.box[self._axis], before):
+            elif leaves_memory(span, before) and total.box[self._axis][0] < before:
                 total.keep_from(self._axis, before)
 
     def block(self, box: Box) -> Block | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from swin_unetr.inference.accumulate import Block, Sweep
 from swin_unetr.inference.plan import Plan
@@ -22,6 +23,8 @@ from transforms.way_back import WayBack
 BLOCK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
 #: How many of them are held at a time: interpolated along two axes, scores, probabilities, their mean.
 BLOCKS_HELD = 5
+#: Columns that every kernel of matrix products takes in whole steps.
+_COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -104,18 +107,23 @@ def _finish_block(passes: Sequence[Pass], box: Box, way_back: WayBack, task: Tas
     found = [_scores(each, box, way_back) for each in passes]
     if all(each is None for each in found):
         return  # background, as it stands
-    if len(found) == 1 and result.probabilities is None and found[0] is not None:
-        labels = _labels(found[0].values, task, bar=0.0)  # scores are ordered as their probabilities are
-        if found[0].covered is not None:
-            labels.masked_fill_(~found[0].covered, 0)
-    else:
+    only = found[0] if len(found) == 1 else None
+    mean: Tensor | None = None
+    if only is None or result.probabilities is not None:
         device = passes[0].sweep.device
         mean = torch.zeros(task.num_classes, *(high - low for low, high in box), device=device)
         for each in found:
             mean.add_(_probabilities(each, mean.shape, task, device), alpha=1 / len(found))
-        labels = _labels(mean, task, bar=REGION_THRESHOLD)
         if result.probabilities is not None:
             way_back.place(mean.cpu().numpy(), box, result.probabilities)
+    if only is not None:
+        # Scores are ordered as their probabilities are, and do not depend on how exponentials are rounded.
+        labels = _labels(only.values, task, bar=0.0)
+        if only.covered is not None:
+            labels.masked_fill_(~only.covered, 0)
+    else:
+        assert mean is not None
+        labels = _labels(mean, task, bar=REGION_THRESHOLD)
     way_back.place(labels.cpu().numpy(), box, result.labels)
 
 
@@ -133,7 +141,16 @@ def _scores(each: Pass, box: Box, way_back: WayBack) -> Block | None:
         share = way_back.interpolate(block.covered[None].float(), start, box)
         covered = share[0] >= 0.5
         values = values / share.clamp(min=0.5)
-    return Block(values if each.head is None else each.head(values), covered)
+    return Block(values if each.head is None else _through(each.head, values), covered)
+
+
+def _through(head: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
+    """Scores of a block's features; the same, to the last bit, whatever the block."""
+    flat = features.flatten(1)
+    voxels = flat.shape[1]
+    # Products of matrices round differently in the last columns where those fill no whole step of their kernels.
+    scores = head(pad(flat, (0, -voxels % _COLUMNS)))[:, :voxels]
+    return scores.view(len(scores), *features.shape[1:])
 
 
 def _probabilities(scores: Block | None, shape: Sequence[int], task: Task, device: torch.device) -> Tensor:

@@ -1,0 +1,127 @@
+"""Plans: what they count and estimate is what the sweep then does."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from swin_unetr.config import InferenceConfig
+from swin_unetr.errors import ConfigError
+from swin_unetr.inference.accumulate import Sweep
+from swin_unetr.inference.plan import Plan, Summed, make_plan
+from swin_unetr.inference.windows import blending_weights, lay_windows
+from transforms.geometry import Geometry
+from transforms.way_back import Turn, WayBack
+
+INFERENCE = InferenceConfig(roi_size=(16, 16, 16), overlap=0.5)
+HUGE = 1 << 60
+
+
+def grids(shape: tuple[int, int, int], spacing: tuple[float, float, float] | None = None) -> WayBack:
+    geometry = Geometry(shape, np.diag([1.0, 1.0, 2.0, 1.0]))
+    return WayBack.of(Turn.to_ras(geometry), tuple((0, size) for size in shape), spacing)
+
+
+def summed(way_back: WayBack, channels: int = 3, **options) -> Summed:
+    return Summed(lay_windows(way_back.prepared_shape, replace(INFERENCE, **options)), channels)
+
+
+def held_by(plan: Plan, way_back: WayBack, member: Summed) -> tuple[int, int]:
+    """The most values that sweeps really hold, and the windows that they really compute."""
+    most = 0
+    windows: list[int] = []
+    for tile in plan.tiles:
+        owned = tuple(way_back.needed(axis, range(*span)) for axis, span in enumerate(tile))
+        sweep = Sweep(
+            torch.zeros(1, *way_back.prepared_shape),
+            member.layout,
+            plan.axis,
+            owned,
+            lambda batch: batch.expand(-1, member.channels, -1, -1, -1),
+            channels=member.channels,
+            weights=blending_weights(INFERENCE, torch.device("cpu")),
+            on_windows=windows.append,
+        )
+        for slab in plan.slabs(tile):
+            first, stop = way_back.needed(plan.axis, range(*slab[plan.axis]))
+            sweep.release(first)
+            sweep.reach(stop)
+            most = max(most, sum(total.values.numel() for total in sweep._sums.values()))
+    return most, sum(windows)
+
+
+@pytest.mark.parametrize("spacing", [None, (1.5, 1.5, 1.5), (0.7, 2.0, 1.0)])
+@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.8])
+@pytest.mark.parametrize("share", [1.0, 0.4, 0.15])
+def test_windows_and_memory_are_as_planned(spacing, overlap, share) -> None:
+    way_back = grids((40, 50, 60), spacing)
+    member = summed(way_back, overlap=overlap)
+    whole = make_plan([member], way_back, fixed=0, budget=HUGE)
+    assert len(whole.tiles) == 1
+    assert whole.windows == len(member.layout)
+    try:
+        plan = make_plan([member], way_back, fixed=1000, budget=1000 + int(whole.bytes * share))
+    except ConfigError:
+        assert share == 0.15
+        return
+    values, windows = held_by(plan, way_back, member)
+    assert windows == plan.windows >= whole.windows
+    assert plan.bytes <= plan.budget
+    expected = (plan.bytes - 1000) / 4 * member.channels / (member.channels + 1)
+    assert 0.85 * expected <= values <= expected
+
+
+def test_tiles_cover_every_voxel_once() -> None:
+    way_back = grids((41, 53, 67), (1.5, 1.5, 1.5))
+    member = summed(way_back)
+    whole = make_plan([member], way_back, fixed=0, budget=HUGE)
+    plan = make_plan([member], way_back, fixed=0, budget=int(whole.bytes * 0.5))
+    assert len(plan.tiles) > 1
+    counts = np.zeros(way_back.native_shape, int)
+    for tile in plan.tiles:
+        for slab in plan.slabs(tile):
+            counts[tuple(slice(*span) for span in slab)] += 1
+    assert (counts == 1).all()
+
+
+def test_the_longest_axis_is_swept() -> None:
+    for axis, shape in enumerate([(90, 40, 20), (40, 90, 20), (40, 40, 60)]):
+        way_back = grids(shape)
+        assert make_plan([summed(way_back)], way_back, fixed=0, budget=HUGE).axis == axis
+
+
+def test_less_memory_takes_no_fewer_windows() -> None:
+    way_back = grids((64, 80, 96))
+    member = summed(way_back)
+    most = make_plan([member], way_back, fixed=0, budget=HUGE).bytes
+    windows = []
+    for share in (1.0, 0.8, 0.6, 0.4, 0.3):
+        windows.append(make_plan([member], way_back, fixed=0, budget=int(most * share)).windows)
+    assert windows == sorted(windows)
+    assert windows[-1] > windows[0]
+
+
+def test_too_little_memory_is_refused_with_the_least_that_would_do() -> None:
+    way_back = grids((64, 80, 96))
+    member = summed(way_back)
+    with pytest.raises(ConfigError, match=r"max_memory: 1.0 MB is too little .* is ([\d.]+) MB$") as caught:
+        make_plan([member], way_back, fixed=1_000_000, budget=1_000_000)
+    least = float(str(caught.value).split()[-2])
+    make_plan([member], way_back, fixed=1_000_000, budget=int((least + 0.1) * 1e6))
+    with pytest.raises(ConfigError):
+        make_plan([member], way_back, fixed=1_000_000, budget=int((least - 0.1) * 1e6))
+
+
+def test_models_are_summed_at_the_same_time() -> None:
+    way_back = grids((40, 50, 60))
+    one, other = summed(way_back), summed(way_back, 7, roi_size=(24, 24, 24))
+    plans = [make_plan(members, way_back, fixed=0, budget=HUGE) for members in ([one], [other], [one, other])]
+    assert plans[2].bytes == plans[0].bytes + plans[1].bytes
+    assert plans[2].windows == plans[0].windows + plans[1].windows
+
+
+def test_plan_in_words() -> None:
+    way_back = grids((20, 20, 60))
+    plan = make_plan([summed(way_back)], way_back, fixed=2_000_000_000, budget=4_000_000_000, summed="3 class scores")
+    assert str(plan) == "28 windows; 3 class scores summed along Z in one piece; at most 2.0 GB of 4.0 GB memory"
