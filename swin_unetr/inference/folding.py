@@ -9,6 +9,7 @@ products a voxel and pair of channels take the place of 28.
 from __future__ import annotations
 
 import copy
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -35,21 +36,17 @@ def fold_kernels(up: Tensor, after: Tensor) -> Tensor:
         after: out x middle x k x k x k, of a convolution with padding (k - 1) / 2.
 
     Returns:
-        in x out x (sx + k - 1) x (sy + k - 1) x (sz + k - 1), computed in float64, in the type of `up`.
+        in x out x (sx + k - 1) x (sy + k - 1) x (sz + k - 1).
     """
     size = after.shape[2]
-    taps = [
-        torch.zeros(stride + size - 1, stride, size, dtype=torch.float64, device=up.device) for stride in up.shape[2:]
-    ]
-    for table in taps:
-        for q in range(table.shape[1]):
-            for d in range(size):
-                table[q + size - 1 - d, q, d] = 1
-    folded = torch.einsum("imxyz,kxa->imkayz", up.double(), taps[0])
-    folded = torch.einsum("imkayz,lyb->imkalbz", folded, taps[1])
-    folded = torch.einsum("imkalbz,nzc->imkalbnc", folded, taps[2])
-    folded = torch.einsum("imkalbnc,omabc->iokln", folded, after.double())
-    return folded.to(up.dtype).contiguous()
+    mirrored = after.flip((2, 3, 4)).transpose(0, 1).flatten(1)  # middle x (out taps)
+    strides = up.shape[2:]
+    whole = [stride + size - 1 for stride in strides]
+    folded = up.new_zeros((up.shape[0], after.shape[0], *whole))
+    for x, y, z in itertools.product(*map(range, strides)):
+        part = (up[:, :, x, y, z] @ mirrored).view(*folded.shape[:2], size, size, size)
+        folded[:, :, x : x + size, y : y + size, z : z + size] += part
+    return folded
 
 
 class FoldedUpBlock(nn.Module):
