@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from finetune.config import FinetuneConfig
 from finetune.losses import SegmentationLoss
+from swin_unetr.inference.sliding_window import slide
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
 from swin_unetr.training.optimizer import build_optimizer
@@ -75,16 +76,9 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Segment one scan and score it."""
-        inference = self._config.inference
-        scores: Any = sliding_window_inference(
-            batch["image"][None],
-            roi_size=inference.roi_size,
-            sw_batch_size=inference.batch_size,
-            predictor=self.network,
-            overlap=self._config.validation_overlap,
-            mode="gaussian",
-        )
-        dice = dice_per_target(scores[0], batch["label"], self.task)
+        inference = replace(self._config.inference, overlap=self._config.validation_overlap)
+        scores = slide(batch["image"], self.network, inference)
+        dice = dice_per_target(scores, batch["label"], self.task)
         self._dice_sums[0] += torch.nan_to_num(dice)
         self._dice_sums[1] += ~dice.isnan()
 

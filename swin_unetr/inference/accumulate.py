@@ -119,7 +119,7 @@ class Sweep:
         self._spans = spans(layout, axis)
         self._sums: dict[Span, WeightedSum] = {}
         self._layers = layers(layout, axis, owned)
-        self._next = 0
+        self._next = self._released = 0
 
     @property
     def device(self) -> torch.device:
@@ -139,6 +139,7 @@ class Sweep:
 
     def release(self, before: int) -> None:
         """Planes before this one are not asked for any more."""
+        self._released = before
         for span in [span for span in self._sums if span[0] < before]:
             total = self._sums[span]
             if span[1] <= before:
@@ -179,9 +180,12 @@ class Sweep:
     def _compute(self, starts: list[Triple]) -> None:
         for start, result in computed(self._image, self._layout, starts, self._network, self._batch_size):
             for span in self._spans:
-                if start[self._axis] < span[1] and span[0] < start[self._axis] + self._layout.roi_size[self._axis]:
+                if (
+                    max(start[self._axis], self._released) < span[1]
+                    and span[0] < start[self._axis] + self._layout.roi_size[self._axis]
+                ):
                     if span not in self._sums:
-                        box = _with_span(self._owned, self._axis, span)
+                        box = _with_span(self._owned, self._axis, (max(span[0], self._released), span[1]))
                         self._sums[span] = WeightedSum(box, self._channels, result.device)
                     self._sums[span].add(result, self._weights, start)
             if self._on_windows is not None:
