@@ -167,6 +167,7 @@ def run_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Labels without a limit against those under one that makes tiles necessary."""
     from swin_unetr import Predictor
     from swin_unetr.errors import ConfigError
+    from swin_unetr.inference.budget import Budget
     from transforms.io import read_stored
 
     _, scan, model, _, _ = arguments.of
@@ -174,11 +175,12 @@ def run_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     prepared = predictor.prepare(read_stored([Path(scan)]))
     free = predictor.plan(prepared)
     unlimited = predictor.segment_prepared(prepared, plan=free).labels
-    tight, predictor.max_memory = predictor.plan(prepared), free.bytes
+    tight, limit = free, free.bytes
     while len(tight.tiles) == 1:  # the first that cuts: the least memory would mean many times the windows
-        predictor.max_memory = int(predictor.max_memory * 0.97)
+        limit = int(limit * 0.97)
         try:
-            tight = predictor.plan(prepared)
+            budget = Budget(predictor.ensemble, predictor.compute.device, limit)
+            tight = budget.plan(prepared, with_probabilities=False, reserve=0)
         except ConfigError:
             break
     labels = predictor.segment_prepared(prepared, plan=tight).labels
