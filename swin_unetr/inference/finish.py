@@ -21,8 +21,8 @@ from transforms.way_back import WayBack
 
 #: Bytes of the widest thing that a block of voxels passes through; on the CPU it should stay in the cache.
 BLOCK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
-#: How many of them are held at a time: interpolated along two axes, scores, probabilities, their mean.
-BLOCKS_HELD = 5
+#: How many of them are held at a time, generously: parts of an interpolation, scores, probabilities, their order.
+BLOCKS_HELD = 12
 #: Columns that every kernel of matrix products takes in whole steps.
 _COLUMNS = 64
 
@@ -169,7 +169,7 @@ def _labels(scores: Tensor, task: Task, bar: float) -> Tensor:
     values = [target.write_as for target in task.targets]
     kind = torch.uint8 if label_type(task) is np.uint8 else torch.int32
     if task.activation == "softmax":
-        return torch.tensor([0, *values], dtype=kind, device=scores.device)[scores.argmax(dim=0)]
+        return torch.tensor([0, *values], dtype=kind, device=scores.device)[scores.max(dim=0).indices]
     labels = torch.zeros(scores.shape[1:], dtype=kind, device=scores.device)
     for index in task.painting_order:
         labels.masked_fill_(scores[index] > bar, values[index])
