@@ -23,7 +23,8 @@ _BLOCK_VALUES = 1 << 16
 
 def works_in_place(features: Tensor) -> bool:
     """Whether nothing stands in the way: inference on the CPU, and nobody who takes down what is done."""
-    watched = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    watched = torch.compiler.is_compiling() or tracing
     return features.device.type == "cpu" and not torch.is_grad_enabled() and not watched
 
 
@@ -105,7 +106,7 @@ def _rows_of_samples(features: Tensor) -> list[Tensor]:
 
 def _blocks(rows: Tensor, width: int | None = None) -> Iterator[Tensor]:
     size = max(torch.get_num_threads() * _BLOCK_VALUES // (width or rows.shape[1]), 1)
-    return iter(rows.split(size))
+    return iter(torch.split(rows, size))
 
 
 def _affine(rows: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:

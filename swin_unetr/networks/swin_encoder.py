@@ -246,7 +246,7 @@ class SwinStage(nn.Module):
         window, shift = fit_window(size, self.window)
         count = math.prod(window)
         index = self.relative_index[:count, :count]
-        if not any(shift) or len(self.blocks) < 2 or self.blocks[0].goes_in_order(tokens):
+        if not any(shift) or len(self.blocks) < 2 or _makes_its_masks(self.blocks[1], tokens):
             return index, None
         padding = padding_to_windows(size, window)
         padded = (size[0] + padding[0], size[1] + padding[1], size[2] + padding[2])
@@ -303,6 +303,10 @@ class SwinEncoder(nn.Module):
         if self.config.normalize:
             tokens = F.layer_norm(tokens, tokens.shape[-1:], eps=LAYER_NORM_EPS)
         return channels_first(tokens)
+
+
+def _makes_its_masks(block: nn.Module, tokens: Tensor) -> bool:
+    return isinstance(block, SwinBlock) and block.goes_in_order(tokens)
 
 
 def spatial_size(tokens: Tensor) -> Triple:

@@ -78,11 +78,13 @@ def attend_in_order(attention: WindowAttention, tokens: Tensor, index: Tensor, o
     rows = tokens.flatten(1, 3)
     padding = attention.qkv.bias if attention.qkv.bias is not None else tokens.new_zeros(attention.qkv.out_features)
     projected = attention.qkv(rows)
-    qkv = torch.cat((projected, padding.to(projected.dtype).expand(len(rows), 1, -1)), 1).index_select(1, order.to_windows)
+    qkv = torch.cat((projected, padding.to(projected.dtype).expand(len(rows), 1, -1)), 1).index_select(
+        1, order.to_windows
+    )
     qkv = qkv.view(len(rows), -1, extent, 3, heads, rows.shape[2] // heads).permute(3, 0, 1, 4, 2, 5)
     bias = position_bias(attention.bias_table, index).float()
     mixed = []
-    for pattern, part in zip(order.patterns, qkv.split(order.counts, 2), strict=True):
+    for pattern, part in zip(order.patterns, torch.split(qkv, list(order.counts), 2), strict=True):
         added = (bias + pattern).to(qkv.dtype)[None]
         query, key, value = part.flatten(1, 2)  # B * windows x heads x tokens x channels
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=added)
