@@ -23,6 +23,8 @@ from transforms.way_back import WayBack
 _SHARE = 0.9
 #: Bytes that a network takes for each voxel of its windows, generously; it is measured only where that is too much.
 _WORKSPACE_PER_VOXEL = 2500
+#: What a process takes for each byte that it holds: freed memory that the allocator keeps (measured: up to 8 %).
+_SLACK = 1.1
 
 
 class Budget:
@@ -74,10 +76,14 @@ class Budget:
         budget = now + int(_SHARE * available()) if self._limit is None else self._limit
         taken = now + reserve + blocks + self._outputs(prepared.way_back, with_probabilities=with_probabilities)
         # Measuring takes as long as a few windows: only where it could spare a tile.
-        roomy = make_plan(summed, prepared.way_back, fixed=taken + self._generous_workspace(), budget=sys.maxsize)
+        roomy = make_plan(
+            summed, prepared.way_back, fixed=taken + self._generous_workspace(), budget=sys.maxsize, slack=_SLACK
+        )
         if roomy.bytes <= budget:
             return replace(roomy, budget=budget, summed=words)
-        return make_plan(summed, prepared.way_back, fixed=taken + self._workspace(), budget=budget, summed=words)
+        workspace = self._workspace()
+        taken += resident() - now  # what the first call keeps
+        return make_plan(summed, prepared.way_back, fixed=taken + workspace, budget=budget, slack=_SLACK, summed=words)
 
     def _least(self) -> int:
         """What is held already, and one window's results and their sum."""

@@ -66,7 +66,9 @@ class Plan:
             yield x, y, z
 
 
-def make_plan(members: Sequence[Summed], way_back: WayBack, *, fixed: int, budget: int, summed: str = "") -> Plan:
+def make_plan(
+    members: Sequence[Summed], way_back: WayBack, *, fixed: int, budget: int, slack: float = 1.0, summed: str = ""
+) -> Plan:
     """The plan with the fewest windows that fits.
 
     Args:
@@ -74,6 +76,7 @@ def make_plan(members: Sequence[Summed], way_back: WayBack, *, fixed: int, budge
         way_back: the grids.
         fixed: bytes that are held whatever the plan.
         budget: bytes that may be held.
+        slack: what is really taken for each byte that is held.
         summed: what is summed, in words.
 
     Raises:
@@ -86,12 +89,12 @@ def make_plan(members: Sequence[Summed], way_back: WayBack, *, fixed: int, budge
     choices = [_cuts(members, way_back, other) for other in (first, second)]
     held = [planes_held(member.layout, axis, way_back, slab) for member in members]
     costs = [_cost(members, held, axis, one, other) for one, other in product(*choices)]
-    fitting = [index for index, (_, voxels) in enumerate(costs) if fixed + 4 * voxels <= budget]
+    taken = [int(slack * (fixed + 4 * voxels)) for _, voxels in costs]
+    fitting = [index for index, each in enumerate(taken) if each <= budget]
     if not fitting:
-        least = fixed + 4 * min(voxels for _, voxels in costs)
         raise ConfigError(
             f"max_memory: {size_in_words(budget)} is too little for this scan; the least that would do is "
-            f"{size_in_words(least)}"
+            f"{size_in_words(min(taken))}"
         )
     best = min(fitting, key=lambda index: costs[index])
     one, other = list(product(*choices))[best]
@@ -99,8 +102,7 @@ def make_plan(members: Sequence[Summed], way_back: WayBack, *, fixed: int, budge
     for spans_of_tile in product(one.native, other.native):
         box = {axis: (0, size[axis]), first: spans_of_tile[0], second: spans_of_tile[1]}
         tiles.append((box[0], box[1], box[2]))
-    windows, voxels = costs[best]
-    return Plan(axis, tuple(tiles), slab, windows, fixed + 4 * voxels, budget, summed)
+    return Plan(axis, tuple(tiles), slab, costs[best][0], taken[best], budget, summed)
 
 
 @dataclass(frozen=True)
