@@ -12,7 +12,8 @@ def test_a_small_scan(project_root, test_data, tmp_path):
     command = [sys.executable, project_root / "scripts" / "bench_memory.py", "--output", tmp_path]
     scan = test_data / "ct" / "volumes" / "torso_3mm.nii.gz"
     size = ["--size", "96", "80", "40", "--feature-size", "12", "--roi-size", "32", "32", "32"]
-    options = ["--overlap", "0.25", "--backend", "torch", "--precision", "float32", "--no-monai", "--classes", "3", "14"]
+    options = ["--overlap", "0.25", "--backend", "torch", "--precision", "float32", "--no-monai"]
+    options += ["--classes", "3", "14"]
     done = subprocess.run([*command, "--scan", scan, *size, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "bench_memory.json").read_text())
