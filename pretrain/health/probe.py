@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pretrain.health.config import HealthConfig
-from pretrain.health.vectors import balanced_accuracy, classify
+from pretrain.health.vectors import balanced_accuracy, classify, distinct
 from swin_unetr.config import PreprocessConfig, Triple
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Case
@@ -60,7 +60,7 @@ class Probe:
         folder: labelled data set of any layout.
         config: which probe, how many scans and voxels.
         preprocess: as in the pre-training.
-        window: size of the crop of each scan, X, Y, Z; its middle is a voxel of a class that is drawn.
+        window: size of the crop of each scan, X, Y, Z; its middle is a voxel of a structure that is drawn.
         in_channels: channels that the encoder takes.
 
     Raises:
@@ -85,7 +85,7 @@ class Probe:
         steps = preprocessing(preprocess, task, with_label=True)
         scans = [self._labelled(steps({"case": case}), case, config, window) for case in cases]
         self._known, self._asked = scans[: len(scans) // 2], scans[len(scans) // 2 :]
-        classes = {int(value) for scan in scans for value in scan.classes.unique()}
+        classes = {value for scan in scans for value in distinct(scan.classes)}
         if len(classes) < 2:
             raise DataError(f"--probe {folder}: its labels show one class only in the crops; give scans with more")
 
@@ -104,7 +104,7 @@ class Probe:
         image, codes = _crop(image, codes, window, generator)
         places = [
             found[torch.randperm(len(found), generator=generator)[: config.probe_voxels]]
-            for value in codes[codes >= 0].unique()
+            for value in distinct(codes[codes >= 0])
             for found in ((codes == value).nonzero(),)
         ]
         voxels = torch.cat(places)
@@ -155,12 +155,14 @@ def _class_names(task: Task) -> dict[int, str]:
 
 
 def _crop(image: Tensor, codes: Tensor, window: Triple, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A window around a voxel of a class that is drawn; beyond the scan, zeros of no class (-1)."""
-    present = codes.unique()
-    wanted = present[torch.randint(len(present), (), generator=generator)]
+    """A window around a voxel of a structure that is drawn; beyond the scan, zeros of no class (-1)."""
+    present = distinct(codes)
+    present = present[present[0] == 0 :] or present  # a structure rather than background
+    wanted = present[int(torch.randint(len(present), (), generator=generator))]
     places = (codes == wanted).nonzero()
-    middle = places[torch.randint(len(places), (), generator=generator)].tolist()
-    pads, bounds = [], []
+    middle = places[int(torch.randint(len(places), (), generator=generator))].tolist()
+    pads: list[int] = []
+    bounds: list[slice] = []
     for extent, size, centre in zip(codes.shape, window, middle, strict=True):
         start = min(max(centre - size // 2, 0), max(extent - size, 0))
         bounds.append(slice(start, start + size))

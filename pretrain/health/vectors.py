@@ -32,10 +32,18 @@ def classify(vectors: Tensor, classes: Tensor, queries: Tensor, method: Literal[
     """
     mean, deviation = vectors.mean(0), vectors.std(0, correction=0)
     deviation = torch.where(deviation > 1e-6 * (1 + mean.abs()), deviation, torch.inf)  # constant channels say nothing
-    known, place = torch.unique(classes, return_inverse=True)
+    known = torch.tensor(distinct(classes), device=classes.device)
+    place = torch.searchsorted(known, classes)
     votes = F.one_hot(place, len(known)).to(vectors.dtype)
     score = _ridge if method == "linear" else _neighbours
-    return known[score((vectors - mean) / deviation, votes, (queries - mean) / deviation).argmax(1)]
+    scores = score((vectors - mean) / deviation, votes, (queries - mean) / deviation)
+    return torch.index_select(known, 0, scores.argmax(1))
+
+
+def distinct(values: Tensor) -> list[int]:
+    """The integers that occur, none of them negative, in their order."""
+    found: list[int] = torch.bincount(values.flatten()).nonzero().flatten().tolist()
+    return found
 
 
 def _ridge(vectors: Tensor, votes: Tensor, queries: Tensor) -> Tensor:
@@ -55,7 +63,7 @@ def _neighbours(vectors: Tensor, votes: Tensor, queries: Tensor) -> Tensor:
     directions = F.normalize(vectors, dim=1)
     votes = votes / votes.sum(0)
     found = []
-    for block in F.normalize(queries, dim=1).split(_BLOCK):
+    for block in torch.split(F.normalize(queries, dim=1), _BLOCK):
         similarity, nearest = (block @ directions.T).topk(min(NEIGHBOURS, len(vectors)), dim=1)
         found.append((((similarity - 1) / TEMPERATURE).exp()[..., None] * votes[nearest]).sum(1))
     return torch.cat(found)
@@ -63,5 +71,5 @@ def _neighbours(vectors: Tensor, votes: Tensor, queries: Tensor) -> Tensor:
 
 def balanced_accuracy(found: Tensor, truth: Tensor) -> tuple[float, dict[int, float]]:
     """Share of right classes, mean over the classes of the truth, and the share in each of them."""
-    recalls = {int(value): float((found[truth == value] == value).float().mean()) for value in truth.unique()}
+    recalls = {value: float((found[truth == value] == value).float().mean()) for value in distinct(truth)}
     return sum(recalls.values()) / len(recalls), recalls
