@@ -1,6 +1,7 @@
 """What pre-training is worth: whole experiments on phantoms, and the statistics on made-up scores."""
 
 import csv
+import itertools
 import json
 import math
 import sys
@@ -216,7 +217,7 @@ def test_shares_are_nested_and_differ_between_seeds(script, phantom_data: Path, 
     )
     shares = [set(experiment.labelled(fraction, 0)) for fraction in (0.1, 0.25, 0.5, 1.0)]
     assert [len(share) for share in shares] == [17, 42, 83, 166]
-    for small, large in zip(shares, shares[1:], strict=False):
+    for small, large in itertools.pairwise(shares):
         assert small < large
     assert not shares[-1] & set(experiment.held_back)
     assert experiment.labelled(0.1, 1) != experiment.labelled(0.1, 0)
