@@ -90,9 +90,9 @@ class BlockedScan:
         grid = _grid(self.shape, self.block)
         block_bytes = row[0].nbytes
         header = os.fstat(file.fileno()).st_size - math.prod(grid) * block_bytes
-        file.seek(header + ((first[0] * grid[1] + first[1]) * grid[2] + first[2]) * block_bytes)
-        if header <= 0 or file.readinto(row.data) != row.nbytes:
-            raise DataError(f"{self.file}: is damaged; delete this file of the scans' cache, it is made anew")
+        place = header + ((first[0] * grid[1] + first[1]) * grid[2] + first[2]) * block_bytes
+        if header <= 0 or file.seek(place) != place or file.readinto(row.data) != row.nbytes:
+            raise DataError(f"{self.file}: is damaged, and made anew when the run is started again")
 
 
 def write_blocks(file: Path, array: NDArray[np.float32]) -> BlockedScan:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.scans.blocks import BlockedScan, write_blocks
+from pretrain.scans.blocks import BlockedScan, blocked_bytes, write_blocks
 from pretrain.scans.contents import Content, Contents, examine, source_key
 from pretrain.scans.find import ScanList, overlap_error
 from pretrain.scans.size import cache_bytes, check_space, in_words
@@ -223,7 +223,9 @@ class _Cache:
             values = json.loads((self._folder / f"{content_hash}.json").read_text(encoding="utf-8"))
             file = self._folder / values.pop("file")
             lists: dict[str, Any] = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-            return BlockedScan(file=file, channels=values["channels"], **lists) if file.is_file() else None
+            blocks = BlockedScan(file=file, channels=values["channels"], **lists)
+            # A disk that was full or a copy that was stopped leaves less.
+            return blocks if file.stat().st_size == blocked_bytes(blocks.channels, blocks.shape) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -18,8 +18,9 @@ from swin_unetr.datasets import Case
 from swin_unetr.errors import DataError
 from transforms.geometry import Volume
 
-_AXES = {letter: axis for axis, pair in enumerate(("LR", "PA", "IS")) for letter in pair}
-#: Share of the voxels other than 0 that equal their neighbour. Label maps have 0.83 and more (117 classes at 3 mm: 0.90;
+#: Axis of the patient, X, Y or Z, by the letters of an orientation.
+AXIS_OF_LETTER = {letter: axis for axis, pair in enumerate(("LR", "PA", "IS")) for letter in pair}
+#: Share of the voxels other than 0 that equal their neighbour. Label maps have 0.83 and more (117 classes at 3 mm 0.90,
 #: hippocampi 0.88), scans 0.25 and less (CT of 8 bits 0.23, MR 0.07).
 _LABEL_LIKE = 0.6
 
@@ -125,7 +126,7 @@ def source_key(case: Case) -> str:
 def _in_ras(volume: Volume) -> NDArray[np.float32]:
     """The array with its axes in the order X, Y, Z of the patient, each towards right, anterior, superior."""
     letters = volume.geometry.orientation
-    order = sorted(range(3), key=lambda axis: _AXES[letters[axis]])
+    order = sorted(range(3), key=lambda axis: AXIS_OF_LETTER[letters[axis]])
     array: NDArray[np.float32] = volume.array.transpose(0, *(axis + 1 for axis in order))
     for at, axis in enumerate(order, start=1):
         array = np.flip(array, at) if letters[axis] in "LPI" else array

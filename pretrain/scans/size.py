@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pretrain.scans.blocks import blocked_bytes
+from pretrain.scans.contents import AXIS_OF_LETTER
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets import Case
 from swin_unetr.errors import ConfigError, DataError
@@ -16,7 +17,6 @@ from transforms.io import NIFTI_SUFFIXES, read_geometry
 
 #: Scans of formats that are read whole for their size alone are looked at in so many samples.
 _SAMPLES = 8
-_WORLD = {letter: axis for axis, pair in enumerate(("LR", "PA", "IS")) for letter in pair}
 
 
 def cache_bytes(cases: Sequence[Case], config: PreprocessConfig, workers: int) -> int:
@@ -76,7 +76,7 @@ def _shape(geometry: Geometry, config: PreprocessConfig) -> list[int]:
     """Voxels along the stored axes after resampling."""
     if config.spacing_mm is None:
         return list(geometry.shape)
-    wanted = [config.spacing_mm[_WORLD[letter]] for letter in geometry.orientation]
+    wanted = [config.spacing_mm[AXIS_OF_LETTER[letter]] for letter in geometry.orientation]
     lengths = zip(geometry.shape, geometry.spacing_mm, wanted, strict=True)
     return [max(1, round(voxels * source / target)) for voxels, source, target in lengths]
 
