@@ -61,7 +61,7 @@ class StopAfter(Callback):
             self.on_train_epoch_end(trainer)
 
     def on_train_epoch_end(self, trainer, *args) -> None:
-        if trainer.global_step == self.steps:
+        if trainer.global_step == self.steps and not trainer.should_stop:
             trainer.save_checkpoint(Path(trainer.default_root_dir) / "stopped.ckpt")
             trainer.should_stop = True
 
