@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain.scans.blocks import BlockedScan, blocked_bytes, write_blocks
+from pretrain.scans.cached import CachedScans, Entry, choose
 from pretrain.scans.contents import Content, Contents, examine, source_key
-from pretrain.scans.find import ScanList, overlap_error
+from pretrain.scans.find import ScanList
 from pretrain.scans.size import cache_bytes, check_space, in_words
 from swin_unetr.batch import Failure
 from swin_unetr.config import PreprocessConfig
@@ -38,55 +39,6 @@ _FORMAT = 1
 #: Seconds between lines on the progress where no terminal shows a bar.
 _REPORT_EVERY = 60.0
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CachedScans:
-    """The scans of a pre-training, each content once.
-
-    Attributes:
-        scans: where their blocks are.
-        cases: the files that they came from, in the same order.
-        hashes: of their contents, in the same order.
-        skipped: what cannot be used, and why.
-        duplicates: a scan's file, and that of the same content which is used in its place.
-        excluded: files left out because a list names them or their content.
-    """
-
-    scans: tuple[BlockedScan, ...]
-    cases: tuple[Case, ...]
-    hashes: tuple[str, ...]
-    skipped: tuple[Failure, ...]
-    duplicates: tuple[tuple[str, str], ...]
-    excluded: tuple[str, ...]
-
-    @property
-    def channels(self) -> int:
-        """Channels of every scan."""
-        return self.scans[0].channels
-
-    def summary(self) -> str:
-        """How many are used, and by name those that are not."""
-        lines = [f"{len(self.scans)} scans of {self.channels} channel(s)"]
-        if self.excluded:
-            lines.append(f"{len(self.excluded)} excluded by the list")
-        if self.duplicates:
-            lines.append(f"{len(self.duplicates)} left out, because others hold the same voxels:")
-            lines += [f"  {one} (as {other})" for one, other in self.duplicates]
-        if self.skipped:
-            lines.append(f"{len(self.skipped)} skipped:")
-            lines += [f"  {failure.message}" for failure in self.skipped]
-        return "\n".join(lines)
-
-    def provenance(self) -> dict[str, Any]:
-        """Which scans were used, for the record of a run and for the model's."""
-        return {
-            "scans": [str(image.absolute()) for case in self.cases for image in case.images],
-            "scan_hashes": list(self.hashes),
-            "scans_skipped": [failure.message for failure in self.skipped],
-            "scans_duplicated": [one for one, _ in self.duplicates],
-            "scans_excluded": list(self.excluded),
-        }
 
 
 def cache_scans(
@@ -119,15 +71,7 @@ def cache_scans(
             told = f"at most {in_words(size)} in {folder} ({in_words(free)} free)"
             tell(f"cache: {len(todo)} of {len(found.cases)} scans to preprocess, {told}")
         outcomes = _in_parallel(cache.settle, found.cases, workers, tell if todo else _quiet)
-    return _choose(found, outcomes, tested)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A scan in the cache."""
-
-    content: Content
-    blocks: BlockedScan
+    return choose(found, outcomes, tested)
 
 
 class _Cache:
@@ -150,7 +94,7 @@ class _Cache:
             return False
         return content is not None and (content.problem is not None or self._load(content.hash) is not None)
 
-    def settle(self, case: Case) -> _Entry | Failure:
+    def settle(self, case: Case) -> Entry | Failure:
         """The scan's entry, made where there is none; or what is wrong with it."""
         try:
             key = source_key(case)
@@ -162,7 +106,7 @@ class _Cache:
             return Failure(case.id, str(error))
         if content.problem is not None or blocks is None:
             return Failure(case.id, f"{case.images[0]}: {content.problem}")
-        return _Entry(content, blocks)
+        return Entry(content, blocks)
 
     def contents_of(self, cases: Sequence[Case], workers: int, tell: Tell) -> Iterator[Content]:
         """What the files of a test hold; those that cannot be read are told of."""
@@ -228,50 +172,6 @@ class _Cache:
             return blocks if file.stat().st_size == blocked_bytes(blocks.channels, blocks.shape) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-
-def _choose(found: ScanList, outcomes: Sequence[_Entry | Failure], tested: set[str]) -> CachedScans:
-    """Each content once, without what is excluded; refuses what cannot be trained on together."""
-    excluded, duplicates, used = list(found.excluded), [], dict[str, tuple[Case, _Entry]]()
-    for case, outcome in zip(found.cases, outcomes, strict=True):
-        if isinstance(outcome, Failure):
-            continue
-        name, content = str(case.images[0]), outcome.content
-        if content.hash in found.excluded_hashes:
-            excluded.append(name)
-        elif content.hash in used:
-            duplicates.append((name, str(used[content.hash][0].images[0])))
-        else:
-            used[content.hash] = (case, outcome)
-    skipped = (*found.skipped, *(outcome for outcome in outcomes if isinstance(outcome, Failure)))
-    if common := [str(case.images[0]) for key, (case, _) in used.items() if key in tested]:
-        raise overlap_error(common)
-    if not used:
-        lines = "\n".join(f"  {failure.message}" for failure in skipped)
-        raise DataError(f"no scan can be used ({len(skipped)} skipped, {len(excluded)} excluded):\n{lines}")
-    _refuse_mixed_channels(list(used.values()))
-    return CachedScans(
-        scans=tuple(entry.blocks for _, entry in used.values()),
-        cases=tuple(case for case, _ in used.values()),
-        hashes=tuple(used),
-        skipped=skipped,
-        duplicates=tuple(duplicates),
-        excluded=tuple(excluded),
-    )
-
-
-def _refuse_mixed_channels(used: Sequence[tuple[Case, _Entry]]) -> None:
-    by_number: dict[int, list[str]] = {}
-    for case, entry in used:
-        by_number.setdefault(entry.content.channels, []).append(str(case.images[0]))
-    if len(by_number) > 1:
-        usual = max(by_number, key=lambda number: len(by_number[number]))
-        others = [f"{name} ({number})" for number, names in by_number.items() if number != usual for name in names]
-        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        raise DataError(
-            f"the scans differ in their number of channels: {len(by_number[usual])} have {usual}, others not: {named}; "
-            "leave these out by --exclude"
-        )
 
 
 def _in_parallel(work: Callable[[Case], Any], cases: Sequence[Case], workers: int, tell: Tell) -> list[Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pretrain.scans.blocks import BlockedScan
-from pretrain.scans.cache import CachedScans
+from pretrain.scans.cached import CachedScans
 from pretrain.scans.config import ScansConfig
 from pretrain.scans.sampler import Visit, VisitSampler
 from swin_unetr.training.course import derived_seed

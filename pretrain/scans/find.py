@@ -163,11 +163,15 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
     if (place := folder.resolve()) in seen:  # links may lead back up
         return
     seen.add(place)
-    told = find_layout(folder) if layout == "auto" else layout
+    try:
+        told = find_layout(folder) if layout == "auto" else layout
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        found.skipped.append(Failure(str(folder), f"{folder}: cannot be listed ({error.strerror})"))
+        return
     if told != "plain":
         found.cases += read_dataset(folder, layout=told, require_labels=False, with_test=with_test).cases
         return
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     others = []
     for entry in entries:
         if entry.is_dir():
@@ -177,7 +181,7 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
         elif image_suffix(entry) is None:
             others.append(entry)
         elif _LABEL_NAME.search(stem(entry)):
-            found.skipped.append(Failure(str(entry), "a label map by its name"))
+            found.skipped.append(Failure(str(entry), f"{entry}: is a label map by its name"))
         else:
             found.cases.append(Case(id=stem(entry), images=(entry,)))
     if any(_is_dicom(entry) for entry in others[:_LOOKED_AT]):

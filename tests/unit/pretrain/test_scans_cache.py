@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretrain.scans.cache import CachedScans, cache_scans
+from pretrain.scans.cache import cache_scans
+from pretrain.scans.cached import CachedScans
 from pretrain.scans.find import find_scans
 from swin_unetr.config import IntensityConfig, PreprocessConfig
 from swin_unetr.errors import ConfigError, DataError
