@@ -187,6 +187,10 @@ def test_orders_differ_between_epochs_and_skipping_goes_on(scans) -> None:
     sampler.skip(20)
     assert list(sampler) == second[20:]
     assert list(sampler) == second
+    one_of_two = VisitSampler(50, batch=5, seed=1, rank=1, world_size=2)
+    whole = list(one_of_two)
+    one_of_two.skip(10)
+    assert list(one_of_two) == whole[10:]
 
 
 def resident() -> int:
