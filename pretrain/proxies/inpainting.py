@@ -57,7 +57,7 @@ def random_cuboids(
     # A voxel is covered where the three intervals of any cuboid meet: a product of matrices over the cuboids.
     x, y, z = inside
     slabs = (y[..., :, None] * z[..., None, :]).flatten(2)
-    covered = (x * kept[..., None]).transpose(1, 2) @ slabs
+    covered: Tensor = (x * kept[..., None]).transpose(1, 2) @ slabs
     return covered.view(count, 1, *size) > 0
 
 
