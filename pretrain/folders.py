@@ -10,7 +10,6 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pretrain.config import PretrainConfig
-from pretrain.health.callbacks import PROBE
 from swin_unetr.checkpoints import save_model
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.provenance import commit, versions
@@ -36,42 +35,35 @@ class SaveEncoder:
 
 
 class EncoderFolders(Callback):  # type: ignore[misc]  # Lightning is untyped here
-    """Writes `last/` every so many epochs and after the last, and `best/`.
+    """Writes `last/` and `best/` every so many epochs and after the last.
 
-    The losses of the tasks do not tell how well an encoder transfers. So the best is the one that probed highest, where
-    it is probed; otherwise it is the last.
+    Both hold the latest encoder. Neither the losses of the tasks nor the probe tell how well an encoder transfers:
+    encoders that were not trained at all have probed higher on Hippocampus than those of fine-tuned networks.
 
     Args:
         run_folder: where the two folders stand.
         every: epochs.
-        probe: whether it is probed.
         save: writes one folder.
     """
 
-    def __init__(self, run_folder: Path, *, every: int, probe: bool, save: SaveEncoder) -> None:
-        self._run_folder, self._every, self._probe, self._save = run_folder, every, probe, save
-        #: Epoch (from 1) and scores of the best encoder; empty before the first.
+    def __init__(self, run_folder: Path, *, every: int, save: SaveEncoder) -> None:
+        self._run_folder, self._every, self._save = run_folder, every, save
+        #: Epoch (from 1) and figures of the encoder that is written; empty before the first.
         self.best: dict[str, Any] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is due, with the averaged weights where weights are averaged."""
-        epoch, metrics = trainer.current_epoch + 1, trainer.callback_metrics
-        if not trainer.is_global_zero:
+        epoch = trainer.current_epoch + 1
+        if epoch % self._every and epoch != trainer.max_epochs:
             return
-        state = {"epoch": epoch, "scores": {name: float(value) for name, value in metrics.items()}}
-        due = epoch % self._every == 0 or epoch == trainer.max_epochs
-        if self._probe:
-            score = state["scores"].get(PROBE)
-            improved = score is not None and score > self.best.get("scores", {}).get(PROBE, float("-inf"))
-        else:
-            improved = due
-        names = [name for name, now in (("last", due), ("best", improved)) if now]
-        if improved:
-            self.best = state
-        if names:
+        self.best = {
+            "epoch": epoch,
+            "scores": {name: float(value) for name, value in trainer.callback_metrics.items()},
+        }
+        if trainer.is_global_zero:
             with averaged_weights(trainer, pl_module):
-                for name in names:
-                    self._save(pl_module, self._run_folder / name, state)
+                for name in ("last", "best"):
+                    self._save(pl_module, self._run_folder / name, self.best)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""

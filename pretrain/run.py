@@ -16,13 +16,14 @@ from pretrain.folders import EncoderFolders, SaveEncoder
 from pretrain.health.callbacks import PROBE, health_callbacks, metric_names
 from pretrain.module import PretrainModule
 from pretrain.recipes import find_recipe
-from pretrain.scans.cache import CachedScans, cache_scans
+from pretrain.scans.cache import cache_scans
+from pretrain.scans.cached import CachedScans
 from pretrain.scans.data import PretrainScans
 from pretrain.scans.find import find_scans, read_exclusions
 from swin_unetr.checkpoints import start_from
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.errors import ConfigError
-from swin_unetr.networks import choose_fast_paths
+from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
@@ -47,7 +48,7 @@ class PretrainResult:
     """What came of a pre-training."""
 
     run_folder: Path
-    #: Encoder that probed best, or the last where none was probed.
+    #: What `finetune --init` takes; the latest encoder, as in `last_model`.
     best_model: Path
     last_model: Path
     #: Epochs trained, and the seconds it took, those before a resume included.
@@ -55,12 +56,15 @@ class PretrainResult:
     seconds: float
     #: Scans that could not be used, by name and with the reason; empty if there were none.
     skipped: str
+    #: What a network that starts from the encoder gets of it, for the terminal.
+    transfer: str
 
     def summary(self) -> str:
         """The closing lines of the command."""
         lines = [
             f"{self.epochs} epochs in {timedelta(seconds=round(self.seconds))}",
             *([self.skipped] if self.skipped else []),
+            self.transfer,
             f"encoder: {self.best_model}",
             f"start from it: swin-unetr finetune --init {self.run_folder} ...",
         ]
@@ -128,15 +132,17 @@ def pretrain(
         "fast_paths": fast_paths,
         "config": to_dict(config),
     }
-    folders = EncoderFolders(
-        run, every=config.trainer.validate_every, probe=probe is not None, save=SaveEncoder(config, facts)
-    )
+    folders = EncoderFolders(run, every=config.trainer.validate_every, save=SaveEncoder(config, facts))
     trainer = _trainer(config, run, module, folders, probe)
     record = None
     if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
         write_config(run, config)
         record = RunRecord(run / RECORD, facts)
     seconds = _fit(trainer, module, scans, record, folders, checkpoint)
+    trainer.strategy.barrier()  # the first process writes the folder
+    audit = start_from(build_network(config.network), run / "best")
+    if record is not None:
+        record.close("finished", transfer=audit.to_dict())
     return PretrainResult(
         run_folder=run,
         best_model=run / "best",
@@ -144,6 +150,7 @@ def pretrain(
         epochs=trainer.current_epoch,
         seconds=seconds,
         skipped=cached.summary() if cached.skipped else "",
+        transfer=audit.summary(),
     )
 
 
@@ -169,8 +176,8 @@ def _check_negatives(config: PretrainConfig, cached: CachedScans) -> None:
     only_others = contrastive.loss == "nt_xent" and not contrastive.same_scan_negatives
     if contrastive.weight and only_others and len(cached.scans) < 2:
         raise ConfigError(
-            "proxies.contrastive.same_scan_negatives: the data hold one scan, whose crops are then no negatives of each "
-            "other; give more scans, set it to true, or proxies.contrastive.weight to 0"
+            "proxies.contrastive.same_scan_negatives: the data hold one scan, whose crops are then no "
+            "negatives of each other; give more scans, set it to true, or proxies.contrastive.weight to 0"
         )
 
 
