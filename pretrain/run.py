@@ -189,6 +189,7 @@ def _trainer(
         run,
         preprocess=config.preprocess,
         window=config.scans.crop_size,
+        divisor=config.network.size_divisor,
         in_channels=config.network.in_channels,
         probe_data=probe,
     )

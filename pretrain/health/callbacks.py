@@ -39,6 +39,7 @@ def health_callbacks(
     *,
     preprocess: PreprocessConfig,
     window: Triple,
+    divisor: Triple,
     in_channels: int = 1,
     probe_data: Path | None = None,
 ) -> list[Callback]:
@@ -54,6 +55,7 @@ def health_callbacks(
         run_folder: takes `pictures/`, `curves.png` and `probe.csv`.
         preprocess: of the pre-training, for the probe's scans.
         window: size of a crop, X, Y, Z.
+        divisor: what the encoder wants sizes to be multiples of.
         in_channels: channels of the encoder.
         probe_data: labelled folder; none for no probe. Its scans are read here.
 
@@ -63,7 +65,9 @@ def health_callbacks(
     """
     watching: list[Callback] = [Figures(config)]
     if probe_data is not None:
-        probe = Probe(probe_data, config, preprocess=preprocess, window=window, in_channels=in_channels)
+        probe = Probe(
+            probe_data, config, preprocess=preprocess, window=window, divisor=divisor, in_channels=in_channels
+        )
         watching.append(Probing(probe, run_folder / "probe.csv", config.probe_every))
     if config.picture_every:
         watching.append(Pictures(run_folder, config.picture_every))
@@ -160,7 +164,8 @@ class Probing(Callback):  # type: ignore[misc]  # Lightning is untyped here
             return
         if trainer.global_step == 0:
             score = self._measure(trainer, pl_module, epoch=0)
-            print(f"probe: {score.accuracy:.4f} before training, {score.chance:.4f} by chance", flush=True)
+            others = f"{score.plain:.4f} by place and value alone, {score.chance:.4f} by chance"
+            print(f"probe: {score.accuracy:.4f} before training, {others}", flush=True)
         elif self._path.is_file():
             with self._path.open(newline="", encoding="utf-8") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
@@ -179,7 +184,7 @@ class Probing(Callback):  # type: ignore[misc]  # Lightning is untyped here
         with averaged_weights(trainer, pl_module):
             score = self._probe.score(pl_module.encoder)
         row: dict[str, Any] = {"epoch": epoch, "step": trainer.global_step, "accuracy": f"{score.accuracy:.6g}"}
-        row |= {"chance": f"{score.chance:.6g}"}
+        row |= {"plain": f"{score.plain:.6g}", "chance": f"{score.chance:.6g}"}
         row |= {name: f"{recall:.6g}" for name, recall in score.by_class.items()}
         self._rows.append(row)
         buffer = io.StringIO()

@@ -24,6 +24,8 @@ from transforms.told_by_labels import settle_task
 
 #: Of the scans and voxels: the same in every run, whatever its own seed, so that runs can be compared.
 SEED = 2026
+#: Background is taken within so many voxels of a structure: farther away, the place alone tells it.
+NEAR = 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class ProbeScore:
     accuracy: float
     #: The same if classes were guessed.
     chance: float
+    #: The same by the voxel's place in the crop, its value and the mean around it, without any encoder.
+    plain: float
     #: Share for each class by its name.
     by_class: dict[str, float]
 
@@ -56,11 +60,17 @@ class Probe:
     The vector of a voxel is what the encoder's maps of all levels have at its place. Classes are the labels, and for
     overlapping regions the sets of regions that occur.
 
+    A score means something beside that of the same encoder before training, and beside `plain`. It is no measure of
+    transfer: where scans are cut to the organ, the place tells the class, and encoders that were never trained let it
+    through: on Hippocampus they score above those of networks that segment it at a Dice of 0.88.
+
     Args:
         folder: labelled data set of any layout.
         config: which probe, how many scans and voxels.
         preprocess: as in the pre-training.
-        window: size of the crop of each scan, X, Y, Z; its middle is a voxel of a structure that is drawn.
+        window: largest size of the crop of each scan, X, Y, Z; its middle is a voxel of a structure that is drawn.
+        divisor: what a crop's size is a multiple of. No crop reaches beyond its scan, as far as that leaves one: the
+            padding would tell the encoder where it is.
         in_channels: channels that the encoder takes.
 
     Raises:
@@ -69,7 +79,14 @@ class Probe:
     """
 
     def __init__(
-        self, folder: Path, config: HealthConfig, *, preprocess: PreprocessConfig, window: Triple, in_channels: int
+        self,
+        folder: Path,
+        config: HealthConfig,
+        *,
+        preprocess: PreprocessConfig,
+        window: Triple,
+        divisor: Triple,
+        in_channels: int,
     ) -> None:
         self._method = config.probe_method
         dataset = read_dataset(folder, require_labels=True)
@@ -83,35 +100,28 @@ class Probe:
             raise ConfigError(f"--probe {folder}: holds one labelled scan; a probe needs at least two")
         self._names = _class_names(task)
         steps = preprocessing(preprocess, task, with_label=True)
-        scans = [self._labelled(steps({"case": case}), case, config, window) for case in cases]
+        scans = [_labelled(steps({"case": case}), case, config.probe_voxels, window, divisor) for case in cases]
         self._known, self._asked = scans[: len(scans) // 2], scans[len(scans) // 2 :]
         classes = {value for scan in scans for value in distinct(scan.classes)}
         if len(classes) < 2:
             raise DataError(f"--probe {folder}: its labels show one class only in the crops; give scans with more")
+        vectors, queries = (torch.cat([plain_vectors(scan) for scan in half]) for half in (self._known, self._asked))
+        self._plain = balanced_accuracy(classify(vectors, _classes(self._known), queries, self._method), self._truth)[0]
 
     def score(self, encoder: SwinEncoder) -> ProbeScore:
         """Probe an encoder, on the device where it is; its mode and the random state stay as they are."""
-        vectors, classes = self._vectors(encoder, self._known)
-        queries, truth = self._vectors(encoder, self._asked)
-        accuracy, recalls = balanced_accuracy(classify(vectors, classes, queries, self._method), truth)
+        vectors, queries = self._vectors(encoder, self._known), self._vectors(encoder, self._asked)
+        found = classify(vectors, _classes(self._known), queries, self._method)
+        accuracy, recalls = balanced_accuracy(found, self._truth)
         names = {self._names.get(value, str(value)): recall for value, recall in recalls.items()}
-        return ProbeScore(accuracy=accuracy, chance=1 / len(recalls), by_class=names)
+        return ProbeScore(accuracy=accuracy, chance=1 / len(recalls), plain=self._plain, by_class=names)
 
-    def _labelled(self, values: dict[str, Tensor], case: Case, config: HealthConfig, window: Triple) -> Labelled:
-        generator = torch.Generator().manual_seed(int.from_bytes(case.id.encode(), "big") % 2**31 + SEED)
-        image, target = (convert_to_tensor(values[key], track_meta=False) for key in ("image", "label"))
-        codes = target.long()[0] if len(target) == 1 else _codes(target)
-        image, codes = _crop(image, codes, window, generator)
-        places = [
-            found[torch.randperm(len(found), generator=generator)[: config.probe_voxels]]
-            for value in distinct(codes[codes >= 0])
-            for found in ((codes == value).nonzero(),)
-        ]
-        voxels = torch.cat(places)
-        return Labelled(image, voxels, codes[tuple(voxels.T)])
+    @property
+    def _truth(self) -> Tensor:
+        return _classes(self._asked)
 
     @torch.no_grad()
-    def _vectors(self, encoder: SwinEncoder, scans: list[Labelled]) -> tuple[Tensor, Tensor]:
+    def _vectors(self, encoder: SwinEncoder, scans: list[Labelled]) -> Tensor:
         device = next(encoder.parameters()).device
         was_training = encoder.training
         encoder.eval()
@@ -122,7 +132,7 @@ class Probe:
             ]
         finally:
             encoder.train(was_training)
-        return torch.cat(vectors).float().cpu(), torch.cat([scan.classes for scan in scans])
+        return torch.cat(vectors).float().cpu()
 
 
 def at_voxels(level: Tensor, scan: Labelled) -> Tensor:
@@ -140,6 +150,48 @@ def at_voxels(level: Tensor, scan: Labelled) -> Tensor:
     return level[:, x, y, z].T
 
 
+def plain_vectors(scan: Labelled) -> Tensor:
+    """What is known of the voxels without an encoder: place, up to cubes, value, and the mean of 5 x 5 x 5 voxels.
+
+    Args:
+        scan: its image and voxels.
+
+    Returns:
+        N x (12 + 2 for each channel).
+    """
+    place = scan.voxels / torch.tensor(scan.image.shape[1:]) - 0.5
+    x, y, z = scan.voxels.T
+    products = place * place.roll(1, dims=1)
+    values = torch.cat([scan.image, F.avg_pool3d(scan.image[None], 5, stride=1, padding=2)[0]])[:, x, y, z].T
+    return torch.cat([place, place**2, place**3, products, values], dim=1)
+
+
+def _labelled(values: dict[str, Tensor], case: Case, number: int, window: Triple, divisor: Triple) -> Labelled:
+    """A crop of a preprocessed scan with up to `number` voxels of each class."""
+    generator = torch.Generator().manual_seed(int.from_bytes(case.id.encode(), "big") % 2**31 + SEED)
+    image, target = (convert_to_tensor(values[key], track_meta=False) for key in ("image", "label"))
+    codes = target.long()[0] if len(target) == 1 else _codes(target)
+    size = [
+        max(min(extent, most) // step, 1) * step
+        for extent, most, step in zip(codes.shape, window, divisor, strict=True)
+    ]
+    image, codes = _crop(image, codes, size, generator)
+    structures = (codes > 0).float()[None, None]
+    near = F.max_pool3d(structures, 2 * NEAR + 1, stride=1, padding=NEAR)[0, 0] > 0
+    voxels = torch.cat(
+        [
+            found[torch.randperm(len(found), generator=generator)[:number]]
+            for value in distinct(codes[codes >= 0])
+            for found in (((codes == value) & near).nonzero(),)
+        ]
+    )
+    return Labelled(image, voxels, codes[tuple(voxels.T)])
+
+
+def _classes(scans: list[Labelled]) -> Tensor:
+    return torch.cat([scan.classes for scan in scans])
+
+
 def _codes(regions: Tensor) -> Tensor:
     """Regions R x X x Y x Z of 0 and 1 as one class for each set of regions, X x Y x Z."""
     powers = 2 ** torch.arange(len(regions))
@@ -154,7 +206,7 @@ def _class_names(task: Task) -> dict[int, str]:
     return dict(enumerate("+".join(inside) or "background" for inside in sets))
 
 
-def _crop(image: Tensor, codes: Tensor, window: Triple, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _crop(image: Tensor, codes: Tensor, window: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A window around a voxel of a structure that is drawn; beyond the scan, zeros of no class (-1)."""
     present = distinct(codes)
     present = present[present[0] == 0 :] or present  # a structure rather than background

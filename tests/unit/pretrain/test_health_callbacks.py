@@ -101,6 +101,7 @@ def run(
         folder,
         preprocess=PreprocessConfig(intensity=IntensityConfig(scheme="hu_window"), crop_foreground=False),
         window=(32, 32, 24),
+        divisor=(8, 8, 8),
         probe_data=probe_data,
     )
     trainer = build_trainer(

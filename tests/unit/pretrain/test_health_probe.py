@@ -7,15 +7,18 @@ import pytest
 import torch
 from monai.utils import convert_to_tensor
 
+from pretrain.health import probe as probe_module
 from pretrain.health.config import HealthConfig
-from pretrain.health.probe import Labelled, Probe, at_voxels
+from pretrain.health.probe import NEAR, Labelled, Probe, at_voxels, plain_vectors
 from swin_unetr.config import IntensityConfig, NetworkConfig, PreprocessConfig
+from swin_unetr.datasets.case import Case
 from swin_unetr.errors import ConfigError
 from swin_unetr.networks import SwinEncoder
 
 NETWORK = NetworkConfig(feature_size=12, depths=(1, 1), num_heads=(2, 4), window_size=(4, 4, 4))
 PREPROCESS = PreprocessConfig(intensity=IntensityConfig(scheme="hu_window"), crop_foreground=False)
 CONFIG = HealthConfig(probe_voxels=50)
+CASE = Case(id="case", images=(Path("case.nii.gz"),))
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def encoder() -> SwinEncoder:
 
 
 def probe_on(folder: Path, config: HealthConfig = CONFIG, window: tuple[int, int, int] = (32, 32, 24)) -> Probe:
-    return Probe(folder, config, preprocess=PREPROCESS, window=window, in_channels=1)
+    return Probe(folder, config, preprocess=PREPROCESS, window=window, divisor=(8, 8, 8), in_channels=1)
 
 
 @pytest.mark.parametrize("method", ["linear", "knn"])
@@ -56,9 +59,41 @@ def test_the_same_encoder_has_the_same_score_and_is_left_as_it_was(phantom_data:
     assert all(parameter.grad is None for parameter in encoder.parameters())
 
 
-def test_scans_smaller_than_the_window_are_padded(phantom_data: Path, encoder) -> None:
-    score = probe_on(phantom_data, window=(40, 40, 32)).score(encoder)
-    assert score.accuracy > score.chance
+def test_crops_stay_within_their_scan(phantom_data: Path, encoder) -> None:
+    probe = probe_on(phantom_data, window=(40, 24, 32))
+    assert {tuple(scan.image.shape) for scan in probe._known} == {(1, 32, 24, 24)}
+    assert probe.score(encoder).accuracy > probe.score(encoder).chance
+
+
+def test_a_scan_smaller_than_any_crop_is_padded_by_voxels_of_no_class() -> None:
+    codes = torch.ones(5, 20, 20, dtype=torch.long)
+    codes[:3] = 0
+    image = torch.rand(1, 5, 20, 20)
+    found = probe_module._labelled({"image": image, "label": codes[None]}, CASE, 10000, (16, 16, 16), (8, 8, 8))
+    assert found.image.shape == (1, 8, 16, 16)
+    assert not found.image[:, 5:].any()
+    assert found.voxels[:, 0].max() == 4
+    assert found.classes.bincount().tolist() == [3 * 256, 2 * 256]
+
+
+def test_background_is_taken_near_structures() -> None:
+    codes = torch.zeros(32, 32, 32, dtype=torch.long)
+    codes[16, 16, 16] = 2
+    image = torch.rand(1, 32, 32, 32)
+    found = probe_module._labelled({"image": image, "label": codes[None]}, CASE, 10000, (32, 32, 32), (8, 8, 8))
+    assert ((found.voxels - 16).abs() <= NEAR).all()
+    assert found.classes.bincount().tolist() == [9**3 - 1, 0, 1]
+
+
+def test_place_and_value_alone_are_a_score_too(phantom_data: Path, encoder) -> None:
+    score = probe_on(phantom_data).score(encoder)
+    assert score.chance < score.plain < 1
+    scan = Labelled(torch.rand(1, 8, 8, 8), torch.tensor([[0, 4, 6]]), torch.tensor([1]))
+    found = plain_vectors(scan)[0]
+    assert found[:12].tolist() == [-0.5, 0, 0.25, 0.25, 0, 0.0625, -0.125, 0, 0.015625, -0.125, 0, 0]
+    assert found[12] == scan.image[0, 0, 4, 6]
+    around = torch.nn.functional.pad(scan.image[0], (2,) * 6)[0:5, 4:9, 6:11]
+    assert found[13] == pytest.approx(float(around.mean()))
 
 
 def test_a_voxel_gets_the_vector_of_its_token() -> None:
@@ -88,7 +123,7 @@ def test_voxels_have_the_classes_of_the_labels(phantom_data: Path) -> None:
 
 def test_an_encoder_of_other_channels_is_refused(phantom_data: Path) -> None:
     with pytest.raises(ConfigError, match="1 channels, the encoder takes 4"):
-        Probe(phantom_data, CONFIG, preprocess=PREPROCESS, window=(32, 32, 24), in_channels=4)
+        Probe(phantom_data, CONFIG, preprocess=PREPROCESS, window=(32, 32, 24), divisor=(8, 8, 8), in_channels=4)
 
 
 @pytest.mark.parametrize(("field", "value"), [("probe_scans", 1), ("picture_every", -1), ("probe_every", 0)])
