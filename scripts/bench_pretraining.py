@@ -113,7 +113,8 @@ class Ours:
 
     def views(self, batch: dict[str, Tensor]) -> Views:
         """All at once."""
-        return self._module.make_views(batch, self._generator)
+        views: Views = self._module.make_views(batch, self._generator)
+        return views
 
     def outputs(self, views: Views) -> Outputs:
         """One pass for all views."""
@@ -122,7 +123,8 @@ class Ours:
 
     def loss(self, outputs: Outputs, views: Views) -> Tensor:
         """The tasks of the recipe, with their weights."""
-        return self._module.losses(outputs, views)[0]
+        total: Tensor = self._module.losses(outputs, views)[0]
+        return total
 
 
 def main() -> None:
