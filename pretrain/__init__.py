@@ -1,1 +1,1 @@
-"""Self-supervised pre-training of the encoder; its room in the house, not furnished yet."""
+"""Self-supervised pre-training of the encoder on unlabelled scans."""

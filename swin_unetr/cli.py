@@ -14,6 +14,7 @@ from swin_unetr.errors import SwinUnetrError
 
 #: Command: (where its function is, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
+    "pretrain": ("pretrain.command:main", "train an encoder on scans without labels"),
     "finetune": ("finetune.command:main", "train on a labelled folder of scans"),
     "predict": ("swin_unetr.inference.command:main", "segment scans with one or more trained models"),
     "evaluate": ("swin_unetr.evaluation.command:main", "Dice report of predictions against references"),
@@ -70,7 +71,7 @@ def _usage() -> str:
         [
             "usage: swin-unetr COMMAND [ARGUMENT ...]",
             "",
-            "Swin UNETR for medical images: fine-tune, segment, evaluate.",
+            "Swin UNETR for medical images: pre-train, fine-tune, segment, evaluate.",
             "",
             *lines,
             "",

@@ -33,6 +33,15 @@ class Course(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._sum: Tensor | None = None
         self._steps = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """The sum so far, for an epoch that is stopped in the middle; with several processes, that of the first."""
+        return {"sum": None if self._sum is None else float(self._sum), "steps": self._steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the sum of the epoch that was stopped."""
+        total = state_dict["sum"]
+        self._sum, self._steps = None if total is None else torch.tensor(total), state_dict["steps"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, set the learning rate by the schedule of this training."""
         for config in trainer.lr_scheduler_configs:
@@ -48,7 +57,8 @@ class Course(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the loss, without waiting for the accelerator."""
-        self._sum = outputs["loss"] if self._sum is None else self._sum + outputs["loss"]
+        loss = outputs["loss"]
+        self._sum = loss if self._sum is None else self._sum.to(loss.device) + loss
         self._steps += 1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

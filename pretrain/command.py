@@ -1,0 +1,85 @@
+"""The command `swin-unetr pretrain`. No torch is imported before the arguments are known to be right."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pretrain.config import PretrainConfig
+from pretrain.recipes import find_recipe, shipped_recipes
+from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
+
+_USAGE = "swin-unetr pretrain --config RECIPE --data PATH ... --output DIR [--exclude FILE] [--probe DIR] ..."
+_DESCRIPTION = """Train an encoder on scans without labels.
+
+The folder of results takes config.yaml, run.json, metrics.csv, curves.png, pictures/, tensorboard/,
+checkpoints/last.ckpt and the encoder folders best/ and last/, which finetune --init takes. Every field of a recipe can
+be given as an option, such as --network.feature_size 24; with --config, the defaults below are the recipe's."""
+_DERIVED = ("network.in_channels", "network.num_classes", "trainer.early_stop_patience")
+#: Options that are not fields of the configuration.
+_OWN = ("data", "output", "exclude", "test", "cache", "probe", "init", "resume", "config")
+
+
+def build_parser(recipe: dict[str, Any]) -> CommandParser:
+    """The parser of the command, with the recipe's values as defaults."""
+    parser = CommandParser(
+        prog="swin-unetr pretrain", usage=_USAGE, description=_DESCRIPTION, add_help=True, allow_abbrev=False
+    )
+    recipes = ", ".join(shipped_recipes())
+    parser.add_argument("--config", help=f"recipe: a YAML file, or the name of a shipped one ({recipes})")
+    kinds = "scans: folders (of images, DICOM series or a labelled layout), files, JSON lists"
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=kinds)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
+    parser.add_argument("--exclude", type=Path, metavar="FILE", help="list of scans to leave out, text or JSON")
+    held = "folders of a later test: a scan that is there too is an error"
+    parser.add_argument("--test", type=Path, nargs="+", default=[], metavar="DIR", help=held)
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="preprocessed scans; else scan-cache beside --output")
+    parser.add_argument("--probe", type=Path, metavar="DIR", help="labelled folder to probe the encoder on")
+    parser.add_argument("--init", type=Path, help="encoder to start from: a model folder, or a published .pt file")
+    parser.add_argument(
+        "--resume", choices=["auto", "never"], default="never", help="auto: go on from where the run stopped, if it did"
+    )
+    add_config_arguments(parser, PretrainConfig, recipe, hidden=_DERIVED)
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the arguments, train, and say what came of it.
+
+    Raises:
+        ConfigError: wrong arguments or a wrong recipe.
+        DataError: scans that cannot be used.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", nargs="?")
+    name = first.parse_known_args(list(argv))[0].config
+    recipe: dict[str, Any] = {}
+    if name is not None:
+        path = find_recipe(name)
+        recipe = read_yaml(path)
+        from_dict(PretrainConfig, recipe, source=str(path))  # blames the file for what is wrong in the file
+    values = build_parser(recipe).parse_args(list(argv)).as_dict()
+    own = {key: values.pop(key) for key in _OWN}
+    config = from_dict(PretrainConfig, values, source="arguments")
+
+    # Only now: torch takes seconds to import.
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    from pretrain.run import pretrain
+
+    del own["config"]
+    try:
+        result = pretrain(config, **{**own, "resume": own["resume"] == "auto"})
+    except KeyboardInterrupt:
+        if "--resume" not in argv:
+            again = [os.path.basename(sys.argv[0]) or "swin-unetr", "pretrain", *argv, "--resume", "auto"]
+            print(f"to go on: {shlex.join(again)}", file=sys.stderr)
+        raise
+    if rank_zero_only.rank == 0:  # the processes of other devices run this too
+        print(result.summary())
+    return 0

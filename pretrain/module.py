@@ -1,0 +1,141 @@
+"""The LightningModule of a pre-training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from pretrain.config import PretrainConfig
+from pretrain.proxies import Judged, Proxy, build_proxies
+from pretrain.proxies.masked import Masked, masked_tokens
+from pretrain.views import Views, start_views
+from swin_unetr.networks import SwinEncoder
+from swin_unetr.training.course import derived_seed
+from swin_unetr.training.optimizer import build_optimizer
+
+#: Sets the draws of the views apart from all others of a step.
+_VIEWS = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What the network makes of views."""
+
+    #: N x width x x x y x z, the bottleneck.
+    deepest: Tensor
+    #: By task, what its head gives.
+    heads: Mapping[str, Tensor]
+
+
+class PretrainNetwork(nn.Module):
+    """The encoder, and a head for each task.
+
+    Args:
+        config: shape of the encoder, and the tasks.
+    """
+
+    def __init__(self, config: PretrainConfig) -> None:
+        super().__init__()
+        self.encoder = SwinEncoder(config.network)
+        built = build_proxies(config)
+        self.proxies = nn.ModuleDict({name: proxy for name, (proxy, _) in built.items()})
+        self.weights = {name: weight for name, (_, weight) in built.items()}
+
+    @property
+    def tasks(self) -> dict[str, Proxy]:
+        """The tasks by their names."""
+        return dict(self.proxies.items())  # type: ignore[arg-type]  # a ModuleDict does not tell what it holds
+
+    def forward(self, views: Views) -> Outputs:
+        """One pass of the encoder over all views together, and of each head over its bottleneck."""
+        masked = self.tasks.get("masked")
+        token = masked.token if isinstance(masked, Masked) else None
+        with masked_tokens(self.encoder, views.masked, token):
+            deepest = self.encoder(views.seen)[-1]
+        return Outputs(deepest=deepest, heads={name: task(deepest) for name, task in self.tasks.items()})
+
+
+class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is untyped here
+    """Trains the encoder on the tasks.
+
+    Args:
+        config: everything; its `network.in_channels` are those of the scans.
+    """
+
+    def __init__(self, config: PretrainConfig) -> None:
+        super().__init__()
+        self.network = PretrainNetwork(config)
+        self._config = config
+
+    @property
+    def encoder(self) -> SwinEncoder:
+        """What is to be pre-trained."""
+        return self.network.encoder
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Names of the figures that a step gives."""
+        tasks = self.network.tasks.items()
+        return tuple(f"{name}/{figure}" for name, task in tasks for figure in ("loss", *task.figures))
+
+    def make_views(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Views:
+        """The views of a batch.
+
+        Args:
+            batch: "image", B x C x X x Y x Z, and "scan", B.
+            generator: on the device of the batch.
+        """
+        views = start_views(batch["image"], batch["scan"], self._config.views, self._config.jitter, generator)
+        for task in self.network.tasks.values():
+            views = task.view(views, generator)
+        return views
+
+    def losses(self, outputs: Outputs, views: Views) -> tuple[Tensor, dict[str, Judged]]:
+        """The weighted sum of the tasks' losses, and what came of each task."""
+        judged = {name: task.judge(outputs.heads[name], views) for name, task in self.network.tasks.items()}
+        weights = self.network.weights
+        return torch.stack([weights[name] * task.loss for name, task in judged.items()]).sum(), judged
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
+        """The loss of a batch, and what people want to see of it (`pretrain.health`)."""
+        seed = derived_seed(self._config.trainer.seed, self.current_epoch, batch_idx, self.global_rank, _VIEWS)
+        with torch.no_grad():
+            views = self.make_views(batch, torch.Generator(batch["image"].device).manual_seed(seed))
+        outputs = self.network(views)
+        total, judged = self.losses(outputs, views)
+        scalars = {f"{name}/loss": task.loss.detach() for name, task in judged.items()}
+        scalars |= {f"{name}/{key}": value for name, task in judged.items() for key, value in task.figures.items()}
+        pictures = {
+            name: tuple(part.detach() for part in task.picture)
+            for name, task in judged.items()
+            if task.picture is not None
+        }
+        features = outputs.deepest.detach().flatten(2).mean(2)
+        return {"loss": total, "scalars": scalars, "features": features, "pictures": pictures}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with warm-up and cosine, stepped by optimiser steps."""
+        trainer = self._config.trainer
+        steps_per_epoch = math.ceil(self.trainer.datamodule.steps_per_epoch / trainer.accumulate_batches)
+        optimizer, schedule = build_optimizer(
+            self.network.parameters(),
+            self._config.optimizer,
+            steps_per_epoch=steps_per_epoch,
+            total_steps=steps_per_epoch * trainer.max_epochs,
+            # Under a gradient scaler the fused kernel unscales by itself, and Lightning cannot clip before it.
+            fused=not trainer.precision.startswith("16"),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of the gradients; Lightning refuses to for a fused optimiser under any autocast."""
+        if gradient_clip_val is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)

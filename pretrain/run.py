@@ -1,0 +1,236 @@
+"""One pre-training from start to end: scans, network, training, run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import Trainer, seed_everything
+
+from pretrain.config import PretrainConfig
+from pretrain.folders import EncoderFolders, SaveEncoder
+from pretrain.health.callbacks import PROBE, health_callbacks, metric_names
+from pretrain.module import PretrainModule
+from pretrain.recipes import find_recipe
+from pretrain.scans.cache import cache_scans
+from pretrain.scans.cached import CachedScans
+from pretrain.scans.data import PretrainScans
+from pretrain.scans.find import find_scans, read_exclusions
+from swin_unetr.checkpoints import start_from
+from swin_unetr.configuration import load, to_dict
+from swin_unetr.errors import ConfigError
+from swin_unetr.networks import build_network, choose_fast_paths
+from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
+from swin_unetr.training.run_folder import check_run_folder, write_config
+from swin_unetr.training.run_record import read_record
+
+RECORD = "run.json"
+#: What may differ when a run is resumed: how long, where and how fast it trains, and what is watched.
+MAY_CHANGE = (
+    "health",
+    "scans.cache_workers",
+    "scans.num_workers",
+    "speed",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.max_epochs",
+    "trainer.strategy",
+    "trainer.validate_every",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResult:
+    """What came of a pre-training."""
+
+    run_folder: Path
+    #: What `finetune --init` takes; the latest encoder, as in `last_model`.
+    best_model: Path
+    last_model: Path
+    #: Epochs trained, and the seconds it took, those before a resume included.
+    epochs: int
+    seconds: float
+    #: Scans that could not be used, by name and with the reason; empty if there were none.
+    skipped: str
+    #: What a network that starts from the encoder gets of it, for the terminal.
+    transfer: str
+
+    def summary(self) -> str:
+        """The closing lines of the command."""
+        lines = [
+            f"{self.epochs} epochs in {timedelta(seconds=round(self.seconds))}",
+            *([self.skipped] if self.skipped else []),
+            self.transfer,
+            f"encoder: {self.best_model}",
+            f"start from it: swin-unetr finetune --init {self.run_folder} ...",
+        ]
+        return "\n".join(lines)
+
+
+def pretrain(
+    config: PretrainConfig | Path | str,
+    *,
+    data: Sequence[Path | str],
+    output: Path | str,
+    exclude: Path | None = None,
+    test: Sequence[Path | str] = (),
+    cache: Path | None = None,
+    probe: Path | None = None,
+    init: Path | str | None = None,
+    resume: bool = False,
+) -> PretrainResult:
+    """Train an encoder on scans without labels.
+
+    Args:
+        config: the configuration, or a recipe: its file, or the name of a shipped one.
+        data: folders of scans, of DICOM series, in a labelled layout; files; JSON lists.
+        output: the run folder, new or empty unless it is resumed. Takes config.yaml, run.json, metrics.csv,
+            tensorboard/, pictures, checkpoints/last.ckpt, and the encoder folders best/ and last/.
+        exclude: list of scans to leave out.
+        test: folders of a later test; a scan that is there too is an error.
+        cache: folder for the preprocessed scans; else `scan-cache` beside the run folder.
+        probe: labelled folder that the encoder is probed on.
+        init: encoder to start from.
+        resume: go on from the checkpoint in `output`, where there is one.
+
+    Raises:
+        ConfigError: wrong configuration or output folder.
+        DataError: no scan that can be used, or scans of the test among them.
+        CheckpointError: weights that cannot be used.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint to resume from is written.
+    """
+    if not isinstance(config, PretrainConfig):
+        config = load(PretrainConfig, find_recipe(config))
+    run = Path(output)
+    # Looked at before hours of caching; the channels of the scans are known only after it.
+    resume = resume or rank_zero_only.rank != 0  # other processes find the folder in use
+    check_run_folder(run, config, resume=resume, may_change=(*MAY_CHANGE, "network.in_channels"))
+    cached = _scans(config, data, exclude, test, cache or run.parent / "scan-cache")
+    config = replace(config, network=replace(config.network, in_channels=cached.channels))
+    checkpoint = check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE)
+    before = {} if checkpoint is None else read_record(run / RECORD)
+    if before and before.get("scan_hashes") != cached.provenance()["scan_hashes"]:
+        raise ConfigError(f"{run}: cannot be resumed with other scans than before; choose another --output")
+    _check_negatives(config, cached)
+
+    seed_everything(config.trainer.seed, workers=True, verbose=False)
+    module = PretrainModule(config)
+    fast_paths = choose_fast_paths(module.network, config.speed)
+    report = [] if init is None or before else start_from(module.encoder, init).summary().splitlines()
+    scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
+    _tell(*report, cached.summary(), *([scans.padding_notice] if scans.padding_notice else []))
+    facts = {
+        "kind": "pretrain",
+        **cached.provenance(),
+        "init": before.get("init", report),
+        "probe": None if probe is None else str(probe.resolve()),
+        "seed": config.trainer.seed,
+        "fast_paths": fast_paths,
+        "config": to_dict(config),
+    }
+    folders = EncoderFolders(run, every=config.trainer.validate_every, save=SaveEncoder(config, facts))
+    trainer = _trainer(config, run, module, folders, probe)
+    record = None
+    if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
+        write_config(run, config)
+        record = RunRecord(run / RECORD, facts)
+    seconds = _fit(trainer, module, scans, record, folders, checkpoint)
+    trainer.strategy.barrier()  # the first process writes the folder
+    audit = start_from(build_network(config.network), run / "best")
+    if record is not None:
+        record.close("finished", transfer=audit.to_dict())
+    return PretrainResult(
+        run_folder=run,
+        best_model=run / "best",
+        last_model=run / "last",
+        epochs=trainer.current_epoch,
+        seconds=seconds,
+        skipped=cached.summary() if cached.skipped else "",
+        transfer=audit.summary(),
+    )
+
+
+def _scans(
+    config: PretrainConfig,
+    data: Sequence[Path | str],
+    exclude: Path | None,
+    test: Sequence[Path | str],
+    cache: Path,
+) -> CachedScans:
+    found = find_scans(
+        data,
+        layout=config.scans.layout,
+        with_test_cases=config.scans.with_test_cases,
+        exclude=() if exclude is None else read_exclusions(exclude),
+        test=test,
+    )
+    return cache_scans(found, config.preprocess, cache, workers=config.scans.cache_workers, tell=_tell)
+
+
+def _check_negatives(config: PretrainConfig, cached: CachedScans) -> None:
+    contrastive = config.proxies.contrastive
+    only_others = contrastive.loss == "nt_xent" and not contrastive.same_scan_negatives
+    if contrastive.weight and only_others and len(cached.scans) < 2:
+        raise ConfigError(
+            "proxies.contrastive.same_scan_negatives: the data hold one scan, whose crops are then no "
+            "negatives of each other; give more scans, set it to true, or proxies.contrastive.weight to 0"
+        )
+
+
+def _trainer(
+    config: PretrainConfig, run: Path, module: PretrainModule, folders: EncoderFolders, probe: Path | None
+) -> Trainer:
+    watching = health_callbacks(
+        config.health,
+        run,
+        preprocess=config.preprocess,
+        window=config.scans.crop_size,
+        divisor=config.network.size_divisor,
+        in_channels=config.network.in_channels,
+        probe_data=probe,
+    )
+    return build_trainer(
+        config.trainer,
+        run,
+        monitor=PROBE,
+        metrics=("train/loss", *metric_names(module.scalar_names, probe=probe is not None)),
+        gradient_clip=config.optimizer.gradient_clip,
+        callbacks=[*watching, folders],
+    )
+
+
+def _fit(
+    trainer: Trainer,
+    module: PretrainModule,
+    scans: PretrainScans,
+    record: RunRecord | None,
+    folders: EncoderFolders,
+    checkpoint: Path | None,
+) -> float:
+    """Train and keep the record, however it ends; gives the seconds of training."""
+    clock = next(callback for callback in trainer.callbacks if isinstance(callback, ResumePoint))
+    status = "failed"
+    try:
+        fit(trainer, module, scans, resume_from=checkpoint)
+        status = "finished"
+    except TrainingStopped as error:
+        status = "stopped"
+        raise KeyboardInterrupt from error
+    finally:
+        seconds = clock.seconds
+        if record is not None:
+            watched: list[Any] = [callback for callback in trainer.callbacks if hasattr(callback, "warnings")]
+            warnings = [warning for callback in watched for warning in callback.warnings]
+            results = {"epochs": trainer.current_epoch, "seconds": round(seconds, 1), "best": folders.best}
+            record.close(status, **results, warnings=warnings)
+    return seconds
+
+
+def _tell(*lines: str) -> None:
+    """Print on the first process alone."""
+    if rank_zero_only.rank == 0:
+        print(*lines, sep="\n", flush=True)

@@ -1,0 +1,1 @@
+"""Unlabelled scans at scale: finding them, a cache of blocks on disk, random crops in batches."""

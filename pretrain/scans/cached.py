@@ -1,0 +1,124 @@
+"""The scans of a pre-training once they are in the cache: each content once, and what was left out by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pretrain.scans.blocks import BlockedScan
+from pretrain.scans.contents import Content
+from pretrain.scans.find import ScanList, overlap_error
+from swin_unetr.batch import Failure
+from swin_unetr.datasets import Case
+from swin_unetr.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedScans:
+    """The scans of a pre-training, each content once.
+
+    Attributes:
+        scans: where their blocks are.
+        cases: the files that they came from, in the same order.
+        hashes: of their contents, in the same order.
+        skipped: what cannot be used, and why.
+        duplicates: a scan's file, and that of the same content which is used in its place.
+        excluded: files left out because a list names them or their content.
+    """
+
+    scans: tuple[BlockedScan, ...]
+    cases: tuple[Case, ...]
+    hashes: tuple[str, ...]
+    skipped: tuple[Failure, ...]
+    duplicates: tuple[tuple[str, str], ...]
+    excluded: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        """Channels of every scan."""
+        return self.scans[0].channels
+
+    def summary(self) -> str:
+        """How many are used, and by name those that are not."""
+        lines = [f"{len(self.scans)} scans of {self.channels} channel(s)"]
+        if self.excluded:
+            lines.append(f"{len(self.excluded)} excluded by the list")
+        if self.duplicates:
+            lines.append(f"{len(self.duplicates)} left out, because others hold the same voxels:")
+            lines += [f"  {one} (as {other})" for one, other in self.duplicates]
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} skipped:")
+            lines += [f"  {failure.message}" for failure in self.skipped]
+        return "\n".join(lines)
+
+    def provenance(self) -> dict[str, Any]:
+        """Which scans were used, for the record of a run and for the model's."""
+        return {
+            "scans": [str(image.absolute()) for case in self.cases for image in case.images],
+            "scan_hashes": list(self.hashes),
+            "scans_skipped": [failure.message for failure in self.skipped],
+            "scans_duplicated": [one for one, _ in self.duplicates],
+            "scans_excluded": list(self.excluded),
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scan in the cache."""
+
+    content: Content
+    blocks: BlockedScan
+
+
+def choose(found: ScanList, outcomes: Sequence[Entry | Failure], tested: set[str]) -> CachedScans:
+    """Each content once, without what is excluded.
+
+    Args:
+        found: the scans.
+        outcomes: of each of them: its entry, or why it has none.
+        tested: hashes of the contents of a later test.
+
+    Raises:
+        DataError: no scan can be used, the numbers of channels differ, or scans belong to the test too.
+    """
+    excluded, duplicates, used = list(found.excluded), [], dict[str, tuple[Case, Entry]]()
+    for case, outcome in zip(found.cases, outcomes, strict=True):
+        if isinstance(outcome, Failure):
+            continue
+        name, content = str(case.images[0]), outcome.content
+        if content.hash in found.excluded_hashes:
+            excluded.append(name)
+        elif content.hash in used:
+            duplicates.append((name, str(used[content.hash][0].images[0])))
+        else:
+            used[content.hash] = (case, outcome)
+    skipped = (*found.skipped, *(outcome for outcome in outcomes if isinstance(outcome, Failure)))
+    if common := [str(case.images[0]) for key, (case, _) in used.items() if key in tested]:
+        raise overlap_error(common)
+    if not used:
+        lines = "\n".join(f"  {failure.message}" for failure in skipped)
+        raise DataError(f"no scan can be used ({len(skipped)} skipped, {len(excluded)} excluded):\n{lines}")
+    _refuse_mixed_channels(list(used.values()))
+    return CachedScans(
+        scans=tuple(entry.blocks for _, entry in used.values()),
+        cases=tuple(case for case, _ in used.values()),
+        hashes=tuple(used),
+        skipped=skipped,
+        duplicates=tuple(duplicates),
+        excluded=tuple(excluded),
+    )
+
+
+def _refuse_mixed_channels(used: Sequence[tuple[Case, Entry]]) -> None:
+    by_number: dict[int, list[str]] = {}
+    for case, entry in used:
+        by_number.setdefault(entry.content.channels, []).append(str(case.images[0]))
+    if len(by_number) > 1:
+        usual = max(by_number, key=lambda number: len(by_number[number]))
+        others = [f"{name} ({number})" for number, names in by_number.items() if number != usual for name in names]
+        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        raise DataError(
+            f"the scans differ in their number of channels: {len(by_number[usual])} have {usual}, others not: {named}; "
+            "leave these out by --exclude"
+        )

@@ -1,0 +1,39 @@
+"""Which sub-volumes a pre-training sees, and how they come to it. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from swin_unetr.config import Triple
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScansConfig:
+    """Crops of the scans, and the way from the disk to a batch."""
+
+    #: Size of a crop in voxels, X, Y, Z; a scan that is smaller is padded with zeros.
+    crop_size: Triple = (96, 96, 96)
+    #: Scans of one batch on one process; the network sees scans times crops.
+    scans_per_batch: int = 2
+    #: Crops taken from a scan each time it is visited.
+    crops_per_scan: int = 2
+    #: How often an epoch visits each scan: more than once makes epochs of a few scans worth their while.
+    visits_per_epoch: int = 1
+    #: Processes that read crops; 0 reads in the main process.
+    num_workers: int = 4
+    #: Scans that are read and preprocessed at a time while the cache is made; each takes several times its size.
+    cache_workers: int = 4
+    #: Layout of the data folders; "auto" tells it by their files.
+    layout: Literal["auto", "decathlon", "btcv", "brats", "plain"] = "auto"
+    #: Take the test cases of a labelled layout too. Without, they stay unseen for a later evaluation.
+    with_test_cases: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.crop_size) < 1:
+            raise ValueError(f"crop_size: must be positive, got {self.crop_size}")
+        for name in ("scans_per_batch", "crops_per_scan", "visits_per_epoch", "cache_workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}")
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers: must not be negative, got {self.num_workers}")

@@ -1,0 +1,153 @@
+"""Random crops of cached scans, in batches."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pretrain.scans.blocks import BlockedScan
+from pretrain.scans.cached import CachedScans
+from pretrain.scans.config import ScansConfig
+from pretrain.scans.sampler import Visit, VisitSampler
+from swin_unetr.training.course import derived_seed
+
+#: "image": B x C x X x Y x Z, float32; "scan": B, int64, the index of the scan of each crop.
+Batch = dict[str, Tensor]
+#: A crop that shows one value alone teaches nothing; so often another is drawn in its place.
+_DRAWS = 8
+
+
+class RandomCrops(Dataset[Batch]):
+    """Crops of the scans that are visited. The same visit gives the same crops in any process, at any time.
+
+    Args:
+        scans: on disk; none is kept in memory.
+        config: size and number of crops.
+        seed: of the places.
+    """
+
+    def __init__(self, scans: Sequence[BlockedScan], config: ScansConfig, seed: int) -> None:
+        self._scans = tuple(scans)
+        self._size = config.crop_size
+        self._crops = config.crops_per_scan
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._scans)
+
+    def __getitem__(self, visit: Visit) -> Batch:
+        epoch, place, index = visit
+        generator = np.random.default_rng(derived_seed(self._seed, epoch, place, index))
+        crops = np.stack([self._draw(self._scans[index], generator) for _ in range(self._crops)])
+        return {"image": torch.from_numpy(crops), "scan": torch.full((self._crops,), index)}
+
+    def _draw(
+        self, scan: BlockedScan, generator: np.random.Generator
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        for _ in range(_DRAWS):
+            crop = scan.read(
+                [_start(*lengths, generator) for lengths in zip(scan.shape, self._size, strict=True)], self._size
+            )
+            if crop.min() < crop.max():
+                break
+        return crop
+
+
+def _start(length: int, size: int, generator: np.random.Generator) -> int:
+    """Where a crop begins along an axis; a scan that is shorter lies in the middle of its crop."""
+    if length < size:
+        return -((size - length) // 2)
+    return int(generator.integers(length - size + 1))
+
+
+class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is untyped here
+    """Batches of random crops, `scans_per_batch` x `crops_per_scan` of them on each process.
+
+    Memory does not grow with the scans nor with the epochs: every crop is read from disk.
+
+    Args:
+        cached: the scans.
+        config: crops and batches.
+        seed: of the order of the scans and of the places of the crops.
+    """
+
+    def __init__(self, cached: CachedScans, config: ScansConfig, seed: int) -> None:
+        super().__init__()
+        self._scans = cached.scans
+        self._names = [str(case.images[0]) for case in cached.cases]
+        self._config = config
+        self._seed = seed
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch on one process."""
+        return len(self._sampler()) // self._config.scans_per_batch
+
+    @property
+    def padding_notice(self) -> str | None:
+        """What to say, once, where scans are smaller than a crop."""
+        size = self._config.crop_size
+        small = [
+            (f"{name}, {'x'.join(map(str, scan.shape))}")
+            for name, scan in zip(self._names, self._scans, strict=True)
+            if any(voxels < wanted for voxels, wanted in zip(scan.shape, size, strict=True))
+        ]
+        if not small:
+            return None
+        crop = "x".join(map(str, size))
+        return (
+            f"{len(small)} of {len(self._scans)} scans are smaller than the crop of {crop} voxels along an axis and "
+            f"are padded with zeros (the first: {small[0]})"
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The batches of an epoch; after a resume, those that are still to come."""
+        progress = self.trainer.fit_loop.epoch_progress.current
+        sampler = self._sampler()
+        sampler.set_epoch(progress.processed)
+        if progress.started > progress.processed:  # stopped within an epoch
+            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+            sampler.skip(batches * self._config.scans_per_batch)
+        workers = min(self._config.num_workers, _cores())
+        return DataLoader(
+            RandomCrops(self._scans, self._config, self._seed),
+            batch_size=self._config.scans_per_batch,
+            sampler=sampler,
+            collate_fn=join,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_ignore_interrupts,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def _sampler(self) -> VisitSampler:
+        return VisitSampler(
+            len(self._scans),
+            visits=self._config.visits_per_epoch,
+            batch=self._config.scans_per_batch,
+            seed=self._seed,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+
+
+def join(visits: Sequence[Batch]) -> Batch:
+    """The crops of several visits as one batch."""
+    return {key: torch.cat([visit[key] for visit in visits]) for key in visits[0]}
+
+
+def _cores() -> int:
+    """Cores that this process may use; fewer than the machine has where a scheduler says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,257 @@
+"""Which scans a pre-training can use, by their names alone: no voxels are read here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from swin_unetr.batch import Failure
+from swin_unetr.datasets import Case, find_layout, read_dataset
+from swin_unetr.datasets.listing import image_suffix, stem
+from swin_unetr.errors import DataError
+
+#: Folders and names of files that hold labels, not scans.
+_LABEL_FOLDERS = frozenset(
+    {"label", "labels", "labelstr", "labelsts", "mask", "masks", "segmentation", "segmentations"}
+)
+_LABEL_NAME = re.compile(r"[-_.](seg|segm|label|labels|mask|masks|segmentation|segmentations|dseg)$", re.IGNORECASE)
+_TEST_FOLDER = "imagests"
+#: A DICOM file says so after its preamble.
+_MAGIC, _MAGIC_AT = b"DICM", 128
+_DICOM_SUFFIXES = (".dcm", ".ima")
+#: How many files of a folder are looked at to see whether it holds DICOM.
+_LOOKED_AT = 5
+_HASH = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanList:
+    """The scans that were found, and those that were not taken.
+
+    Attributes:
+        cases: in order; for DICOM, the image is the folder of the series.
+        skipped: what looked like a scan and is not used, with the reason.
+        excluded: scans left out because a list of exclusions names them.
+        excluded_hashes: contents to leave out (`pretrain.scans.contents.content_hash`).
+        test: scans of a later test, which must not be among `cases`, whatever their names.
+    """
+
+    cases: tuple[Case, ...]
+    skipped: tuple[Failure, ...] = ()
+    excluded: tuple[str, ...] = ()
+    excluded_hashes: frozenset[str] = frozenset()
+    test: tuple[Case, ...] = ()
+
+
+@dataclass
+class _Found:
+    cases: list[Case] = field(default_factory=list)
+    skipped: list[Failure] = field(default_factory=list)
+
+
+def find_scans(
+    paths: Sequence[Path | str],
+    *,
+    layout: str = "auto",
+    with_test_cases: bool = False,
+    exclude: Iterable[str] = (),
+    test: Iterable[Path | str] = (),
+) -> ScanList:
+    """List the scans under some paths.
+
+    Args:
+        paths: folders of images (with their subfolders), of DICOM series, or in a labelled layout; single image files;
+            JSON lists of images. A file found twice counts once.
+        layout: of the folders; "auto" tells each by its files.
+        with_test_cases: take the test cases of labelled layouts (`imagesTs`, "test") too.
+        exclude: scans to leave out: paths, folders, names of files or cases, content hashes (`read_exclusions`).
+        test: folders or files of a later test.
+
+    Raises:
+        DataError: nothing there, no scan, or scans of the test among the others.
+    """
+    found = _Found()
+    for path in paths:
+        _list(Path(path), layout, with_test_cases, found)
+    cases = list(_once(found.cases))
+    exclusions = _Exclusions.of(exclude)
+    kept = tuple(case for case in cases if not exclusions.name(case))
+    if not kept:
+        why = f"; {len(cases)} are excluded" if cases else ""
+        named = ", ".join(str(path) for path in paths)
+        raise DataError(f"{named}: no scans to pre-train on{why}; check the folder, or name its --layout")
+    tested = _Found()
+    for path in test:
+        _list(Path(path), "auto", True, tested)
+    _refuse_overlap(kept, tested.cases)
+    return ScanList(
+        cases=kept,
+        skipped=tuple(found.skipped),
+        excluded=tuple(_where(case) for case in cases if exclusions.name(case)),
+        excluded_hashes=exclusions.hashes,
+        test=tuple(_once(tested.cases)),
+    )
+
+
+def read_exclusions(path: Path) -> tuple[str, ...]:
+    """Read a list of scans to leave out: a JSON list of strings, or text with one entry a line (# starts a comment).
+
+    Returns:
+        Names and hashes as they stand; relative paths that lead somewhere from the list's own folder made absolute.
+
+    Raises:
+        DataError: the file cannot be read, or is no list.
+    """
+    text = _read_text(path)
+    if path.suffix.lower() == ".json":
+        entries = _parse(path, text)
+        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+            raise DataError(f"{path}: should hold a JSON list of paths, case names or content hashes")
+    else:
+        entries = [line.partition("#")[0].strip() for line in text.splitlines()]
+    beside = (path.absolute().parent / entry if entry else path for entry in entries)
+    return tuple(
+        str(place) if os.sep in entry and place.exists() else entry
+        for entry, place in zip(entries, beside, strict=True)
+        if entry
+    )
+
+
+@dataclass(frozen=True)
+class _Exclusions:
+    names: frozenset[str]
+    places: frozenset[Path]
+    hashes: frozenset[str]
+
+    @classmethod
+    def of(cls, entries: Iterable[str]) -> _Exclusions:
+        """Entries with a slash are places, so that another folder's scan of the same name is not meant."""
+        listed = tuple(entries)
+        places = {Path(entry).resolve() for entry in listed if os.sep in entry}
+        names = {stem(Path(entry)) for entry in listed if os.sep not in entry}
+        return cls(frozenset(names), frozenset(places), frozenset(name for name in names if _HASH.fullmatch(name)))
+
+    def name(self, case: Case) -> bool:
+        """Whether a scan is named by itself, by a file or by a folder in which it lies."""
+        images = [image.resolve() for image in case.images] if self.places else []
+        lies_in = any(not self.places.isdisjoint((image, *image.parents)) for image in images)
+        return case.id in self.names or lies_in
+
+
+def _list(path: Path, layout: str, with_test: bool, found: _Found) -> None:
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; check the path")
+    if path.is_file() and path.suffix.lower() == ".json":
+        found.cases += _json_list(path)
+    elif image_suffix(path) and path.is_file():
+        found.cases.append(Case(id=stem(path), images=(path,)))
+    elif path.is_file():
+        raise DataError(f"{path}: is neither an image nor a folder nor a JSON list")
+    elif layout not in ("auto", "plain"):
+        found.cases += read_dataset(path, layout=layout, require_labels=False, with_test=with_test).cases
+    else:
+        _walk(path, layout, with_test, found, set())
+
+
+def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[Path]) -> None:
+    """Scans of a folder and its subfolders, each in the layout that its files tell."""
+    if (place := folder.resolve()) in seen:  # links may lead back up
+        return
+    seen.add(place)
+    try:
+        told = find_layout(folder) if layout == "auto" else layout
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        found.skipped.append(Failure(str(folder), f"{folder}: cannot be listed ({error.strerror})"))
+        return
+    if told != "plain":
+        found.cases += read_dataset(folder, layout=told, require_labels=False, with_test=with_test).cases
+        return
+    others = []
+    for entry in entries:
+        if entry.is_dir():
+            is_test = entry.name.lower() == _TEST_FOLDER and not with_test
+            if entry.name.lower() not in _LABEL_FOLDERS and not is_test:
+                _walk(entry, layout, with_test, found, seen)
+        elif image_suffix(entry) is None:
+            others.append(entry)
+        elif _LABEL_NAME.search(stem(entry)):
+            found.skipped.append(Failure(str(entry), f"{entry}: is a label map by its name"))
+        else:
+            found.cases.append(Case(id=stem(entry), images=(entry,)))
+    if any(_is_dicom(entry) for entry in others[:_LOOKED_AT]):
+        found.cases.append(Case(id=place.name, images=(folder,)))
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.suffix.lower() in _DICOM_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+    except OSError:
+        return False
+
+
+def _json_list(path: Path) -> Iterator[Case]:
+    """A list of images or of {"image": ...}; or an object whose "training" is such a list, as MONAI writes them."""
+    values = _parse(path, _read_text(path))
+    entries = values.get("training") if isinstance(values, dict) else values
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f'{path}: should hold a JSON list of images, or an object with such a list as "training"')
+    for entry in entries:
+        image = entry.get("image") if isinstance(entry, dict) else entry
+        names = [image] if isinstance(image, str) else image
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise DataError(f'{path}: an entry names no image: {json.dumps(entry)[:80]}; "image" is a path or a list')
+        files = tuple(path.parent / name for name in names)
+        yield Case(id=stem(files[0]), images=files)
+
+
+def _once(cases: Iterable[Case]) -> Iterator[Case]:
+    """Cases without their labels, those of the same files once."""
+    seen = set()
+    for case in cases:
+        if (files := _files(case)) not in seen:
+            seen.add(files)
+            yield replace(case, label=None)
+
+
+def _files(case: Case) -> tuple[Path, ...]:
+    return tuple(image.resolve() for image in case.images)
+
+
+def _where(case: Case) -> str:
+    return str(case.images[0])
+
+
+def _refuse_overlap(cases: Sequence[Case], test: Iterable[Case]) -> None:
+    tested = {file for case in test for file in _files(case)}
+    if common := [_where(case) for case in cases if not tested.isdisjoint(_files(case))]:
+        raise overlap_error(common)
+
+
+def overlap_error(common: Sequence[str]) -> DataError:
+    """The error for scans that are in the test too."""
+    more = f" and {len(common) - 5} more" if len(common) > 5 else ""
+    named = ", ".join(common[:5]) + more
+    return DataError(f"{len(common)} scan(s) belong to the test too: {named}; leave them out by --exclude")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); check the path") from error
+
+
+def _parse(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: is not valid JSON ({error})") from error
