@@ -126,7 +126,6 @@ def do(experiment: Experiment, run: Run) -> Dice:
         predictions,
         folds=split,
         fold=experiment.fold,
-        skip_existing=True,
         progress=False,
     )
     result = evaluate(predictions, experiment.data, metrics=["dice"], folds=split, fold=experiment.fold)
