@@ -115,9 +115,10 @@ def make_scan(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def make_model(arguments: argparse.Namespace) -> dict[str, Any]:
-    """A model folder with random weights."""
+    """A model folder with random weights, opened once: what a backend makes of a model is kept from then on."""
     import torch
 
+    from swin_unetr import Predictor
     from swin_unetr.checkpoints import save_model
     from swin_unetr.config import InferenceConfig, IntensityConfig, NetworkConfig, PreprocessConfig
     from swin_unetr.model_description import ModelDescription
@@ -143,6 +144,7 @@ def make_model(arguments: argparse.Namespace) -> dict[str, Any]:
         inference=InferenceConfig(roi_size=tuple(arguments.roi_size), overlap=arguments.overlap),
     )
     save_model(build_network(network), Path(model), description=description)
+    Predictor(Path(model), backend=arguments.backend, precision=arguments.precision)
     return {}
 
 

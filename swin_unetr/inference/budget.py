@@ -23,8 +23,8 @@ from transforms.way_back import WayBack
 _SHARE = 0.9
 #: Bytes that a network takes for each voxel of its windows, generously; it is measured only where that is too much.
 _WORKSPACE_PER_VOXEL = 2500
-#: What a process takes for each byte that it holds: freed memory that the allocator keeps (measured: up to 8 %).
-_SLACK = 1.1
+#: What a process takes for each byte that it is given: freed memory that the allocator keeps (measured: up to 16 %).
+_SLACK = 1.15
 
 
 class Budget:
@@ -74,7 +74,8 @@ class Budget:
             return make_plan(summed, prepared.way_back, fixed=fixed, budget=budget, summed=words)
         now = resident()
         budget = now + int(_SHARE * available()) if self._limit is None else self._limit
-        taken = now + reserve + blocks + self._outputs(prepared.way_back, with_probabilities=with_probabilities)
+        outputs = self._outputs(prepared.way_back, with_probabilities=with_probabilities)
+        taken = now + int(_SLACK * (reserve + blocks + outputs))
         # Measuring takes as long as a few windows: only where it could spare a tile.
         roomy = make_plan(
             summed, prepared.way_back, fixed=taken + self._generous_workspace(), budget=sys.maxsize, slack=_SLACK

@@ -76,7 +76,7 @@ def make_plan(
         way_back: the grids.
         fixed: bytes that are held whatever the plan.
         budget: bytes that may be held.
-        slack: what is really taken for each byte that is held.
+        slack: what is really taken for each byte that is summed.
         summed: what is summed, in words.
 
     Raises:
@@ -89,7 +89,7 @@ def make_plan(
     choices = [_cuts(members, way_back, other) for other in (first, second)]
     held = [planes_held(member.layout, axis, way_back, slab) for member in members]
     costs = [_cost(members, held, axis, one, other) for one, other in product(*choices)]
-    taken = [int(slack * (fixed + 4 * voxels)) for _, voxels in costs]
+    taken = [fixed + int(slack * 4 * voxels) for _, voxels in costs]
     fitting = [index for index, each in enumerate(taken) if each <= budget]
     if not fitting:
         raise ConfigError(
