@@ -1,0 +1,1 @@
+"""`swin-unetr doctor`: what is wrong with a data set, and with the machine for it, before the first epoch."""
