@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import math
@@ -20,7 +21,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well, and is removed when not.
 
     The suffixes of `path` are kept, since image libraries tell the format by them. What stood under `path`
-    before is there until the very moment it is replaced.
+    before is there until the very moment it is replaced. Content and name are on the disk when this returns.
+
+    Raises:
+        OSError: it cannot be written; names the file, whatever the system does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}-{path.name}")
@@ -29,13 +33,48 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        if error.filename is None:  # a disk that is full has no name
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk: a power cut would else undo a renaming that is seconds old."""
+    if os.name == "nt":
+        return  # Windows opens no folders
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network disks do not flush folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk, or the share of it that the user may take, has no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a name is one of `replacing`'s temporary ones."""
+    return path.name.startswith(_PARTIAL)
 
 
 def remove_partial(path: Path) -> None:
     """Remove what a process that was killed left half-written of a file; nobody else may be writing it."""
     for left in path.parent.glob(f"{_PARTIAL}????????-{glob.escape(path.name)}"):
+        left.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """The same for all files of a folder and of those in it."""
+    for left in folder.rglob(f"{_PARTIAL}????????-*"):
         left.unlink(missing_ok=True)
 
 

@@ -1,0 +1,32 @@
+"""Soft Dice of a whole batch, which several processes may share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from swin_unetr.training.across_processes import summed
+
+#: Keeps the Dice of what is empty in both at 1, as MONAI's loss does.
+_SMOOTH = 1e-5
+
+
+def batch_dice(probabilities: Tensor, targets: Tensor, *, squared: bool = False) -> Tensor:
+    """Soft Dice loss of each channel, with sums over the batch before the division (Milletari et al., 1606.04797).
+
+    The batch is that of all processes that train together: two processes with a crop each give the loss, and after
+    the mean over processes the gradients, of one process with both crops.
+
+    Args:
+        probabilities: B x C x X x Y x Z in float32.
+        targets: 0 or 1, of the same shape.
+        squared: square the terms of the denominator.
+
+    Returns:
+        C losses in 0..1.
+    """
+    axes = (0, *range(2, probabilities.ndim))
+    targets = targets.to(probabilities.dtype)
+    sizes = probabilities.square() + targets.square() if squared else probabilities + targets
+    shared, total = summed(torch.stack([(probabilities * targets).sum(axes), sizes.sum(axes)]))
+    return 1 - (2 * shared + _SMOOTH) / (total + _SMOOTH)
