@@ -6,7 +6,7 @@ One `Task` serves training (label values to targets), prediction (activations to
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -46,6 +46,10 @@ class Task:
     activation: Activation = "softmax"
     #: Values that a label file may hold besides, and that belong to no target.
     other_labels: tuple[int, ...] = ()
+    #: Value of voxels that nobody has labelled (nnU-Net's "ignore"): nothing is known of them, not even background.
+    ignore_label: int | None = None
+    #: Value of voxels that nobody has labelled: they count neither in training nor in an evaluation.
+    ignore_label: int | None = None
 
     def __post_init__(self) -> None:
         if not self.channels:
@@ -58,6 +62,8 @@ class Task:
         values = [value for target in self.targets for value in target.labels]
         if self.activation == "softmax" and len(set(values)) != len(values):
             raise ValueError("targets: exclusive classes may not share a label value; use activation sigmoid")
+        if self.ignore_label is not None and (self.ignore_label < 1 or self.ignore_label in values):
+            raise ValueError(f"ignore_label: {self.ignore_label} is the background or the label value of a target")
 
     @property
     def num_classes(self) -> int:
@@ -67,7 +73,9 @@ class Task:
     @property
     def known_labels(self) -> frozenset[int]:
         """Every value that a label file of this task may hold, 0 included."""
-        return frozenset({0, *self.other_labels, *(value for target in self.targets for value in target.labels)})
+        ignored = () if self.ignore_label is None else (self.ignore_label,)
+        values = (value for target in self.targets for value in target.labels)
+        return frozenset({0, *self.other_labels, *ignored, *values})
 
     @property
     def painting_order(self) -> tuple[int, ...]:
@@ -163,6 +171,11 @@ def brats_convention(values: Iterable[int], fallback: str = "brats2021") -> str:
     if 3 in seen:
         return "brats2023"
     return fallback
+
+
+def modality_of(channels: Sequence[str]) -> Modality:
+    """CT where the first channel is named so, as nnU-Net has it; otherwise MR."""
+    return "CT" if channels and channels[0].upper().startswith("CT") else "MR"
 
 
 def with_channels(task: Task, channels: tuple[str, ...]) -> Task:

@@ -14,6 +14,8 @@ from swin_unetr.tasks import Task
 
 #: A region is where its probability exceeds this (BraTS 2021, reference.md).
 REGION_THRESHOLD = 0.5
+#: What an encoded target holds, in every channel, where a voxel is of the task's `ignore_label`.
+IGNORED = 255
 
 
 def check_labels(values: Iterable[int], task: Task, path: Path) -> None:
@@ -36,12 +38,16 @@ def encode_targets(labels: Tensor, task: Task) -> Tensor:
 
     Returns:
         uint8. Softmax: 1 x X x Y x Z class indices, 0 for background. Sigmoid: regions x X x Y x Z, 0 or 1.
+        `IGNORED` in every channel where the task's `ignore_label` stands.
     """
     if task.activation == "sigmoid":
-        return torch.cat([_member(labels, target.labels) for target in task.targets]).to(torch.uint8)
+        regions = torch.cat([_member(labels, target.labels) for target in task.targets]).to(torch.uint8)
+        return regions if task.ignore_label is None else regions.masked_fill_(labels == task.ignore_label, IGNORED)
     table = torch.zeros(max(task.known_labels) + 1, dtype=torch.uint8)
     for index, target in enumerate(task.targets, 1):
         table[list(target.labels)] = index
+    if task.ignore_label is not None:
+        table[task.ignore_label] = IGNORED
     return table[labels.long()]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,21 +42,43 @@ class Folds:
         write_json(path, asdict(self))
 
 
-def make_folds(ids: Iterable[str], num_folds: int = 5, seed: int = 0) -> Folds:
-    """Deal shuffled cases out to folds whose sizes differ by one at most.
+def make_folds(
+    ids: Iterable[str], num_folds: int = 5, seed: int = 0, groups: Mapping[str, str | None] | None = None
+) -> Folds:
+    """Deal shuffled cases out to folds whose sizes differ by one at most, where every case is a group of its own.
 
-    The order of `ids` does not matter; the same set and seed give the same folds on every machine.
+    A group (the scans of one patient) is never divided: the largest are dealt out first, each to the fold that has
+    the fewest cases. The order of `ids` does not matter; the same set and seed give the same folds on every machine.
+
+    Args:
+        ids: of the cases.
+        num_folds: how many.
+        seed: of the order.
+        groups: group by case; a case without one is alone.
 
     Raises:
-        DataError: fewer cases than folds, or a name twice.
+        DataError: fewer cases, or groups, than folds, or a name twice.
     """
     cases = sorted(ids)
     if len(set(cases)) != len(cases):
         raise DataError("two cases have the same id; rename one of them")
     if not 2 <= num_folds <= len(cases):
         raise DataError(f"{len(cases)} cases cannot be dealt out to {num_folds} folds; ask for fewer folds")
-    random.Random(seed).shuffle(cases)
-    return Folds(seed=seed, folds=tuple(tuple(sorted(cases[index::num_folds])) for index in range(num_folds)))
+    together: dict[tuple[bool, str], list[str]] = {}
+    for case in cases:
+        group = (groups or {}).get(case)
+        together.setdefault((group is not None, case if group is None else group), []).append(case)
+    if len(together) < num_folds:
+        raise DataError(
+            f"{len(cases)} cases of {len(together)} patients cannot be dealt out to {num_folds} folds without dividing "
+            "a patient; ask for fewer folds"
+        )
+    dealt = list(together.values())
+    random.Random(seed).shuffle(dealt)
+    folds: list[list[str]] = [[] for _ in range(num_folds)]
+    for members in sorted(dealt, key=len, reverse=True):
+        min(folds, key=len).extend(members)
+    return Folds(seed=seed, folds=tuple(tuple(sorted(members)) for members in folds))
 
 
 def load_folds(path: Path) -> Folds:

@@ -73,6 +73,27 @@ def test_folds_are_a_partition_that_order_does_not_change():
     assert len(training) + len(validation) == 23
 
 
+def test_the_scans_of_a_patient_stay_together_and_folds_even():
+    ids = [f"case{number:02d}" for number in range(12)]
+    groups = {case: patient for case, patient in zip(ids, "aaabbccddd", strict=False)}  # the last two have none
+    folds = make_folds(ids, 3, seed=1, groups=groups).folds
+    assert sorted(case for fold in folds for case in fold) == ids
+    assert {len(fold) for fold in folds} == {4}
+    for patient in "abcd":
+        assert sum(any(groups.get(case) == patient for case in fold) for fold in folds) == 1
+    assert make_folds(ids, 3, seed=1, groups={}) == make_folds(ids, 3, seed=1)
+    with pytest.raises(DataError, match=r"6 patients cannot be dealt out to 7 folds"):
+        make_folds(ids, 7, groups=groups)
+
+
+def test_an_ignored_value_is_known_and_no_targets():
+    task = Task(name="t", modality="CT", channels=("CT",), targets=exclusive(("a",)), ignore_label=2)
+    assert task.known_labels == {0, 1, 2}
+    assert task.num_classes == 2
+    with pytest.raises(ValueError, match="ignore_label: 1"):
+        Task(name="t", modality="CT", channels=("CT",), targets=exclusive(("a",)), ignore_label=1)
+
+
 def test_all_holds_nothing_back():
     folds = make_folds("abcde", 2)
     assert folds.split("all") == (tuple("abcde"), tuple("abcde"))
