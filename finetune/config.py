@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from swin_unetr.config import (
     AugmentConfig,
@@ -15,6 +14,7 @@ from swin_unetr.config import (
     SpeedConfig,
     TrainerConfig,
 )
+from swin_unetr.datasets.case import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,13 @@ class LossConfig:
     #: Sum over the batch before dividing, rather than averaging the Dice of every crop.
     batch: bool = False
     #: Weight of each output channel of the network, background first for exclusive classes; none weighs all alike.
-    class_weights: tuple[float, ...] | None = None
+    #: "frequencies": by the inverse square root of each one's share of the voxels of the training scans.
+    class_weights: tuple[float, ...] | Literal[frequencies] | None = None
 
     def __post_init__(self) -> None:
         if min(self.dice, self.cross_entropy) < 0 or self.dice + self.cross_entropy == 0:
             raise ValueError(f"dice: weights must not be negative nor both 0, got {self.dice}, {self.cross_entropy}")
-        if self.class_weights is not None and (min(self.class_weights) < 0 or sum(self.class_weights) == 0):
+        if isinstance(self.class_weights, tuple) and (min(self.class_weights) < 0 or sum(self.class_weights) == 0):
             raise ValueError(f"class_weights: must not be negative nor all 0, got {self.class_weights}")
 
 
@@ -54,6 +55,8 @@ class FinetuneConfig:
     #: Random changes of the training crops.
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    #: Take the loss at the decoder's lower resolutions too, each with half the weight of the next finer one.
+    deep_supervision: bool = False
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     #: Ways to compute the same faster, chosen by themselves.
@@ -63,7 +66,7 @@ class FinetuneConfig:
     #: Share of a window that overlaps its neighbour in validation.
     validation_overlap: float = 0.5
     #: Layout of the data folder; "auto" tells it by its files.
-    layout: Literal["auto", "decathlon", "btcv", "brats", "plain"] = "auto"
+    layout: Layout = "auto"
     #: Folds that the cases are dealt out to, where no split is given.
     num_folds: int = 5
     #: Keep the preprocessed scans in memory; otherwise each is read anew whenever it is visited.

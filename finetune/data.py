@@ -42,6 +42,7 @@ class Scans(Dataset[Sample]):
     def __init__(self, cases: Sequence[Case], task: Task, config: FinetuneConfig) -> None:
         self._cases = tuple(cases)
         self._preprocess = preprocessing(config.preprocess, task, with_label=True)
+        self._regions, self._classes = task.activation == "sigmoid", task.num_classes
         self._cached: list[Sample | None] | None = [None] * len(cases) if config.cache else None
 
     def __len__(self) -> int:
@@ -53,6 +54,14 @@ class Scans(Dataset[Sample]):
         values = self._preprocess({"case": self._cases[index]})
         # Plain tensors: MONAI's carry the history of the scan, which costs time at every transform.
         return {key: convert_to_tensor(values[key], track_meta=False).contiguous() for key in ("image", "label")}
+
+    def class_voxels(self, index: int) -> tuple[int, ...]:
+        """Voxels of a scan that are background, and those of each target; ignored ones are neither."""
+        label = self[index]["label"]
+        if self._regions:
+            background = (label == 0).all(dim=0).sum()
+            return (int(background), *(int(voxels) for voxels in (label == 1).sum(dim=(1, 2, 3))))
+        return tuple(torch.bincount(label.flatten().int(), minlength=256)[: self._classes].tolist())
 
     def read(self, index: int) -> str | None:
         """Read a scan, keep it where scans are kept, and return what is wrong with it."""
@@ -146,6 +155,10 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         """Batches of an epoch on one process."""
         world_size: int = self.trainer.world_size
         return max(1, math.ceil(len(self._training) / world_size) // self._sampling.scans_per_batch)
+
+    def training_voxels(self) -> Iterator[tuple[int, ...]]:
+        """Voxels of every training scan that are background, and those of each target."""
+        return map(self._training.class_voxels, range(len(self._training)))
 
     def read_all(self) -> None:
         """Read every scan before the first epoch, and keep it where scans are kept.

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from finetune.batch_dice import batch_dice
 from finetune.config import LossConfig
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Task
+from swin_unetr.training.across_processes import weighted_mean
+from transforms.labels import IGNORED
 
 
 class SegmentationLoss(nn.Module):
-    """Weighted sum of MONAI's soft Dice loss and cross-entropy (BTCV: both; BraTS: Dice on sigmoids alone).
+    """Weighted sum of soft Dice loss and cross-entropy (BTCV: both; BraTS: Dice on sigmoids alone).
+
+    Voxels that the targets mark as `IGNORED` have no part in either: their scores get no gradient at all.
 
     Args:
         config: weights and variants.
         task: softmax or sigmoid, and how many output channels.
+        class_weights: of each output channel; none takes those of the configuration.
 
     Raises:
         ConfigError: `class_weights` has not one weight for each output channel.
@@ -25,11 +33,14 @@ class SegmentationLoss(nn.Module):
 
     weights: Tensor | None
 
-    def __init__(self, config: LossConfig, task: Task) -> None:
+    def __init__(self, config: LossConfig, task: Task, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self._config = config
         self._softmax = task.activation == "softmax"
-        weights = config.class_weights
+        self._ignores = task.ignore_label is not None
+        weights = config.class_weights if class_weights is None else class_weights
+        if isinstance(weights, str):
+            raise ConfigError(f"loss.class_weights: {weights!r} are to be counted first; see finetune.class_weights")
         if weights is not None and len(weights) != task.num_classes:
             raise ConfigError(
                 f"loss.class_weights: {len(weights)} values for the {task.num_classes} output channels of {task.name}"
@@ -37,15 +48,10 @@ class SegmentationLoss(nn.Module):
         self.register_buffer(
             "weights", None if weights is None else torch.tensor(weights, dtype=torch.float32), persistent=False
         )
-        in_dice = config.include_background or not self._softmax
-        self._dice = DiceLoss(
-            include_background=in_dice,
-            to_onehot_y=self._softmax,
-            softmax=self._softmax,
-            sigmoid=not self._softmax,
-            squared_pred=config.squared,
-            batch=config.batch,
-            weight=weights if weights is None or in_dice else weights[1:],
+        #: First channel that counts in the Dice.
+        self._first = 0 if config.include_background or not self._softmax else 1
+        self._dice_per_crop = DiceLoss(
+            squared_pred=config.squared, weight=None if weights is None else list(weights)[self._first :]
         )
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
@@ -53,18 +59,52 @@ class SegmentationLoss(nn.Module):
 
         Args:
             scores: B x C x X x Y x Z, before the activation.
-            targets: class indices B x 1 x X x Y x Z (softmax) or regions of 0 and 1, B x C x X x Y x Z (sigmoid).
+            targets: class indices B x 1 x X x Y x Z (softmax) or regions of 0 and 1, B x C x X x Y x Z (sigmoid);
+                `IGNORED` in every channel where a voxel does not count.
         """
         scores = scores.float()  # bfloat16 has too few digits for sums over a volume
+        counts: Tensor | None = None
+        if self._ignores:
+            counts = targets[:, :1] != IGNORED
+            targets = targets.masked_fill(~counts, 0)
         loss = scores.new_zeros(())
         if self._config.dice:
-            loss = loss + self._config.dice * self._dice(scores, targets)
+            loss = loss + self._config.dice * self._dice(scores, targets, counts)
         if self._config.cross_entropy:
-            loss = loss + self._config.cross_entropy * self._cross_entropy(scores, targets)
+            loss = loss + self._config.cross_entropy * self._cross_entropy(scores, targets, counts)
         return loss
 
-    def _cross_entropy(self, scores: Tensor, targets: Tensor) -> Tensor:
+    def _dice(self, scores: Tensor, targets: Tensor, counts: Tensor | None) -> Tensor:
+        """Dice of what the activation gives; a voxel that is 0 in both has no part in it."""
         if self._softmax:
-            return F.cross_entropy(scores, targets[:, 0].long(), weight=self.weights)
-        weights = None if self.weights is None else self.weights[:, None, None, None]
-        return F.binary_cross_entropy_with_logits(scores, targets.float(), weight=weights)
+            shares, truth = scores.softmax(dim=1), torch.zeros_like(scores).scatter_(1, targets.long(), 1.0)
+        else:
+            shares, truth = scores.sigmoid(), targets.float()
+        if counts is not None:
+            shares, truth = shares * counts, truth * counts
+        shares, truth = shares[:, self._first :], truth[:, self._first :]
+        if not self._config.batch:
+            per_crop: Tensor = self._dice_per_crop(shares, truth)
+            return per_crop
+        losses = batch_dice(shares, truth, squared=self._config.squared)
+        return (losses if self.weights is None else losses * self.weights[self._first :]).mean()
+
+    def _cross_entropy(self, scores: Tensor, targets: Tensor, counts: Tensor | None) -> Tensor:
+        """Mean over the voxels that count: of exclusive classes by the weight of each voxel's class, as torch has it.
+
+        Of regions the mean is over voxels and regions, whatever the weights.
+        """
+        if not self._softmax:
+            weights = None if self.weights is None else self.weights[:, None, None, None]
+            if counts is None:
+                return F.binary_cross_entropy_with_logits(scores, targets.float(), weight=weights)
+            each = F.binary_cross_entropy_with_logits(scores, targets.float(), weight=weights, reduction="none")
+            return weighted_mean((each * counts).sum(), counts.sum().float() * scores.shape[1])
+        classes = targets[:, 0].long()
+        if counts is None and self.weights is None:
+            return F.cross_entropy(scores, classes)
+        of_voxels = torch.ones_like(scores[:, 0]) if self.weights is None else self.weights[classes]
+        if counts is not None:
+            of_voxels = of_voxels * counts[:, 0]
+        each = F.cross_entropy(scores, classes, reduction="none")
+        return weighted_mean((each * of_voxels).sum(), of_voxels.sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from finetune.config import FinetuneConfig
+from finetune.deep_supervision import AuxiliaryHeads, supervise
 from finetune.losses import SegmentationLoss
 from swin_unetr.inference.sliding_window import slide
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
 from swin_unetr.training.optimizer import build_optimizer
+from transforms.labels import IGNORED
 
 #: Name of the score by which the best model is chosen: the mean over structures of their mean over cases.
 MONITOR = "val/dice"
@@ -31,7 +34,8 @@ def dice_per_target(scores: Tensor, targets: Tensor, task: Task) -> Tensor:
 
     Args:
         scores: C x X x Y x Z, before the activation.
-        targets: encoded as for the loss: 1 x X x Y x Z class indices, or C x X x Y x Z regions.
+        targets: encoded as for the loss: 1 x X x Y x Z class indices, or C x X x Y x Z regions; where they are
+            `IGNORED`, nothing counts.
         task: softmax or sigmoid.
 
     Returns:
@@ -41,7 +45,9 @@ def dice_per_target(scores: Tensor, targets: Tensor, task: Task) -> Tensor:
         classes = torch.arange(1, task.num_classes, device=scores.device)[:, None, None, None]
         predicted, truth = scores.argmax(dim=0) == classes, targets == classes
     else:
-        predicted, truth = scores > 0, targets > 0  # sigmoid(0) = 0.5
+        predicted, truth = scores > 0, targets == 1  # sigmoid(0) = 0.5
+    if task.ignore_label is not None:
+        predicted = predicted & (targets[:1] != IGNORED)
     shared, sizes = (predicted & truth).sum((1, 2, 3)), predicted.sum((1, 2, 3)) + truth.sum((1, 2, 3))
     return 2 * shared / sizes
 
@@ -53,20 +59,26 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         network: maps B x channels x X x Y x Z to B x classes x X x Y x Z.
         task: what the classes mean.
         config: loss, optimiser, windows.
+        class_weights: of the loss, where they do not stand in the configuration.
     """
 
-    def __init__(self, network: SwinUNETR, task: Task, config: FinetuneConfig) -> None:
+    def __init__(
+        self, network: SwinUNETR, task: Task, config: FinetuneConfig, class_weights: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         self.network = network
+        self.auxiliary = AuxiliaryHeads(network) if config.deep_supervision else None
         self.task = task
         self._config = config
-        self._loss = SegmentationLoss(config.loss, task)
+        self._loss = SegmentationLoss(config.loss, task, class_weights)
         # Sum of the Dice of the cases of this process, and how many of them are numbers; for each target. Not a
         # buffer: those change places with the averaged model's around a validation.
         self._dice_sums = torch.zeros(2, len(task.targets))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch of crops."""
+        if self.auxiliary is not None:
+            return supervise(self._loss, self.auxiliary(self.network, batch["image"]), batch["label"])
         loss: Tensor = self._loss(self.network(batch["image"]), batch["label"])
         return loss
 
@@ -94,7 +106,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         trainer = self._config.trainer
         steps_per_epoch = math.ceil(self.trainer.datamodule.steps_per_epoch / trainer.accumulate_batches)
         optimizer, schedule = build_optimizer(
-            self.network.parameters(),
+            self.parameters(),
             self._config.optimizer,
             steps_per_epoch=steps_per_epoch,
             total_steps=steps_per_epoch * trainer.max_epochs,
@@ -112,4 +124,4 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         which the optimiser is not fused here, stands in the way.
         """
         if gradient_clip_val is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 
+from finetune.class_weights import weights_by_frequency
 from finetune.config import FinetuneConfig
 from finetune.data import FinetuneData
 from finetune.module import MONITOR, FinetuneModule, metric_names
@@ -22,7 +23,7 @@ from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import Folds, load_folds, make_folds
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.model_description import ModelDescription
-from swin_unetr.networks import build_network, choose_fast_paths
+from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 from swin_unetr.provenance import commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
@@ -126,11 +127,11 @@ def finetune(
     training, validation = split.split(fold)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
-    module = FinetuneModule(build_network(config.network), task, config)
-    fast_paths = choose_fast_paths(module.network, config.speed)
-    report = [] if init is None or before else start_from(module.network, init).summary().splitlines()
+    network = build_network(config.network)
+    fast_paths = choose_fast_paths(network, config.speed)
+    report = [] if init is None or before else start_from(network, init).summary().splitlines()
     if rank_zero_only.rank == 0:
-        print(*report, _plan(module, training, validation), sep="\n", flush=True)
+        print(*report, _plan(network, task, training, validation), sep="\n", flush=True)
     facts = {
         "kind": "finetune",
         "data": str(dataset.root.resolve()),
@@ -161,6 +162,7 @@ def finetune(
         config=config,
     )
     scans.read_all()
+    module = FinetuneModule(network, task, config, _class_weights(scans, task, config, facts))
     record = None
     if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
         write_config(run, config)
@@ -194,10 +196,20 @@ def _fit(
     return seconds
 
 
-def _plan(module: FinetuneModule, training: Sequence[str], validation: Sequence[str]) -> str:
+def _class_weights(
+    scans: FinetuneData, task: Task, config: FinetuneConfig, facts: dict[str, Any]
+) -> tuple[float, ...] | None:
+    """The weights of the classes that are to be counted, which the record takes; none where they are given or not."""
+    if config.loss.class_weights != "frequencies":
+        return None
+    weights = weights_by_frequency(scans.training_voxels(), task)
+    facts["class_weights"] = weights
+    return weights
+
+
+def _plan(network: SwinUNETR, task: Task, training: Sequence[str], validation: Sequence[str]) -> str:
     """What is about to happen, for the terminal."""
-    task = module.task
-    parameters = sum(parameter.numel() for parameter in module.network.parameters())
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     return (
         f"{task.name}: {len(training)} scans to train on, {len(validation)} to validate on\n"
         f"channels: {', '.join(task.channels)}; structures: {', '.join(target.name for target in task.targets)}; "
@@ -262,7 +274,7 @@ def _split(
     elif fold == "all":
         split = Folds(seed=config.trainer.seed, folds=(tuple(sorted(ids)),))
     else:
-        split = make_folds(ids, num_folds=config.num_folds, seed=config.trainer.seed)
+        split = make_folds(ids, num_folds=config.num_folds, seed=config.trainer.seed, groups=dataset.groups)
     if path.is_file() and load_folds(path) != split:
         raise ConfigError(f"--folds {given}: is not the split of the run in {run}; choose another --output")
     if absent := sorted({case for fold in split.folds for case in fold} - ids):

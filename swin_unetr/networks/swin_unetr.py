@@ -52,11 +52,17 @@ class SwinUNETR(nn.Module):
         """
         return pointwise(self.head, self.forward_features(image))
 
-    def forward_features(self, image: Tensor) -> Tensor:
+    @property
+    def decoder_widths(self) -> tuple[int, ...]:
+        """Channels of the decoder's maps, from full resolution to the coarsest."""
+        return tuple(up.upsample.out_channels for up in reversed(self.decoder))
+
+    def forward_features(self, image: Tensor, coarser: list[Tensor] | None = None) -> Tensor:
         """Features at full resolution, before the output layer.
 
         Args:
             image: B x in_channels x X x Y x Z.
+            coarser: takes the decoder's maps of lower resolution, the coarsest first; where there is none, they go.
 
         Returns:
             B x feature_size x X x Y x Z.
@@ -67,11 +73,18 @@ class SwinUNETR(nn.Module):
         hidden: list[Tensor] = self.encoder(image)
         features: Tensor = self.bottleneck(hidden.pop())
         features = self.decoder[0](features, hidden.pop())
+        _keep(features, coarser)
         # A skip is computed where it is joined: the largest maps do not wait while the others are at work.
         for up, through in zip(self.decoder[1:-1], reversed(self.skip_blocks), strict=True):
             features = up(features, hidden.pop(), through)
+            _keep(features, coarser)
         features = self.decoder[-1](features, image, self.input_block)
         return features
+
+
+def _keep(features: Tensor, kept: list[Tensor] | None) -> None:
+    if kept is not None:
+        kept.append(features)
 
 
 def build_network(config: NetworkConfig) -> SwinUNETR:
