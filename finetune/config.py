@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from swin_unetr.config import (
     AugmentConfig,
@@ -33,7 +34,7 @@ class LossConfig:
     batch: bool = False
     #: Weight of each output channel of the network, background first for exclusive classes; none weighs all alike.
     #: "frequencies": by the inverse square root of each one's share of the voxels of the training scans.
-    class_weights: tuple[float, ...] | Literal[frequencies] | None = None
+    class_weights: tuple[float, ...] | Literal["frequencies"] | None = None
 
     def __post_init__(self) -> None:
         if min(self.dice, self.cross_entropy) < 0 or self.dice + self.cross_entropy == 0:
