@@ -12,7 +12,7 @@ from typing import Any
 
 from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case, find_layout, read_dataset
-from swin_unetr.datasets.listing import image_suffix, stem
+from swin_unetr.datasets.listing import image_suffix, is_dicom, stem
 from swin_unetr.errors import DataError
 
 #: Folders and names of files that hold labels, not scans.
@@ -21,9 +21,6 @@ _LABEL_FOLDERS = frozenset(
 )
 _LABEL_NAME = re.compile(r"[-_.](seg|segm|label|labels|mask|masks|segmentation|segmentations|dseg)$", re.IGNORECASE)
 _TEST_FOLDER = "imagests"
-#: A DICOM file says so after its preamble.
-_MAGIC, _MAGIC_AT = b"DICM", 128
-_DICOM_SUFFIXES = (".dcm", ".ima")
 #: How many files of a folder are looked at to see whether it holds DICOM.
 _LOOKED_AT = 5
 _HASH = re.compile(r"[0-9a-f]{32}")
@@ -184,18 +181,8 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
             found.skipped.append(Failure(str(entry), f"{entry}: is a label map by its name"))
         else:
             found.cases.append(Case(id=stem(entry), images=(entry,)))
-    if any(_is_dicom(entry) for entry in others[:_LOOKED_AT]):
+    if any(is_dicom(entry) for entry in others[:_LOOKED_AT]):
         found.cases.append(Case(id=place.name, images=(folder,)))
-
-
-def _is_dicom(path: Path) -> bool:
-    if path.suffix.lower() in _DICOM_SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
-    except OSError:
-        return False
 
 
 def _json_list(path: Path) -> Iterator[Case]:

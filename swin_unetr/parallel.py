@@ -1,0 +1,80 @@
+"""Many items in parallel processes: one that fails, or that takes its process with it, does not stop the others."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class WorkerDied(Exception):
+    """The process that worked on an item was killed: out of memory, or by a file that crashes a library."""
+
+
+def cores() -> int:
+    """Cores that this process may use; fewer than the machine has where a scheduler says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_parallel(
+    function: Callable[[T], R], items: Sequence[T], *, workers: int = 0
+) -> Iterator[tuple[int, R | Exception]]:
+    """Call a function on every item.
+
+    Args:
+        function: of a module's top level; it and the items go to the processes by pickling.
+        items: its arguments.
+        workers: processes; 0 for one per core. 1 works in this process.
+
+    Yields:
+        Index of an item, and its result or what it raised, in the order in which they are done.
+    """
+    workers = min(workers or cores(), len(items))
+    if workers <= 1:
+        for index, item in enumerate(items):
+            yield index, _outcome(function, item)
+        return
+    left = dict(enumerate(items))
+    for index, result in _run(function, left, workers):
+        del left[index]
+        yield index, result
+    for index, item in sorted(left.items()):  # a process died, and with it what was under way: one at a time
+        done = dict(_run(function, {index: item}, 1))
+        yield index, done.get(index, WorkerDied("the process that worked on it died; was there too little memory?"))
+
+
+def _run(function: Callable[[T], R], items: dict[int, T], workers: int) -> Iterator[tuple[int, R | Exception]]:
+    """The same until a process dies. Spawned, not forked: threads may hold locks here."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_be_quiet) as pool:
+        futures: dict[Future[R | Exception], int] = {
+            pool.submit(_outcome, function, item): index for index, item in items.items()
+        }
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            return
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcome(function: Callable[[T], R], item: T) -> R | Exception:
+    try:
+        return function(item)
+    except Exception as error:
+        return error
+
+
+def _be_quiet() -> None:
+    """What libraries write about single files would break into the progress of the parent."""
+    logging.disable(logging.ERROR)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 2)

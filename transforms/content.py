@@ -1,0 +1,38 @@
+"""A fingerprint of the voxels of a scan, whatever its format."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.geometry import Volume
+
+#: Axis of the patient, X, Y or Z, by the letters of an orientation.
+AXIS_OF_LETTER = {letter: axis for axis, pair in enumerate(("LR", "PA", "IS")) for letter in pair}
+
+
+def content_hash(volume: Volume) -> str:
+    """A fingerprint of the voxels in RAS order: the same for a scan as NIfTI, as DICOM, and under another name.
+
+    Spacing and position do not count: a copy with a mended header is still a copy. Values count as float32.
+    """
+    array = _in_ras(volume)
+    digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
+    for channel in array:
+        for plane in channel:  # by planes: a contiguous copy of the whole would double what it takes
+            numbers = plane.astype(np.float32, copy=False)
+            digest.update(np.ascontiguousarray(numbers + np.float32(0)).data)  # -0 and 0 are one value
+    return digest.hexdigest()
+
+
+def _in_ras(volume: Volume) -> NDArray[Any]:
+    """The array with its axes in the order X, Y, Z of the patient, each towards right, anterior, superior."""
+    letters = volume.geometry.orientation
+    order = sorted(range(3), key=lambda axis: AXIS_OF_LETTER[letters[axis]])
+    array: NDArray[Any] = volume.array.transpose(0, *(axis + 1 for axis in order))
+    for at, axis in enumerate(order, start=1):
+        array = np.flip(array, at) if letters[axis] in "LPI" else array
+    return array
