@@ -13,7 +13,6 @@ from pathlib import Path
 
 from finetune.config import FinetuneConfig
 from finetune.run import finetune
-from pretrain.scans.contents import content_hash
 from swin_unetr.checkpoints import start_from
 from swin_unetr.checkpoints.model_folder import WEIGHTS, read_description
 from swin_unetr.config import SpeedConfig
@@ -25,6 +24,7 @@ from swin_unetr.evaluation.run import evaluate
 from swin_unetr.files import write_json, write_text
 from swin_unetr.inference.run import predict
 from swin_unetr.networks import build_network
+from transforms.content import content_hash
 from transforms.io import read_image
 
 #: Dice by case and structure.

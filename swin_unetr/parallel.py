@@ -14,7 +14,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class WorkerDied(Exception):
+class WorkerDiedError(Exception):
     """The process that worked on an item was killed: out of memory, or by a file that crashes a library."""
 
 
@@ -47,7 +47,10 @@ def run_parallel(
         yield index, result
     for index, item in sorted(left.items()):  # a process died, and with it what was under way: one at a time
         done = dict(_run(function, {index: item}, 1))
-        yield index, done.get(index, WorkerDied("the process that worked on it died; was there too little memory?"))
+        yield (
+            index,
+            done.get(index, WorkerDiedError("the process that worked on it died; was there too little memory?")),
+        )
 
 
 def _run(function: Callable[[T], R], items: dict[int, T], workers: int) -> Iterator[tuple[int, R | Exception]]:

@@ -34,7 +34,7 @@ def read_geometry(path: Path) -> Geometry:
         return nifti.geometry(path)
     from transforms.io_itk import itk_header
 
-    return itk_header(path)[0] if not path.is_dir() else _read(path).geometry
+    return itk_header(path)[0] if not path.is_dir() else read_file(path).geometry
 
 
 def read_header(paths: Sequence[Path]) -> tuple[Geometry, int, np.dtype[Any]]:
@@ -83,14 +83,14 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
     """
     if not paths:
         raise DataError(_NO_FILES)
-    first = _read(paths[0], lean=True)
+    first = read_file(paths[0], lean=True)
     if len(paths) == 1:
         array = first.array
     else:
         # One file after another into its place, so that only one is there twice.
         array = np.empty((len(paths), *first.geometry.shape), first.array.dtype, order="F")
         for index, path in enumerate(paths):
-            volume = first if index == 0 else _read(path, lean=True)
+            volume = first if index == 0 else read_file(path, lean=True)
             if volume.array.shape[0] != 1:
                 raise DataError(f"{path}: is 4-D where one 3-D file per channel is wanted; split it into its channels")
             require_same_geometry(path, volume.geometry, paths[0], first.geometry)
@@ -123,7 +123,7 @@ def read_labels(path: Path) -> Volume:
     Raises:
         DataError: the file is missing, truncated, 4-D, or holds values that are no label numbers.
     """
-    volume = _read(path)
+    volume = read_file(path)
     array = volume.array
     if array.shape[0] != 1:
         raise DataError(f"{path}: is 4-D with {array.shape[0]} channels where a 3-D label map is wanted")
@@ -207,8 +207,19 @@ def nifti_bytes(array: NDArray[Any], like: Geometry) -> bytes:
     return nifti.in_memory(array, Geometry(shape=like.shape, affine=like.affine))
 
 
-def _read(path: Path, *, lean: bool = False) -> Volume:
-    """A file as it is stored, scaled values in float64; `lean`: in the narrowest type that float32 allows."""
+def read_file(path: Path, *, lean: bool = False) -> Volume:
+    """Read an image file, or a folder with a DICOM series, without judging its values.
+
+    Args:
+        path: the file.
+        lean: in the narrowest type that float32 allows; otherwise as it is stored, scaled values in float64.
+
+    Returns:
+        C x X x Y x Z as stored, with the geometry of the file.
+
+    Raises:
+        DataError: the file is missing, truncated, or no image.
+    """
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
     if not _is_nifti(path):

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from swin_unetr.config import IntensityConfig
 from swin_unetr.datasets import Case
 from swin_unetr.errors import DataError
+from transforms.content import content_hash
 from transforms.geometry import Volume
 
-#: Axis of the patient, X, Y or Z, by the letters of an orientation.
-AXIS_OF_LETTER = {letter: axis for axis, pair in enumerate(("LR", "PA", "IS")) for letter in pair}
 #: Share of the voxels other than 0 that equal their neighbour. Label maps have 0.83 and more (117 classes at 3 mm 0.90,
 #: hippocampi 0.88), scans 0.25 and less (CT of 8 bits 0.23, MR 0.07).
 _LABEL_LIKE = 0.6
@@ -29,24 +28,11 @@ _LABEL_LIKE = 0.6
 class Content:
     """What was found in the files of a scan."""
 
-    #: 32 hexadecimal digits, the same for the same voxels in any format (`content_hash`).
+    #: 32 hexadecimal digits, the same for the same voxels in any format (`transforms.content`).
     hash: str
     channels: int
     #: Why it cannot be used; none where it can.
     problem: str | None = None
-
-
-def content_hash(volume: Volume) -> str:
-    """A fingerprint of the voxels in RAS order: the same for a scan as NIfTI, as DICOM, and under another name.
-
-    Spacing and position do not count: a copy with a mended header is still a copy.
-    """
-    array = _in_ras(volume)
-    digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
-    for channel in array:
-        for plane in channel:  # by planes: a contiguous copy of the whole would double what it takes
-            digest.update(np.ascontiguousarray(plane + np.float32(0)).data)  # -0 and 0 are one value
-    return digest.hexdigest()
 
 
 def examine(volume: Volume, intensity: IntensityConfig) -> Content:
@@ -121,16 +107,6 @@ def source_key(case: Case) -> str:
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check the path") from error
     return hashlib.blake2b(json.dumps(stats).encode(), digest_size=16).hexdigest()
-
-
-def _in_ras(volume: Volume) -> NDArray[np.float32]:
-    """The array with its axes in the order X, Y, Z of the patient, each towards right, anterior, superior."""
-    letters = volume.geometry.orientation
-    order = sorted(range(3), key=lambda axis: AXIS_OF_LETTER[letters[axis]])
-    array: NDArray[np.float32] = volume.array.transpose(0, *(axis + 1 for axis in order))
-    for at, axis in enumerate(order, start=1):
-        array = np.flip(array, at) if letters[axis] in "LPI" else array
-    return array
 
 
 def _read_lines(file: Path) -> Iterator[tuple[str, Content]]:

@@ -34,7 +34,7 @@ class ScanList:
         cases: in order; for DICOM, the image is the folder of the series.
         skipped: what looked like a scan and is not used, with the reason.
         excluded: scans left out because a list of exclusions names them.
-        excluded_hashes: contents to leave out (`pretrain.scans.contents.content_hash`).
+        excluded_hashes: contents to leave out (`transforms.content.content_hash`).
         test: scans of a later test, which must not be among `cases`, whatever their names.
     """
 

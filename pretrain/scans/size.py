@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pretrain.scans.blocks import blocked_bytes
-from pretrain.scans.contents import AXIS_OF_LETTER
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets import Case
 from swin_unetr.errors import ConfigError, DataError
+from transforms.content import AXIS_OF_LETTER
 from transforms.geometry import Geometry
 from transforms.io import NIFTI_SUFFIXES, read_geometry
 

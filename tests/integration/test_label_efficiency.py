@@ -153,7 +153,7 @@ def test_the_dice_kept_is_that_of_evaluate(call, script, make_encoder, phantom_d
 
 
 def test_an_encoder_that_saw_a_held_back_case_is_refused(call, make_encoder, tmp_path: Path, capsys) -> None:
-    from pretrain.scans.contents import content_hash
+    from transforms.content import content_hash
     from transforms.io import read_image
 
     assert call("--plan") == 0
