@@ -97,15 +97,21 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     It yields (epoch, index), so that the processes that load data need not be told of the epoch.
 
+    Steps are those of the whole training: `batch` scans on each of two processes are the scans that one process would
+    visit in a step of twice as many. What is less than a step at the end of an epoch is left out, but for data that
+    are less than one altogether.
+
     Args:
         length: scans.
         seed: of the orders.
         rank: this process, of `world_size`; each visits its share.
         world_size: processes that train together.
+        batch: scans of a step on one process.
     """
 
-    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1, batch: int = 1) -> None:
         self._length, self._seed, self._rank, self._world_size = length, seed, rank, world_size
+        self._visits = length // (world_size * batch) * batch or math.ceil(length / world_size)
         self._epoch = 0
         self._skip = 0
 
@@ -118,7 +124,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self._skip = visits
 
     def __len__(self) -> int:
-        return math.ceil(self._length / self._world_size)
+        return self._visits
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(derived_seed(self._seed, self._epoch))
@@ -139,6 +145,9 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         config: preprocessing, sampling, augmentation, cache.
     """
 
+    #: A fold may have fewer cases to validate on than there are processes.
+    allow_zero_length_dataloader_with_multiple_devices = True
+
     def __init__(
         self, *, training: Sequence[Case], validation: Sequence[Case], task: Task, config: FinetuneConfig
     ) -> None:
@@ -146,6 +155,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         self._sampling = config.sampling
         self._seed = config.trainer.seed
         self._cache = config.cache
+        self._names = [case.id for case in training]
         self._training = Scans(training, task, config)
         self._validation = Scans(validation, task, config)
         self._crops = TrainingCrops(self._training, task, config)
@@ -153,8 +163,14 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch on one process."""
-        world_size: int = self.trainer.world_size
-        return max(1, math.ceil(len(self._training) / world_size) // self._sampling.scans_per_batch)
+        return math.ceil(len(self._sampler()) / self._sampling.scans_per_batch)
+
+    def case_names(self, epoch: int, batch_idx: int) -> list[str]:
+        """The cases that a batch of this process is made of; epoch and batch from 0."""
+        sampler = self._sampler()
+        sampler.set_epoch(epoch)
+        size = self._sampling.scans_per_batch
+        return [self._names[index] for _, index in islice(sampler, batch_idx * size, (batch_idx + 1) * size)]
 
     def training_voxels(self) -> Iterator[tuple[int, ...]]:
         """Voxels of every training scan that are background, and those of each target."""
@@ -178,9 +194,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
     def train_dataloader(self) -> DataLoader[list[Sample]]:
         """Batches of scans_per_batch x crops_per_scan crops; after a resume, those that are still to come."""
         progress = self.trainer.fit_loop.epoch_progress.current
-        sampler = EpochSampler(
-            len(self._training), self._seed, rank=self.trainer.global_rank, world_size=self.trainer.world_size
-        )
+        sampler = self._sampler()
         sampler.set_epoch(progress.processed)
         if progress.started > progress.processed:  # stopped within an epoch
             batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
@@ -189,9 +203,17 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             self._crops,
             batch_size=self._sampling.scans_per_batch,
             sampler=sampler,
-            drop_last=len(sampler) >= self._sampling.scans_per_batch,
             collate_fn=collate,
             **self._workers(self._sampling.num_workers),
+        )
+
+    def _sampler(self) -> EpochSampler:
+        return EpochSampler(
+            len(self._training),
+            self._seed,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            batch=self._sampling.scans_per_batch,
         )
 
     def val_dataloader(self) -> DataLoader[Sample]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -89,6 +90,13 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
     def steps_per_epoch(self) -> int:
         """Batches of an epoch on one process."""
         return len(self._sampler()) // self._config.scans_per_batch
+
+    def case_names(self, epoch: int, batch_idx: int) -> list[str]:
+        """The scans that a batch of this process is made of; epoch and batch from 0."""
+        sampler = self._sampler()
+        sampler.set_epoch(epoch)
+        size = self._config.scans_per_batch
+        return [self._names[scan] for _, _, scan in islice(sampler, batch_idx * size, (batch_idx + 1) * size)]
 
     @property
     def padding_notice(self) -> str | None:

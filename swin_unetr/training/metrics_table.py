@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -18,8 +19,8 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
     `learning_rate` is that of the epoch's first step.
 
-    Lightning's `CSVLogger` deletes the table of a run that is resumed; this one drops the rows of epochs that will
-    be trained again and goes on.
+    Lightning's `CSVLogger` deletes the table of a run that is resumed; this one is in the checkpoint too, and goes on
+    with the rows of the epochs that are done, whatever a crash has left of the file.
 
     Args:
         path: the file.
@@ -30,22 +31,19 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._path = path
         self._metrics = tuple(metrics)
         self._columns = ("epoch", "step", "seconds", "learning_rate", *self._metrics)
+        self._rows: list[dict[str, str]] = []
         self._validated = False
         self._started_at = 0.0
         self._rate = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the rows of the epochs that are done."""
+        """Write the rows of the epochs that are done."""
         self.on_train_epoch_start(trainer, pl_module)  # not called by itself when a stopped epoch goes on
-        rows: list[dict[str, str]] = []
         if trainer.is_global_zero:
-            if self._path.is_file() and trainer.current_epoch:
-                with self._path.open(newline="", encoding="utf-8") as file:
-                    rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
             buffer = io.StringIO()
             writer = csv.DictWriter(buffer, self._columns, lineterminator="\n", extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(self._rows)
             write_text(self._path, buffer.getvalue())
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -59,19 +57,27 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Append the row of the epoch."""
-        if not trainer.is_global_zero:
-            return
         known = {
             name: f"{float(trainer.callback_metrics[name]):.6g}"
             for name in self._metrics
             if name in trainer.callback_metrics and (self._validated or not name.startswith("val/"))
         }
         row = {
-            "epoch": trainer.current_epoch + 1,
-            "step": trainer.global_step,
+            "epoch": str(trainer.current_epoch + 1),
+            "step": str(trainer.global_step),
             "seconds": f"{time.monotonic() - self._started_at:.2f}",
             "learning_rate": f"{self._rate:.6g}",
             **known,
         }
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)
+        self._rows.append(row)
+        if trainer.is_global_zero:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self._rows = [dict(row) for row in state_dict["rows"]]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import signal
-import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from swin_unetr.errors import SwinUnetrError
-from swin_unetr.files import replacing
+from swin_unetr.files import remove_partials, replacing
+from swin_unetr.training.checkpoint_files import keep_previous
+from swin_unetr.training.finite_loss import FiniteLoss
+from swin_unetr.training.stop_signals import Stop, StopSignals, requeue
 
-#: Most seconds of training that a crash may cost, beyond the epoch in which it happens.
+#: Most seconds of training that a crash may cost, where writing is fast.
 SAVE_EVERY_SECONDS = 60.0
+#: Share of the time that writing may take at most; the rest of what is written at the end of epochs comes on top.
+_SHARE = 0.05
 
 
 class TrainingStopped(Exception):  # noqa: N818  # not an error: the user asked for it
@@ -26,24 +27,26 @@ class TrainingStopped(Exception):  # noqa: N818  # not an error: the user asked 
 
 
 class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped here
-    """Writes the checkpoint to resume from, and stops in order on Ctrl-C or SIGTERM.
+    """Writes the checkpoint to resume from, and stops in order on Ctrl-C, SIGTERM or SIGUSR1.
 
-    It is written at the end of an epoch: after each validation, and else when the last one is a minute old, so that
-    short epochs are not spent on writing. The first signal lets the step (or the validation) under way end, writes
-    the checkpoint and raises `TrainingStopped`; a second one stops at once.
+    It is written after each validation, at the end of the training, and else when the last one is a minute old,
+    within an epoch too. The one before it is kept beside it. The first signal lets the step (or the validation)
+    under way end, writes the checkpoint, has SLURM requeue the job on its SIGUSR1, and raises `TrainingStopped`.
 
     Args:
         path: file of the checkpoint.
+        finite: is asked before anything is written, so that what is bad replaces nothing good.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, finite: FiniteLoss) -> None:
         self.path = path
-        self._stop = False
+        self._finite = finite
+        self._signals = StopSignals()
         self._validated = False
         self._saved_at = 0.0
+        self._cost = 0.0
         self._started_at: float | None = None
         self._seconds_before = 0.0
-        self._handlers: dict[int, Any] = {}
 
     @property
     def seconds(self) -> float:
@@ -51,29 +54,30 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
         return self._seconds_before + (0.0 if self._started_at is None else time.monotonic() - self._started_at)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, and listen to signals."""
+        """Start the clock, listen to signals, and clear away what a killed run left half-written."""
         self._saved_at = self._started_at = time.monotonic()
-        if threading.current_thread() is threading.main_thread():  # no other may set handlers
-            self._handlers = {
-                number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-            }
+        self._signals.listen()
+        if trainer.is_global_zero and self.path.parent.parent.is_dir():
+            remove_partials(self.path.parent.parent)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the signals as they were."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+        self._signals.leave()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop within an epoch. After its last step the epoch is brought to its end first.
+        """Save and stop within an epoch, where the optimiser has just stepped.
 
-        Several processes stop between epochs only: to agree on it at every step would cost all of them time.
+        After its last step the epoch is brought to its end first, with its validation.
         """
-        if self._stop and trainer.world_size == 1 and batch_idx + 1 < trainer.num_training_batches:
-            self._save(trainer)
-            raise TrainingStopped
+        if batch_idx + 1 >= trainer.num_training_batches or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        asked = self._agree(trainer, self._is_old(trainer))
+        if asked:
+            self._save(trainer, pl_module)
+        if asked > Stop.SAVE:
+            self._stop(trainer, asked)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember that there is more to lose."""
@@ -81,19 +85,12 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it is time to, and stop between epochs."""
-        loss = float(trainer.callback_metrics.get("train/loss", 0.0))
-        if not math.isfinite(loss):
-            raise SwinUnetrError(
-                f"the training loss is {loss} in epoch {trainer.current_epoch + 1}; lower optimizer.learning_rate, set "
-                f"optimizer.gradient_clip or another trainer.precision, and start from {self.path} or anew"
-            )
-        old = time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        stop = trainer.strategy.reduce_boolean_decision(self._stop, all=False)
-        if trainer.strategy.broadcast(self._validated or old or ends or stop):
-            self._save(trainer)
-        if stop and not ends:
-            raise TrainingStopped
+        asked = self._agree(trainer, self._validated or ends or self._is_old(trainer))
+        if asked:
+            self._save(trainer, pl_module)
+        if asked > Stop.SAVE and not ends:
+            self._stop(trainer, asked)
 
     def state_dict(self) -> dict[str, float]:
         """For the checkpoint."""
@@ -103,14 +100,32 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
         """From the checkpoint."""
         self._seconds_before = state_dict["seconds"]
 
-    def _save(self, trainer: Trainer) -> None:
+    def _is_old(self, trainer: Trainer) -> bool:
+        """Whether the last checkpoint is; the clock of the first process counts."""
+        age = time.monotonic() - self._saved_at
+        return trainer.is_global_zero and age > max(SAVE_EVERY_SECONDS, self._cost / _SHARE)
+
+    def _agree(self, trainer: Trainer, save: bool) -> Stop:
+        """What any of the processes was asked for, or else whether to save."""
+        asked = self._signals.asked or (Stop.SAVE if save else Stop.NO)
+        if trainer.world_size > 1:
+            highest = torch.tensor(int(asked), device=trainer.strategy.root_device)
+            asked = Stop(int(trainer.strategy.reduce(highest, reduce_op="max")))
+        return asked
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._finite.check(trainer, pl_module)
+        start = time.monotonic()
         with replacing(self.path) if trainer.is_global_zero else nullcontext(self.path) as path:
             trainer.save_checkpoint(path)  # all processes take part; the first one writes
+            if trainer.is_global_zero:
+                keep_previous(self.path)
         self._saved_at = time.monotonic()
+        self._cost = self._saved_at - start
         self._validated = False
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stop:
-            raise KeyboardInterrupt
-        self._stop = True
-        print("\nstopping after this step (or validation); once more stops at once", flush=True)
+    @staticmethod
+    def _stop(trainer: Trainer, asked: Stop) -> None:
+        if asked == Stop.REQUEUE and trainer.is_global_zero:
+            print(requeue(), flush=True)
+        raise TrainingStopped

@@ -10,7 +10,8 @@ import yaml
 
 from swin_unetr.configuration import from_dict, read_yaml, to_dict
 from swin_unetr.errors import ConfigError
-from swin_unetr.files import write_text
+from swin_unetr.files import is_partial, write_text
+from swin_unetr.training.checkpoint_files import is_there
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
@@ -25,18 +26,19 @@ def check_run_folder(folder: Path, config: Any, *, resume: bool, may_change: Col
         may_change: dotted fields that may differ from those of the run that is resumed; a group allows its fields.
 
     Returns:
-        The checkpoint to resume from; none for a start.
+        Where the checkpoint to resume from is, or was before a crash; none for a start.
 
     Raises:
         ConfigError: the folder holds something else, or a run with another configuration.
     """
     file, checkpoint = folder / "config.yaml", folder / CHECKPOINT
-    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    # What was killed while it wrote its very first file leaves nothing else.
+    used = folder.exists() and (not folder.is_dir() or not all(map(is_partial, folder.iterdir())))
     if used and not resume:
         raise ConfigError(f"{folder}: is not empty; go on with its run by --resume auto, or choose another --output")
     if used and not file.is_file():
         raise ConfigError(f"{folder}: holds no run to resume (config.yaml is missing); choose another --output")
-    resumes = checkpoint.is_file()
+    resumes = is_there(checkpoint)
     if resumes:
         before = to_dict(from_dict(type(config), read_yaml(file), source=str(file)))
         changes = [

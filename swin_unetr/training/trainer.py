@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from swin_unetr.config import TrainerConfig
-from swin_unetr.errors import CheckpointError, ConfigError
+from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
 from swin_unetr.training.averaging import WeightAverage
+from swin_unetr.training.checkpoint_files import PlainCheckpoints, newest_whole
 from swin_unetr.training.course import Course
+from swin_unetr.training.finite_loss import FiniteLoss
 from swin_unetr.training.metrics_table import MetricsTable
 from swin_unetr.training.progress import ProgressReport
 from swin_unetr.training.resume_point import ResumePoint
+
+#: In what torch says of a process that reads data.
+_WORKER = "DataLoader worker"
 
 
 def build_trainer(
@@ -37,7 +43,7 @@ def build_trainer(
 
     Args:
         config: what can be chosen.
-        run_folder: takes `metrics.csv`, `tensorboard/` and `checkpoints/last.ckpt`.
+        run_folder: takes `metrics.csv`, `tensorboard/`, `checkpoints/last.ckpt` and `checkpoints/previous.ckpt`.
         monitor: name of the validation score; higher is better.
         metrics: names of all logged values, in the order of the columns of `metrics.csv`.
         gradient_clip: norm to which gradients are clipped.
@@ -47,11 +53,12 @@ def build_trainer(
         ConfigError: devices or a precision that this machine does not have.
     """
     own: list[Callback] = [
-        Course(config.seed),  # first, since others read the loss that it logs
+        finite := FiniteLoss(run_folder),  # first, before anything is written
+        Course(config.seed),  # before others, which read the loss that it logs
         *callbacks,
         ProgressReport(monitor),
         MetricsTable(run_folder / "metrics.csv", metrics),
-        ResumePoint(run_folder / "checkpoints" / "last.ckpt"),
+        ResumePoint(run_folder / "checkpoints" / "last.ckpt", finite),
     ]
     if config.ema_decay is not None:
         own.append(WeightAverage(config.ema_decay))
@@ -69,8 +76,7 @@ def build_trainer(
         try:
             return Trainer(
                 accelerator=config.accelerator,
-                devices=config.devices,
-                strategy=config.strategy,
+                **_placement(config),
                 precision=config.precision,
                 max_epochs=config.max_epochs,
                 check_val_every_n_epoch=config.validate_every,
@@ -101,28 +107,59 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, *,
         resume_from: checkpoint to go on from; read without running code that it may hold.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read.
+        CheckpointError: no checkpoint can be read.
+        DataError: a process that reads data was ended by the system.
+        SwinUnetrError: the loss is no finite number any more.
         TrainingStopped: stopped by a signal; the checkpoint is written.
         KeyboardInterrupt: stopped at once.
     """
     if resume_from is not None:
-        _check(resume_from)
+        resume_from, notice = newest_whole(resume_from)
+        if notice and trainer.is_global_zero:
+            print(notice, flush=True)
     with _quiet():
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
         except SystemExit as error:  # what Lightning makes of KeyboardInterrupt
             raise KeyboardInterrupt from error
+        except SwinUnetrError as error:
+            if _WORKER not in str(error):
+                raise
+            # It comes with the traceback of the process that reads data before it.
+            raise type(error)(str(error).strip().splitlines()[-1].removeprefix(f"{_name(type(error))}: ")) from error
+        except RuntimeError as error:
+            if _WORKER not in str(error):
+                raise
+            raise DataError(
+                f"a process that reads scans was ended by the system ({str(error).splitlines()[0]}), most likely for "
+                "lack of memory: lower the number of workers, or free memory, and go on with --resume auto"
+            ) from error
 
 
-def _check(checkpoint: Path) -> None:
-    """Refuse a damaged or foreign checkpoint in one line, before Lightning does it in fifty."""
-    try:
-        values: Any = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        complete = isinstance(values, dict) and {"state_dict", "loops", "optimizer_states"} <= values.keys()
-    except Exception as error:  # torch raises whatever the bytes lead it to
-        raise CheckpointError(f"{checkpoint}: cannot be read ({str(error).splitlines()[0]}); start anew") from error
-    if not complete:
-        raise CheckpointError(f"{checkpoint}: holds no training to resume; start anew with another --output")
+def _placement(config: TrainerConfig) -> dict[str, Any]:
+    """Devices, machines and strategy; where `torchrun` or SLURM started the processes, by what these have set.
+
+    Each of their processes would else train by itself on a machine without accelerators. Lightning's own way to be
+    requeued by SLURM is left out: it saves within the handler of a signal.
+    """
+    environment, devices = os.environ, config.devices
+    if TorchElasticEnvironment.detect():
+        local, nodes = environment["LOCAL_WORLD_SIZE"], environment["GROUP_WORLD_SIZE"]
+    elif SLURMEnvironment.detect():
+        local, nodes = environment.get("SLURM_NTASKS_PER_NODE", "1"), environment.get("SLURM_NNODES", "1")
+    else:
+        return {"devices": devices, "strategy": config.strategy, "plugins": [PlainCheckpoints()]}
+    slurm = [] if TorchElasticEnvironment.detect() else [SLURMEnvironment(auto_requeue=False)]
+    return {
+        "devices": int(local) if devices == "auto" else devices,
+        "num_nodes": int(nodes),
+        "strategy": config.strategy,
+        "plugins": [PlainCheckpoints(), *slurm],
+    }
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 @contextmanager

@@ -27,20 +27,31 @@ def dataset(phantom_data: Path) -> Dataset:
     return read_dataset(phantom_data, require_labels=True)
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3, 15])
-def test_an_epoch_visits_every_scan_once_and_in_an_order_of_its_own(world_size: int) -> None:
+@pytest.mark.parametrize(("world_size", "length"), [(1, 6), (2, 6), (3, 6), (15, 7)])
+def test_an_epoch_visits_every_scan_once_and_in_an_order_of_its_own(world_size: int, length: int) -> None:
     def visits(epoch: int, seed: int = 0) -> list[tuple[int, int]]:
-        parts = [EpochSampler(7, seed, rank, world_size) for rank in range(world_size)]
+        parts = [EpochSampler(length, seed, rank, world_size) for rank in range(world_size)]
         for part in parts:
             part.set_epoch(epoch)
-        assert {len(list(part)) for part in parts} == {len(part) for part in parts} == {-(-7 // world_size)}
+        assert {len(list(part)) for part in parts} == {len(part) for part in parts} == {-(-length // world_size)}
         return [visit for part in parts for visit in part]
 
-    assert {index for _, index in visits(3)} == set(range(7))
+    assert {index for _, index in visits(3)} == set(range(length))
     assert {epoch for epoch, _ in visits(3)} == {3}
     assert visits(3) == visits(3)
     assert [index for _, index in visits(3)] != [index for _, index in visits(4)]
     assert visits(3) != visits(3, seed=1)
+
+
+@pytest.mark.parametrize("length", [1, 4, 7, 8, 13])
+def test_a_step_visits_the_same_scans_on_any_number_of_processes(length: int) -> None:
+    def steps(world_size: int, batch: int) -> list[set[tuple[int, int]]]:
+        parts = [list(EpochSampler(length, 0, rank, world_size, batch)) for rank in range(world_size)]
+        starts = range(0, len(parts[0]), batch)
+        return [{visit for part in parts for visit in part[start : start + batch]} for start in starts]
+
+    assert steps(1, 4) == steps(2, 2) == steps(4, 1)
+    assert len(steps(1, 4)) == max(1, length // 4)
 
 
 def test_visits_that_were_made_are_left_out_once() -> None:

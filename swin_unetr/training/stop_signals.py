@@ -1,0 +1,83 @@
+"""Signals that ask a training to stop. They are noted, and acted on when the step under way has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from enum import IntEnum
+from types import FrameType
+from typing import Any
+
+_NOTICE = b"\nstopping after this step (or validation); Ctrl-C once more stops at once\n"
+#: SLURM sends it ahead of a job's end, where asked to: `#SBATCH --signal=USR1@120`. Windows has none.
+_REQUEUE: int | None = getattr(signal, "SIGUSR1", None)
+
+
+class Stop(IntEnum):
+    """What is asked of a training; of several processes the highest counts."""
+
+    NO = 0
+    #: Not a stop: to write the checkpoint and go on.
+    SAVE = 1
+    EXIT = 2
+    REQUEUE = 3
+
+
+class StopSignals:
+    """Listens to SIGINT (Ctrl-C), SIGTERM and SIGUSR1.
+
+    A handler runs between any two instructions, within a collective of several processes too: to save there, as
+    Lightning does under SLURM, can wait for ever. This one sets a flag. A second Ctrl-C stops at once; that of
+    `torchrun`, which passes on to its processes what the terminal has sent them already, does not.
+    """
+
+    def __init__(self) -> None:
+        #: What the signals so far ask for.
+        self.asked = Stop.NO
+        self._interrupts = 0
+        self._handlers: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        """Take the signals; only the main thread may, others leave them as they are."""
+        if threading.current_thread() is threading.main_thread():
+            numbers = {signal.SIGINT, signal.SIGTERM, *(() if _REQUEUE is None else (_REQUEUE,))}
+            self._handlers = {number: signal.signal(number, self._note) for number in numbers}
+
+    def leave(self) -> None:
+        """Give the signals back to whom they belonged."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > (2 if "TORCHELASTIC_RUN_ID" in os.environ else 1):
+            raise KeyboardInterrupt
+        first = self.asked is Stop.NO
+        requeue = number == _REQUEUE and job() is not None
+        self.asked = max(self.asked, Stop.REQUEUE if requeue else Stop.EXIT)
+        if first:  # not print: the signal may have come while something is printed
+            with contextlib.suppress(OSError):
+                os.write(1, _NOTICE)
+
+
+def job() -> str | None:
+    """The number under which SLURM knows this job, that of a part of an array included."""
+    array, part = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{part}" if array and part else os.environ.get("SLURM_JOB_ID")
+
+
+def requeue() -> str:
+    """Have SLURM start this job once more, later; what came of it, in words."""
+    number = job()
+    try:
+        command = ["scontrol", "requeue", str(number)]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"job {number} could not be requeued: {error}"
+    if run.returncode:
+        return f"job {number} could not be requeued: {run.stderr.strip()}"
+    return f"job {number} is requeued; it goes on where its command has --resume auto"
