@@ -46,8 +46,6 @@ class Task:
     activation: Activation = "softmax"
     #: Values that a label file may hold besides, and that belong to no target.
     other_labels: tuple[int, ...] = ()
-    #: Value of voxels that nobody has labelled (nnU-Net's "ignore"): nothing is known of them, not even background.
-    ignore_label: int | None = None
     #: Value of voxels that nobody has labelled: they count neither in training nor in an evaluation.
     ignore_label: int | None = None
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from swin_unetr.datasets import DESCRIPTION
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.tasks import BRATS_CONVENTIONS, Modality, Target, Task, brats, brats_convention
+from swin_unetr.tasks import BRATS_CONVENTIONS, Modality, Target, Task, brats, brats_convention, modality_of
 from transforms.io import read_labels
 
 #: Cases with enhancing tumour after which the convention is taken as told: a 4 without a 3 in one case alone may still
@@ -17,7 +17,16 @@ from transforms.io import read_labels
 _ENOUGH = 10
 
 
-def settle_task(dataset: Dataset, modality: Modality | None = None) -> Task:
+def label_values(case: Case) -> tuple[int, ...]:
+    """Values in the label file of a case; none without one."""
+    if case.label is None:
+        return ()
+    return tuple(int(value) for value in np.unique(read_labels(case.label).array))
+
+
+def settle_task(
+    dataset: Dataset, modality: Modality | None = None, values_of: Callable[[Case], Iterable[int]] = label_values
+) -> Task:
     """The task of a labelled data set, completed from its label files where its layout leaves a question open.
 
     BraTS: which year's label values (enhancing is 4 until 2021, 3 from 2023; both occur in 2013). A plain folder
@@ -25,7 +34,8 @@ def settle_task(dataset: Dataset, modality: Modality | None = None) -> Task:
 
     Args:
         dataset: with labels.
-        modality: of a plain folder without a description.
+        modality: of a plain folder without a description, unless the name of its first channel says CT.
+        values_of: gives the values in a case's label file, where they are known already.
 
     Raises:
         DataError: a label file cannot be read, or holds values that no BraTS year has, or that no one knows how to
@@ -33,28 +43,30 @@ def settle_task(dataset: Dataset, modality: Modality | None = None) -> Task:
         ConfigError: a plain folder without a description, and no modality given.
     """
     if dataset.layout == "brats" and dataset.task is not None and dataset.task.name in BRATS_CONVENTIONS:
-        return brats(_convention(dataset.cases, dataset.task.name), dataset.task.channels)
+        return brats(_convention(dataset.cases, dataset.task.name, values_of), dataset.task.channels)
     if dataset.task is not None:
         return dataset.task
+    if modality_of(dataset.channels) == "CT":
+        modality = "CT"
     if modality is None:
         raise ConfigError(f"{dataset.root}: nothing says what the scans are; add a {DESCRIPTION} beside images/")
-    values = sorted({value for case in dataset.cases for value in _values(case)} - {0})
+    values = sorted({value for case in dataset.cases for value in values_of(case)} - {0})
     if not values:
         raise DataError(f"{dataset.root}: every label file is empty; there is nothing to learn")
     return Task(
         name=dataset.root.name,
         modality=modality,
-        channels=(modality,),
+        channels=dataset.channels or (modality,),
         targets=tuple(Target(name=f"label {value}", labels=(value,), write_as=value) for value in values),
     )
 
 
-def _convention(cases: Iterable[Case], suggested: str) -> str:
+def _convention(cases: Iterable[Case], suggested: str, values_of: Callable[[Case], Iterable[int]]) -> str:
     """The year's convention, from the first cases that have enhancing tumour."""
     seen: set[int] = set()
     enhancing = 0
     for case in cases:
-        values = _values(case)
+        values = tuple(values_of(case))
         seen.update(values)
         try:
             convention = brats_convention(seen, fallback=suggested)
@@ -69,9 +81,3 @@ def _convention(cases: Iterable[Case], suggested: str) -> str:
         if {3, 4} <= seen or enhancing == _ENOUGH:
             return convention
     return brats_convention(seen, fallback=suggested)
-
-
-def _values(case: Case) -> list[int]:
-    if case.label is None:
-        return []
-    return [int(value) for value in np.unique(read_labels(case.label).array)]

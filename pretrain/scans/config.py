@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from swin_unetr.config import Triple
+from swin_unetr.datasets.case import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class ScansConfig:
     #: Scans that are read and preprocessed at a time while the cache is made; each takes several times its size.
     cache_workers: int = 4
     #: Layout of the data folders; "auto" tells it by their files.
-    layout: Literal["auto", "decathlon", "btcv", "brats", "plain"] = "auto"
+    layout: Layout = "auto"
     #: Take the test cases of a labelled layout too. Without, they stay unseen for a later evaluation.
     with_test_cases: bool = False
 

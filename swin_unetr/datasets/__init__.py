@@ -5,37 +5,61 @@ Only names are read here, no voxels: what the voxels alone can tell is `transfor
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 from swin_unetr.configuration import load
+from swin_unetr.datasets.bids import is_bids, read_bids
 from swin_unetr.datasets.brats_layouts import is_brats, read_brats
 from swin_unetr.datasets.btcv import is_btcv, read_btcv
-from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.case import Case, Dataset, Layout
 from swin_unetr.datasets.decathlon import is_decathlon, read_decathlon
+from swin_unetr.datasets.folders import is_folders, read_folders
 from swin_unetr.datasets.listing import require_folder
+from swin_unetr.datasets.lists import find_list, read_list
+from swin_unetr.datasets.nnunet import is_nnunet, read_nnunet
+from swin_unetr.datasets.patients import with_patients
+from swin_unetr.datasets.patterns import is_patterns, read_patterns
 from swin_unetr.datasets.plain import is_image_file, read_plain
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import Task
 
-__all__ = ["LAYOUTS", "Case", "Dataset", "find_layout", "read_dataset"]
+__all__ = ["DESCRIPTION", "LAYOUTS", "Case", "Dataset", "Layout", "find_layout", "is_dataset", "read_dataset"]
 
-LAYOUTS = ("decathlon", "btcv", "brats", "plain")
+LAYOUTS: tuple[str, ...] = tuple(name for name in get_args(Layout) if name != "auto")
 #: In a data set's folder, whatever its layout: the fields of a `swin_unetr.tasks.Task`.
 DESCRIPTION = "task.yaml"
+
+#: What tells each layout of a folder, the most telling first.
+_SIGNS: dict[str, Callable[[Path], bool]] = {
+    "nnunet": is_nnunet,
+    "decathlon": is_decathlon,
+    "btcv": is_btcv,
+    "bids": is_bids,
+    "brats": is_brats,
+    "folders": is_folders,
+}
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a path can be a data set: a folder, or a file that lists cases."""
+    return path.is_dir() or is_patterns(path) or find_list(path) is not None
 
 
 def find_layout(root: Path) -> str:
     """Tell the layout of a folder by its files: the most telling first, `plain` where nothing else fits."""
     if is_image_file(root):
         return "plain"
+    if is_patterns(root):
+        return "folders"
+    if find_list(root) is not None:
+        return "list"
     require_folder(root)
-    if is_decathlon(root):
-        return "decathlon"
-    if is_btcv(root):
-        return "btcv"
-    return "brats" if is_brats(root) else "plain"
+    return next((name for name, is_it in _SIGNS.items() if is_it(root)), "plain")
 
 
 def read_dataset(
@@ -44,7 +68,7 @@ def read_dataset(
     """List the cases of a data set.
 
     Args:
-        root: its folder; for a plain layout also a single image file.
+        root: its folder; also a file that lists cases (CSV, JSON, `layout.yaml`); for a plain layout an image file.
         layout: one of `LAYOUTS`, or "auto" to tell it by the files.
         require_labels: leave out the test cases of the layout, and refuse a training case without a label.
         task: overrides what the folder's `task.yaml` says of its task, and that what its layout says.
@@ -61,16 +85,16 @@ def read_dataset(
     if layout not in ("auto", *LAYOUTS):
         raise ConfigError(f"layout: {layout!r} is none of auto, {', '.join(LAYOUTS)}")
     found = find_layout(root) if layout == "auto" else layout
-    if not is_image_file(root):
+    if not is_image_file(root) and not is_dataset(root):
         require_folder(root)
     dataset = _read(root, found, with_test=(not require_labels) if with_test is None else with_test)
     if not dataset.cases:
         raise DataError(f"{root}: no scans found in layout {found!r}; check the folder, or name its --layout")
-    cases = tuple(sorted(dataset.cases, key=lambda case: case.id))
-    _refuse_doubles(root, cases)
+    cases = tuple(sorted(with_patients(dataset.root, dataset.cases), key=lambda case: case.id))
+    _refuse_bad_ids(root, cases)
     if require_labels:
         _refuse_unlabelled(root, cases)
-    return replace(dataset, cases=cases, task=task or _described(root) or dataset.task)
+    return replace(dataset, cases=cases, task=task or _described(dataset.root) or dataset.task)
 
 
 def _described(root: Path) -> Task | None:
@@ -79,14 +103,25 @@ def _described(root: Path) -> Task | None:
 
 
 def _read(root: Path, layout: str, *, with_test: bool) -> Dataset:
-    if layout == "decathlon":
-        return read_decathlon(root, with_test=with_test)
-    if layout == "btcv":
-        return read_btcv(root, with_test=with_test)
-    return read_brats(root) if layout == "brats" else read_plain(root)
+    if layout == "folders":
+        return read_patterns(root) if is_patterns(root) else read_folders(root)
+    if layout in ("brats", "bids"):
+        return {"brats": read_brats, "bids": read_bids}[layout](root)
+    readers = {
+        "decathlon": read_decathlon,
+        "nnunet": read_nnunet,
+        "btcv": read_btcv,
+        "list": read_list,
+        "plain": read_plain,
+    }
+    return readers[layout](root, with_test=with_test)
 
 
-def _refuse_doubles(root: Path, cases: tuple[Case, ...]) -> None:
+def _refuse_bad_ids(root: Path, cases: tuple[Case, ...]) -> None:
+    """Ids are the names of results: each once, and none that would be a path."""
+    for case in cases:
+        if case.id in ("", ".", "..") or case.id != os.path.basename(case.id.replace("\\", "/")) or "\0" in case.id:
+            raise DataError(f"{root}: {case.id!r} cannot be the id of a case: it is no name of a file; rename it")
     for one, other in pairwise(cases):
         if one.id == other.id:
             raise DataError(

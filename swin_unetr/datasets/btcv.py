@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.datasets.listing import images_by_stem
+from swin_unetr.datasets.listing import images_by_stem, scans_by_stem
 from swin_unetr.tasks import BTCV
 
 IMAGE, LABEL = "img", "label"
@@ -35,9 +35,9 @@ def read_btcv(root: Path, *, with_test: bool) -> Dataset:
         if not (root / images).is_dir():
             continue
         numbered = images_by_stem(root / labels) if (root / labels).is_dir() else {}
-        for name, image in images_by_stem(root / images).items():
+        for name, image in scans_by_stem(root / images).items():
             label = numbered.get(name.replace(IMAGE, LABEL, 1))
             cases.append(Case(id=name, images=(image,), label=label))
     if with_test and (root / _TESTS).is_dir():
-        cases += [Case(id=name, images=(image,)) for name, image in images_by_stem(root / _TESTS).items()]
+        cases += [Case(id=name, images=(image,)) for name, image in scans_by_stem(root / _TESTS).items()]
     return Dataset(root=root, layout="btcv", cases=tuple(cases), task=BTCV)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from swin_unetr.tasks import Task
+
+#: Names of the layouts; "auto" tells which one it is by the files.
+Layout = Literal["auto", "decathlon", "nnunet", "btcv", "brats", "bids", "folders", "list", "plain"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +18,13 @@ class Case:
 
     #: Name of the case: the stem of its predictions, the key of folds and reports.
     id: str
-    #: One file per channel in the task's order, or a single file that holds all channels in its fourth axis.
+    #: One file per channel in the task's order, or a single file that holds all channels in its fourth axis. A DICOM
+    #: series is its folder.
     images: tuple[Path, ...]
     #: Label file, where there is one.
     label: Path | None = None
+    #: The patient, where the layout knows: scans of one patient belong into one fold.
+    group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +37,24 @@ class Dataset:
     cases: tuple[Case, ...]
     #: What the layout says of the labels; none where it says nothing (a plain folder without a description).
     task: Task | None = None
+    #: Names of the input channels, where the layout knows them without a task.
+    channels: tuple[str, ...] = ()
+    #: What was left out or assumed, in a line each, for people.
+    notes: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Patient by case id, for the cases whose patient is known."""
+        return {case.id: case.group for case in self.cases if case.group is not None}
+
+    def summary(self) -> str:
+        """What was found, in one line, and the notes below it."""
+        labelled = sum(case.label is not None for case in self.cases)
+        parts = [f"{len(self.cases)} cases, {labelled} with labels"]
+        if patients := set(self.groups.values()):
+            parts.append(f"{len(patients)} patients")
+        if channels := self.task.channels if self.task else self.channels:
+            parts.append(f"channels {', '.join(channels)}")
+        if self.task:
+            parts.append(f"structures {', '.join(target.name for target in self.task.targets)}")
+        return "\n".join([f"{self.root}: layout {self.layout}: {'; '.join(parts)}", *self.notes])

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.datasets.listing import stem
+from swin_unetr.datasets.listing import inside, stem
 from swin_unetr.errors import DataError
-from swin_unetr.tasks import Target, Task
+from swin_unetr.tasks import Target, Task, modality_of
 
 DESCRIPTION = "dataset.json"
+#: Name that nnU-Net gives a meaning in its list of labels: voxels that nobody has labelled.
+IGNORE = "ignore"
 
 
 def is_decathlon(root: Path) -> bool:
     """Whether a folder has a description that lists cases."""
+    return "training" in description_of(root)
+
+
+def description_of(root: Path) -> dict[str, Any]:
+    """What a folder's `dataset.json` holds; nothing where there is none, or it is damaged."""
     try:
-        return "training" in json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
+        return read_json(root / DESCRIPTION)
+    except DataError:
+        return {}
 
 
 def read_decathlon(root: Path, *, with_test: bool) -> Dataset:
@@ -35,14 +41,14 @@ def read_decathlon(root: Path, *, with_test: bool) -> Dataset:
         DataError: the description is damaged, lists a file outside the folder, or a case twice.
     """
     path = root / DESCRIPTION
-    values = _read(path)
+    values = read_json(path)
     cases = []
     try:
         for entry in [*values["training"], *values.get("validation", [])]:  # MONAI's lists of BTCV have the latter
-            image, label = _inside(root, entry["image"]), _inside(root, entry["label"])
+            image, label = inside(path, entry["image"]), inside(path, entry["label"])
             cases.append(Case(id=stem(image), images=(image,), label=label))
         for entry in values.get("test", []) if with_test else []:
-            image = _inside(root, entry["image"] if isinstance(entry, Mapping) else entry)
+            image = inside(path, entry["image"] if isinstance(entry, Mapping) else entry)
             cases.append(Case(id=stem(image), images=(image,)))
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: an entry of its lists has no 'image' or no 'label' ({error})") from error
@@ -55,37 +61,58 @@ def read_decathlon_task(path: Path) -> Task:
     Raises:
         DataError: it is damaged.
     """
-    return decathlon_task(_read(path), path)
+    return decathlon_task(read_json(path), path)
 
 
 def decathlon_task(values: Mapping[str, Any], path: Path) -> Task:
-    """The task of a parsed `dataset.json`: exclusive classes, as the Decathlon has them.
+    """The task of a parsed `dataset.json`.
 
-    Labels may be written value to name (Decathlon) or name to value (nnU-Net); value 0 is background.
+    Labels may be written value to name (Decathlon) or name to value (nnU-Net); value 0 is background. nnU-Net's
+    regions (name to several values, painted in `regions_class_order`) and its label "ignore" are understood.
     """
     try:
-        labels = _labels(values["labels"])
+        labels = {name: of for name, of in _labels(values["labels"]).items() if of != (0,)}
+        ignored = labels.pop(IGNORE, (None,))
         channels = values.get("modality") or values["channel_names"]
         names = tuple(str(channels[key]) for key in sorted(channels, key=int))
+        regions = any(len(of) > 1 for of in labels.values())
+        painted = (
+            [int(value) for value in values["regions_class_order"]] if regions else [of[0] for of in labels.values()]
+        )
         return Task(
             name=str(values.get("name", path.parent.name)),
-            modality="CT" if names and names[0].upper().startswith("CT") else "MR",
+            modality=modality_of(names),
             channels=names,
-            targets=tuple(Target(name=name, labels=(value,), write_as=value) for value, name in sorted(labels.items())),
+            targets=tuple(
+                Target(name=name, labels=of, write_as=value)
+                for (name, of), value in zip(labels.items(), painted, strict=True)
+            ),
+            activation="sigmoid" if regions else "softmax",
+            ignore_label=ignored[0],
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: needs 'labels' and 'modality' as in the Decathlon ({error})") from error
 
 
-def _labels(listed: Mapping[str, Any]) -> dict[int, str]:
+def _labels(listed: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Values by name; classes in the order of their values, regions in that of the list."""
+    pairs: dict[str, tuple[int, ...]]
     if all(str(key).isdigit() for key in listed):
-        pairs = {int(key): str(name) for key, name in listed.items()}
+        pairs = {str(name): (int(key),) for key, name in listed.items()}
+        if len(pairs) != len(listed):
+            raise ValueError("two labels have the same name")
     else:
-        pairs = {int(value): str(name) for name, value in listed.items()}
-    return {value: name for value, name in pairs.items() if value != 0}
+        pairs = {str(name): tuple(map(int, of)) if isinstance(of, list) else (int(of),) for name, of in listed.items()}
+    regions = any(len(of) > 1 for of in pairs.values())
+    return pairs if regions else dict(sorted(pairs.items(), key=lambda item: item[1]))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        DataError: no such file, no JSON, or no object.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -95,14 +122,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise DataError(f"{path}: should hold a JSON object")
     return values
-
-
-def _inside(root: Path, listed: str) -> Path:
-    """A listed path, which may not leave the data set's folder: descriptions come from elsewhere.
-
-    What is in the folder may well be a link to another one: that was made here.
-    """
-    folder = os.path.normpath(root.absolute())
-    if not Path(os.path.normpath(Path(folder, listed))).is_relative_to(folder):
-        raise DataError(f"{root / DESCRIPTION}: lists {listed!r}, which lies outside the folder")
-    return root / listed

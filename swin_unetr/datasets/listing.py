@@ -1,15 +1,23 @@
-"""What is in a folder: image files by case id, hidden files left out."""
+"""What is in a folder: image files and DICOM series by case id, hidden files left out; paths that a file lists."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from swin_unetr.errors import DataError
 
 #: Endings of image files, longest first so that `.nii.gz` goes before `.gz` is left behind. The data file of a pair
 #: (.img, .raw) is not listed: its header is.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+#: A DICOM file says so after its preamble.
+_MAGIC, _MAGIC_AT = b"DICM", 128
+_DICOM_SUFFIXES = (".dcm", ".ima")
+#: How many files of a folder are looked at to see whether it holds DICOM.
+_LOOKED_AT = 5
 
 
 def image_suffix(path: Path) -> str | None:
@@ -31,7 +39,39 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: two files of one stem.
     """
-    return unique((stem(path), path) for path in sorted(folder.iterdir()) if path.is_file() and image_suffix(path))
+    return unique((stem(path), path) for path in visible(folder) if path.is_file() and image_suffix(path))
+
+
+def scans_by_stem(folder: Path) -> dict[str, Path]:
+    """The same, and folders of DICOM series by their names.
+
+    Raises:
+        DataError: two scans of one name.
+    """
+    series = ((path.name, path) for path in visible(folder) if path.is_dir() and holds_dicom(path))
+    return unique([*images_by_stem(folder).items(), *series])
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a folder holds DICOM files, by the names and first bytes of a few."""
+    files = (path for path in visible(folder) if path.is_file() and image_suffix(path) is None)
+    return any(is_dicom(path) for path, _ in zip(files, range(_LOOKED_AT), strict=False))
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file says by its name or its first bytes that it is DICOM."""
+    if path.suffix.lower() in _DICOM_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+    except OSError:
+        return False
+
+
+def visible(folder: Path) -> Iterator[Path]:
+    """What is in a folder, sorted, without hidden files."""
+    return (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
 
 
 def unique(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
@@ -46,6 +86,30 @@ def unique(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
             raise DataError(f"{path}: has the same case id {key!r} as {found[key]}; rename or remove one of them")
         found[key] = path
     return found
+
+
+def inside(description: Path, listed: Any) -> Path:
+    """The file that a description lists, which may not lie outside its folder: descriptions come from elsewhere.
+
+    A link that lies in the folder may well lead to another one: it was made here. What may not be is a listed path
+    that uses it to climb out (`link/../secret`).
+
+    Args:
+        description: the file that lists.
+        listed: a path as it stands there, relative to the description's folder.
+
+    Raises:
+        DataError: no path, or one that leads out of the folder.
+    """
+    if not isinstance(listed, str) or not listed.strip() or "\0" in listed:
+        raise DataError(f"{description}: lists {listed!r} where the path of a file is wanted")
+    folder = os.path.normpath(description.parent.absolute())
+    path = os.path.join(folder, listed)
+    named = os.path.normpath(path)
+    climbs = ".." in Path(listed).parts and os.path.realpath(path) != os.path.realpath(named)
+    if climbs or not Path(named).is_relative_to(folder):
+        raise DataError(f"{description}: lists {listed!r}, which lies outside the folder; move the file into it")
+    return description.parent / os.path.relpath(named, folder)
 
 
 def require_folder(root: Path) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import DESCRIPTION as DECATHLON
 from swin_unetr.datasets.decathlon import read_decathlon_task
-from swin_unetr.datasets.listing import image_suffix, images_by_stem, stem
+from swin_unetr.datasets.listing import holds_dicom, image_suffix, images_by_stem, scans_by_stem, stem
 
 #: Names of the folders of images and of labels.
 PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
+#: Scans without labels, beside such a pair.
+TESTS = "imagesTs"
 
 
-def read_plain(root: Path) -> Dataset:
-    """List a folder of images, or a single image file. Every file is one case.
+def read_plain(root: Path, *, with_test: bool) -> Dataset:
+    """List a folder of images, or a single image file. Every file, or folder with a DICOM series, is one case.
+
+    Args:
+        root: folder of images and DICOM series, or of `images` and `labels`; a DICOM series; an image file.
+        with_test: whether `imagesTs` beside `images` counts too.
 
     Raises:
         DataError: two images of one name, or a `dataset.json` that is wrong.
@@ -23,12 +30,15 @@ def read_plain(root: Path) -> Dataset:
         return Dataset(root=root.parent, layout="plain", cases=(Case(id=stem(root), images=(root,)),))
     images, labels = next(((root / one, root / two) for one, two in PAIRS if (root / one).is_dir()), (root, None))
     labelled = images_by_stem(labels) if labels is not None and labels.is_dir() else {}
-    cases = tuple(
-        Case(id=name, images=(path,), label=labelled.get(name)) for name, path in images_by_stem(images).items()
-    )
+    scans = scans_by_stem(images)
+    if not scans and labels is None and holds_dicom(root):
+        scans = {os.path.basename(os.path.abspath(root)): root}
+    cases = [Case(id=name, images=(path,), label=labelled.get(name)) for name, path in scans.items()]
+    if with_test and labels is not None and (root / TESTS).is_dir():
+        cases += [Case(id=name, images=(path,)) for name, path in scans_by_stem(root / TESTS).items()]
     described = root / DECATHLON  # nnU-Net's has labels and channels alone
     task = read_decathlon_task(described) if described.is_file() else None
-    return Dataset(root=root, layout="plain", cases=cases, task=task)
+    return Dataset(root=root, layout="plain", cases=tuple(cases), task=task)
 
 
 def is_image_file(path: Path) -> bool:

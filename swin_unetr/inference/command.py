@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from swin_unetr.configuration import CommandParser
+from swin_unetr.datasets import LAYOUTS
 from swin_unetr.inference.sizes import parse_size
 
 _USAGE = "swin-unetr predict MODEL INPUT [INPUT ...] --output DIR [--with MODEL ...] [--tta] ..."
@@ -68,7 +69,12 @@ def build_parser() -> CommandParser:
         prog="swin-unetr predict", usage=_USAGE, description=_DESCRIPTION, add_help=True, allow_abbrev=False
     )
     add = parser.add_argument
-    add("model", type=Path, metavar="MODEL", help="model folder, or run folder (then its best/)")
+    add(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="model folder, run folder (then its best/), or cross-validation (then all of its folds)",
+    )
     add("inputs", type=Path, nargs="+", metavar="INPUT", help="image file, folder of image files, root of a data set")
     add("--output", type=Path, required=True, help="folder of the results")
     add("--with", type=Path, nargs="+", default=[], metavar="MODEL", help="further models; probabilities are averaged")
@@ -103,8 +109,14 @@ def build_parser() -> CommandParser:
         help="leave out windows without anything in them (air)",
     )
     add(
+        "--postprocess",
+        action=BooleanOptionalAction,
+        default=True,
+        help="remove components by the rules in the model's folder, where a cross-validation has learnt any",
+    )
+    add(
         "--layout",
-        choices=["auto", "decathlon", "btcv", "brats", "plain"],
+        choices=["auto", *LAYOUTS],
         default="auto",
         help="of the folders among the inputs; auto tells it by the files",
     )
