@@ -129,8 +129,10 @@ class LabelFacts(FileFacts):
     not_finite: int
     not_integer: int
     negative: int
-    #: The first few values that are no whole numbers or below 0.
+    #: The first few values that are no whole numbers, below 0, or too large.
     odd_values: tuple[float, ...]
+    #: Whether its values are labels at all: few different ones, most of them whole numbers.
+    is_label_map: bool = True
 
     @property
     def background_voxels(self) -> int:
@@ -144,13 +146,13 @@ class LabelFacts(FileFacts):
 class Fit:
     """How well a label map sits on its image, and how well its mirror images would."""
 
-    #: Mean edge strength of the first channel on the surface of the label over that of the body.
+    #: Agreement of the first channel's gradient with the normal on the surface of the label, 0..1 (`fit`).
     edges: float
     #: The same for the label mirrored along R-L, A-P and I-S about the middle of the grid.
     mirrored: FloatTriple
-    #: Share of the labelled voxels outside the body.
-    outside_body: float
-    #: Middle of the body in RAS mm.
+    #: Share of the labelled voxels outside the body; none where the picture shows no air around it.
+    outside_body: float | None
+    #: Middle of the body, or else of the grid, in RAS mm.
     body_centre_mm: FloatTriple
 
 

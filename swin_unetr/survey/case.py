@@ -1,0 +1,194 @@
+"""Reads the files of one case, each once, and says what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin_unetr.datasets.case import Case
+from swin_unetr.errors import DataError
+from swin_unetr.survey.facts import CaseFacts, FileFacts, ImageFacts, LabelFacts, Problem
+from swin_unetr.survey.fit import fit
+from swin_unetr.survey.intensities import channel_facts, choose_sample, foreground_positions, foreground_sample
+from swin_unetr.survey.labels import Labels, read_values
+from swin_unetr.survey.nifti_header import RawHeader, nifti_facts, read_raw
+from transforms.content import content_hash
+from transforms.geometry import Geometry, Volume
+from transforms.io import NIFTI_SUFFIXES, read_file
+
+#: Deflate cannot shrink further than this.
+_DEFLATE_LIMIT = 1100
+#: Data files of a pair, by the name of their header.
+_DATA_SUFFIXES = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A case to read, and what is known of it from before."""
+
+    case: Case
+    known: CaseFacts | None = None
+
+
+def read_case(reading: Reading) -> CaseFacts:
+    """Read a case; what is wrong with a file is among its problems, and the others are read all the same."""
+    case, known = reading.case, reading.known
+    if known is not None and _unchanged(case, known):
+        return known
+    rng = np.random.default_rng(int(hashlib.blake2b(case.id.encode(), digest_size=8).hexdigest(), 16))
+    problems: list[Problem] = []
+    label, labels = _read_label(case.label, problems) if case.label else (None, None)
+    foreground = np.zeros(0, np.int64) if labels is None else foreground_positions(labels, rng)
+    chosen = choose_sample(foreground, rng)
+    images, samples, fitted = [], [], None
+    for path in case.images:
+        file = _read_file(path, problems)
+        if file is None:
+            continue
+        volume, facts = file
+        same = labels is not None and label is not None and volume.geometry.shape == label.shape
+        channels = []
+        for channel in volume.array:
+            channels.append(channel_facts(channel, labels if same else None, foreground[: len(foreground) * same]))
+            if same:
+                samples.append(foreground_sample(channel, foreground, chosen))
+        if same and labels is not None and not images:
+            fitted = fit(volume.array[0], labels, volume.geometry, rng)
+        images.append(ImageFacts(**facts, of_channels=tuple(channels)))
+        del file, volume
+    return CaseFacts(
+        id=case.id,
+        group=getattr(case, "group", None) or case.id,
+        images=tuple(images),
+        label=label,
+        problems=tuple(problems),
+        fit=fitted,
+        sample=tuple(samples),
+    )
+
+
+def _read_label(path: Path, problems: list[Problem]) -> tuple[LabelFacts | None, NDArray[np.uint16] | None]:
+    file = _read_file(path, problems)
+    if file is None:
+        return None, None
+    volume, facts = file
+    if len(volume.array) > 1:
+        words = f"a label file of {len(volume.array)} channels where one 3-D map is wanted"
+        problems.append(Problem(code="wrong-dimensions", path=path, words=words))
+    held = read_values(volume.array[0], volume.geometry)
+    return LabelFacts(**facts, **_of_label(held)), held.array
+
+
+def _of_label(held: Labels) -> dict[str, Any]:
+    return {
+        "values": held.values,
+        "not_finite": held.not_finite,
+        "not_integer": held.not_integer,
+        "negative": held.negative,
+        "odd_values": held.odd,
+        "is_label_map": held.array is not None,
+    }
+
+
+def _read_file(path: Path, problems: list[Problem]) -> tuple[Volume, dict[str, Any]] | None:
+    """Voxels as stored and the fields of `FileFacts`; a problem is noted where they cannot be had."""
+    if not path.exists():
+        problems.append(Problem(code="missing", path=path, words="there is no such file"))
+        return None
+    raw = read_raw(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else None
+    size = sum(file.stat().st_size for file in parts_of(path))
+    if raw is not None and raw.claimed_bytes > size * _DEFLATE_LIMIT:
+        shape = " x ".join(map(str, raw.shape))
+        words = f"its header claims {shape} voxels ({raw.claimed_bytes / 1e9:.3g} GB), the file has {size:,} bytes"
+        problems.append(Problem(code="impossible-size", path=path, words=words))
+        return None
+    try:
+        volume = read_file(path)
+        facts = _file_facts(path, volume, raw, size)
+    except DataError as error:
+        words = str(error).removeprefix(f"{path}: ").partition("; ")[0]
+        problems.append(Problem(code="unreadable", path=path, words=words))
+        return None
+    return volume, facts
+
+
+def _file_facts(path: Path, volume: Volume, raw: RawHeader | None, size: int) -> dict[str, Any]:
+    geometry = volume.geometry
+    return {
+        "path": path,
+        "kind": _kind(path, raw),
+        "bytes": size,
+        "stamp": stamp(path),
+        "hash": file_hash(path),
+        "voxels_hash": content_hash(volume),
+        "shape": geometry.shape,
+        "channels": len(volume.array),
+        "spacing_mm": tuple(round(size, 6) for size in geometry.spacing_mm),
+        "affine": tuple(tuple(map(float, row)) for row in geometry.affine),
+        "orientation": geometry.orientation,
+        "shear_degrees": _shear_degrees(geometry),
+        "dtype": str(volume.array.dtype),
+        "nifti": None if raw is None else nifti_facts(raw, geometry),
+    }
+
+
+def _kind(path: Path, raw: RawHeader | None) -> str:
+    if path.is_dir():
+        return "dicom"
+    if raw is not None:
+        return "analyze" if not raw.version else f"nifti-{raw.version}" + (" pair" if raw.pair else "")
+    return path.suffix.lower().lstrip(".")
+
+
+def _shear_degrees(geometry: Geometry) -> float:
+    """How far the axes are from right angles."""
+    axes = geometry.affine[:3, :3] / geometry.spacing_mm
+    cosines = (axes.T @ axes)[np.triu_indices(3, 1)]
+    return round(float(np.degrees(np.arcsin(np.clip(np.abs(cosines).max(), 0, 1)))), 4)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """All files that an image consists of: of a series its slices, of a header its data."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file())
+    beside = (path.with_suffix(suffix) for suffix in _DATA_SUFFIXES) if path.suffix in (".hdr", ".mhd", ".nhdr") else ()
+    return [path, *(file for file in beside if file.exists())]
+
+
+def stamp(path: Path) -> str:
+    """Changes when a file, or one of its parts, is written again."""
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in parts_of(path)]
+    return hashlib.blake2b(json.dumps(stats).encode(), digest_size=16).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Of the bytes of a file and its parts."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in parts_of(path):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _unchanged(case: Case, known: CaseFacts) -> bool:
+    """Whether a case has the files that it had, with the same content."""
+    wanted: Sequence[Path] = (*case.images, *([case.label] if case.label else []))
+    files: dict[str, FileFacts] = {os.path.abspath(file.path): file for file in known.files()}
+    if not known.usable or sorted(map(os.path.abspath, wanted)) != sorted(files):
+        return False
+    try:
+        return all(
+            stamp(path) == files[os.path.abspath(path)].stamp or file_hash(path) == files[os.path.abspath(path)].hash
+            for path in wanted
+        )
+    except OSError:
+        return False
