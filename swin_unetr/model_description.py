@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from swin_unetr.config import InferenceConfig, NetworkConfig, PreprocessConfig
 from swin_unetr.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentRule:
+    """Which connected components of a structure (26 neighbours) a prediction keeps."""
+
+    #: Name of the target.
+    structure: str
+    #: Keep the largest component alone.
+    largest_only: bool = False
+    #: Remove components below this volume in mm^3; 0 removes none.
+    min_volume_mm3: float = 0.0
+    #: What speaks for it, for people.
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_volume_mm3 < math.inf:
+            raise ValueError(f"min_volume_mm3: must be a number of at least 0, got {self.min_volume_mm3}")
+
+    def __str__(self) -> str:
+        words = ["the largest component alone is kept"] if self.largest_only else []
+        words += [f"components below {self.min_volume_mm3:g} mm^3 are removed"] if self.min_volume_mm3 else []
+        return f"{self.structure}: {', and '.join(words) or 'every component is kept'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +45,8 @@ class ModelDescription:
     task: Task | None = None
     preprocess: PreprocessConfig = PreprocessConfig()
     inference: InferenceConfig = InferenceConfig()
+    #: What is taken out of a prediction, on the grid of the scan; learnt where a cross-validation showed that it helps.
+    postprocess: tuple[ComponentRule, ...] = ()
     #: How it came to be: versions, seed, commit, data, scores. For people; nothing depends on it.
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -32,3 +58,6 @@ class ModelDescription:
                 raise ValueError(
                     f"network.num_classes: {self.network.num_classes}, but the task has {self.task.num_classes}"
                 )
+            names = {target.name for target in self.task.targets}
+            if unknown := [rule.structure for rule in self.postprocess if rule.structure not in names]:
+                raise ValueError(f"postprocess: the task has no structure {unknown[0]!r}")

@@ -19,7 +19,7 @@ from swin_unetr.model_description import ModelDescription
 from swin_unetr.networks import SwinEncoder, SwinUNETR, build_network
 
 #: Raised by one when a folder is written that older versions of this package would misread.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 _KINDS = {"segmentation": SwinUNETR, "encoder": SwinEncoder}
 

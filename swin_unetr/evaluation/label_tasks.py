@@ -107,7 +107,7 @@ def _task_at(path: Path) -> Task:
         )
     if path.name == DECATHLON:
         return read_decathlon_task(path)
-    candidates = [path] if path.is_file() else [path / "model.json", path / "best" / "model.json"]
+    candidates = [path] if path.is_file() else [path / folder / "model.json" for folder in ("", "best", "fold_0/best")]
     for candidate in candidates:
         if candidate.is_file():
             return _task_in(candidate)

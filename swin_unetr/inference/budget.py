@@ -16,6 +16,7 @@ from swin_unetr.inference.models import Ensemble, Member
 from swin_unetr.inference.plan import Plan, Summed, make_plan
 from swin_unetr.inference.sizes import size_in_words
 from swin_unetr.inference.windows import lay_windows
+from swin_unetr.postprocessing.components import BYTES_PER_VOXEL
 from transforms.prepare import Prepared
 from transforms.way_back import WayBack
 
@@ -96,6 +97,7 @@ class Budget:
     def _outputs(self, way_back: WayBack, *, with_probabilities: bool) -> int:
         task = self._ensemble.task
         each = np.dtype(label_type(task)).itemsize + (4 * task.num_classes if with_probabilities else 0)
+        each += BYTES_PER_VOXEL if self._ensemble.postprocess else 0
         return math.prod(way_back.source_shape) * each
 
     def _generous_workspace(self) -> int:

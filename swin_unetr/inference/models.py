@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,22 +14,24 @@ from torch import Tensor, nn
 
 from swin_unetr.checkpoints import LoadedModel, load_model
 from swin_unetr.config import InferenceConfig, PreprocessConfig
-from swin_unetr.errors import ConfigError
+from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.inference.backends.eager import EagerBackend
 from swin_unetr.inference.backends.opening import open_backend
 from swin_unetr.inference.backends.protocol import Backend
 from swin_unetr.inference.device import Compute
 from swin_unetr.inference.sliding_window import check_roi_size
-from swin_unetr.model_description import ModelDescription
+from swin_unetr.model_description import ComponentRule, ModelDescription
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
 
-#: A model folder, a run folder (then its `best/`), or a model in memory.
+#: A model folder, a run folder (then its `best/`), a cross-validation (then all of its folds), or a model in memory.
 ModelArgument = str | Path | LoadedModel
 
 _DESCRIPTION, _WEIGHTS = "model.json", "model.safetensors"
 #: The model that is meant when a run folder is named.
 _OF_RUN = "best"
+#: Stands in the folder of a cross-validation that is finished.
+_CROSS_VALIDATION = "cross_validation.json"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Ensemble:
     members: tuple[Member, ...]
     task: Task
     preprocess: PreprocessConfig
+    #: What is taken out of their predictions.
+    postprocess: tuple[ComponentRule, ...] = ()
 
     def facts(self) -> list[dict[str, Any]]:
         """What a record says of the models."""
@@ -90,7 +95,12 @@ class Ensemble:
 
 
 def load_ensemble(
-    models: ModelArgument | Sequence[ModelArgument], compute: Compute, *, cache: bool = True, **inference: Any
+    models: ModelArgument | Sequence[ModelArgument],
+    compute: Compute,
+    *,
+    cache: bool = True,
+    postprocess: bool = True,
+    **inference: Any,
 ) -> Ensemble:
     """Make models ready to predict.
 
@@ -98,14 +108,18 @@ def load_ensemble(
         models: one or several.
         compute: where, with what and how precisely the networks compute.
         cache: whether what a backend makes of a model is kept in its folder.
+        postprocess: whether the rules that the models were given are kept to.
         inference: fields of `InferenceConfig` that stand in place of the models' own; none leaves the model's own.
 
     Raises:
         ConfigError: an option that a model cannot take, or models that do not go together.
         CheckpointError: a folder that holds no usable segmentation model.
     """
-    given = [models] if isinstance(models, (str, Path, LoadedModel)) else list(models)
-    _refuse_twice([model_folder(Path(model)) for model in given if not isinstance(model, LoadedModel)])
+    named = [models] if isinstance(models, (str, Path, LoadedModel)) else list(models)
+    given: list[Path | LoadedModel] = []
+    for model in named:
+        given += [model] if isinstance(model, LoadedModel) else model_folders(Path(model))
+    _refuse_twice([model for model in given if isinstance(model, Path)])
     members: list[Member] = []
     descriptions: list[ModelDescription] = []
     for model in given:
@@ -119,7 +133,8 @@ def load_ensemble(
         raise ConfigError("model: at least one is needed")
     first = descriptions[0]
     assert first.task is not None  # of a segmentation model
-    return Ensemble(tuple(members), first.task, first.preprocess)
+    rules = _common_rules(descriptions) if postprocess else ()
+    return Ensemble(tuple(members), first.task, first.preprocess, rules)
 
 
 def _open(
@@ -156,11 +171,29 @@ def model_folder(path: Path) -> Path:
     return best if not (path / _DESCRIPTION).is_file() and (best / _DESCRIPTION).is_file() else path
 
 
-def _load(model: ModelArgument, device: torch.device) -> tuple[Path | None, LoadedModel]:
-    if isinstance(model, LoadedModel):
-        return None, model
-    folder = model_folder(Path(model))
-    return folder, load_model(folder, device=device)
+def model_folders(path: Path) -> list[Path]:
+    """The model folders that a path means for a prediction; of a cross-validation those of all folds.
+
+    Raises:
+        CheckpointError: a cross-validation that is not finished, or is damaged.
+    """
+    record = path / _CROSS_VALIDATION
+    if not record.is_file():
+        if (path / "fold_0").is_dir() and not (path / _DESCRIPTION).is_file():
+            raise CheckpointError(
+                f"{path}: is a cross-validation that is not finished; finish it with finetune --folds all --resume "
+                f"auto, or name the folds to take ({path / 'fold_0'} ...)"
+            )
+        return [model_folder(path)]
+    try:
+        number = len(json.loads(record.read_text(encoding="utf-8"))["folds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{record}: is damaged; renew it with finetune --folds all --resume auto") from error
+    return [path / f"fold_{fold}" / _OF_RUN for fold in range(number)]  # no path is taken from a file
+
+
+def _load(model: Path | LoadedModel, device: torch.device) -> tuple[Path | None, LoadedModel]:
+    return (None, model) if isinstance(model, LoadedModel) else (model, load_model(model, device=device))
 
 
 def weights_hash(folder: Path) -> str:
@@ -195,6 +228,17 @@ def _check_alike(descriptions: Sequence[ModelDescription], name: str) -> None:
                 f"model: {name} has another {field} than the first model (compare their model.json); only models of "
                 "the same task and preprocessing can be averaged"
             )
+
+
+def _common_rules(descriptions: Sequence[ModelDescription]) -> tuple[ComponentRule, ...]:
+    """The post-processing of models that are averaged: they must agree on it."""
+    rules = [tuple(replace(rule, reason="") for rule in each.postprocess) for each in descriptions]
+    if len(set(rules)) > 1:
+        raise ConfigError(
+            "postprocess: the models were given different rules (compare their model.json); leave all of them out with "
+            "--no-postprocess"
+        )
+    return rules[0]
 
 
 def _refuse_twice(folders: Sequence[Path]) -> None:

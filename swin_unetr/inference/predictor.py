@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, combinations
 from typing import Any
 
@@ -21,6 +21,7 @@ from swin_unetr.inference.finish import Pass, Result, finish_tile
 from swin_unetr.inference.models import Member, ModelArgument, load_ensemble
 from swin_unetr.inference.plan import Plan
 from swin_unetr.inference.windows import blending_weights, empty_windows, lay_windows
+from swin_unetr.postprocessing.components import clean
 from transforms.geometry import Volume
 from transforms.linear import Box
 from transforms.prepare import Prepared, prepare
@@ -43,6 +44,8 @@ class Segmentation:
     windows_skipped: int
     #: How it was done.
     plan: Plan
+    #: Voxels that the post-processing took out of the labels, by structure; the probabilities are as they were.
+    removed: Mapping[str, int] = field(default_factory=dict)
 
 
 class Predictor:
@@ -63,6 +66,7 @@ class Predictor:
             is available.
         skip_empty: whether windows in which every channel has one value throughout are left out; what no other window
             covers is background.
+        postprocess: whether components are removed as the models' folders say; several models must agree on it.
         cache: whether what a backend makes of a model is kept in the model's folder.
 
     Raises:
@@ -84,6 +88,7 @@ class Predictor:
         batch_size: int | None = None,
         max_memory: int | None = None,
         skip_empty: bool = True,
+        postprocess: bool = True,
         cache: bool = True,
     ) -> None:
         self.compute = choose_compute(device, precision, backend)
@@ -91,6 +96,7 @@ class Predictor:
             models,
             self.compute,
             cache=cache,
+            postprocess=postprocess,
             overlap=overlap,
             roi_size=roi_size,
             weights=weights,
@@ -187,7 +193,10 @@ class Predictor:
             for tile in plan.tiles:
                 passes = [each.open(way_back, plan, tile, count) for each in work]
                 finish_tile(passes, plan, tile, way_back, self.task, result)
-            return Segmentation(result.labels, result.probabilities, done, plan.windows - done, plan)
+            del work, passes  # what they summed is not needed beside the components
+            voxel_mm3 = abs(float(np.linalg.det(prepared.geometry.affine[:3, :3])))
+            removed = clean(result.labels, self.ensemble.postprocess, self.task, voxel_mm3)
+            return Segmentation(result.labels, result.probabilities, done, plan.windows - done, plan, removed)
 
 
 class _Work:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,10 @@ class Records:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.output = output
-        self._method = _plain({"models": ensemble.facts(), "precision": compute.precision, **(options or {})})
+        method = {"models": ensemble.facts(), "precision": compute.precision, **(options or {})}
+        if ensemble.postprocess:
+            method["postprocess"] = [asdict(rule) for rule in ensemble.postprocess]
+        self._method = _plain(method)
         self._labels = _labels(ensemble.task)
         self._machine: dict[str, Any] = {
             "device": _device_name(compute),
@@ -161,7 +165,7 @@ def _stamp(path: Path) -> dict[str, Any]:
 def _way(record: Mapping[str, Any]) -> dict[str, Any]:
     """What two results must share to be of one making: not the machine, nor what runs the same function there."""
     models = [{key: model.get(key) for key in _OF_A_MODEL} for model in record["models"]]
-    return {"models": models, **{key: record.get(key) for key in ("sources", "precision", "skip_empty")}}
+    return {"models": models, **{key: record.get(key) for key in ("sources", "precision", "skip_empty", "postprocess")}}
 
 
 def _labels(task: Task) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def predict(
     weights: str | None = None,
     max_memory: int | str | None = None,
     skip_empty: bool = True,
+    postprocess: bool = True,
     layout: str = "auto",
     folds: str | Path | None = None,
     fold: int | None = None,
@@ -54,7 +55,8 @@ def predict(
     output: they share them. `predictions.json` in `output` records the run.
 
     Args:
-        models: model folders, run folders (their `best/`) or loaded models; the probabilities of several are averaged.
+        models: model folders, run folders (their `best/`), cross-validations (all of their folds) or loaded models;
+            the probabilities of several are averaged.
         inputs: image files, folders of them, roots of data sets.
         output: folder of the results; a file there that `predict` did not write is never replaced.
         overlap: share of a window that overlaps its neighbour; none takes each model's own.
@@ -69,6 +71,7 @@ def predict(
         weights: how overlapping windows are blended: "gaussian" or "constant"; none takes each model's own.
         max_memory: what the process may take, in bytes or as "4GB"; none takes what the machine has available.
         skip_empty: whether windows without anything in them are left out.
+        postprocess: whether components are removed as the models' folders say.
         layout: of the folders among the inputs: "auto", or one of `swin_unetr.datasets.LAYOUTS`.
         folds: a split file; segments the validation cases of `fold` only.
         fold: which fold of `folds`.
@@ -99,6 +102,7 @@ def predict(
         batch_size=batch_size,
         max_memory=parse_size(max_memory) if isinstance(max_memory, str) else max_memory,
         skip_empty=skip_empty,
+        postprocess=postprocess,
     )
     found = find_inputs(paths, predictor.task, layout=layout, selected=selected)
     check_output(Path(output), found.cases)

@@ -139,6 +139,8 @@ class CaseSteps:
             )
         windows = {"computed": result.windows_done, "skipped": result.windows_skipped}
         job.facts = {"plan": str(plan), "windows": windows}
+        if result.removed:
+            job.facts["removed_voxels"] = dict(result.removed)
         return prepared.geometry, result
 
     def write(self, job: Job, done: tuple[Geometry, Segmentation]) -> None:

@@ -50,7 +50,7 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     assert loaded.description == DESCRIPTION
     image = torch.randn(1, 4, 16, 16, 8)
     assert torch.equal(loaded.network(image), network(image))
-    assert json.loads((tmp_path / "new" / "model" / "model.json").read_text())["format_version"] == 1
+    assert json.loads((tmp_path / "new" / "model" / "model.json").read_text())["format_version"] == 2
 
 
 def test_saving_replaces_what_is_there(folder: Path) -> None:
@@ -90,7 +90,7 @@ def drop_version(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (rewrite(format_version=2), ("format 2", "up to format 1", "update")),
+        (rewrite(format_version=3), ("format 3", "up to format 2", "update")),
         (rewrite(format_version="1"), ("model.json", "format_version")),
         (rewrite(format_version=0), ("model.json", "format_version")),
         (drop_version, ("model.json", "format_version")),

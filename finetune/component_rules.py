@@ -1,0 +1,153 @@
+"""Learns from out-of-fold predictions which components to take out of a prediction.
+
+A rule is taken where the cases show that it helps, and would be likely to show it again: each structure starts without
+a rule, and of the candidates (keep the largest component alone; remove components below one of a few volumes) the one
+that gains most is taken, as long as one passes `Trial.helps`; then the other kind is tried on top of it. The scores are
+on the very cases that the rule was chosen by, so its gain is a little too good; the bars are there to keep noise out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin_unetr.evaluation.bootstrap import SEED, mean_interval
+from swin_unetr.evaluation.cases import Pair
+from swin_unetr.evaluation.measure import read_pair
+from swin_unetr.model_description import ComponentRule
+from swin_unetr.postprocessing.components import clean
+from swin_unetr.postprocessing.effect import ComponentTable, tabulate
+from swin_unetr.tasks import Target, Task
+
+#: Volumes that are tried.
+CANDIDATES_MM3 = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+#: Least gain in mean Dice that is worth a rule.
+LEAST_GAIN = 0.001
+#: Least number of cases that it must make better: four could be by chance, one time in sixteen.
+LEAST_BETTER = 5
+#: It must make this many times as many cases better as worse.
+BETTER_PER_WORSE = 3
+#: Differences up to this are rounding.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A rule against another one, on the same cases."""
+
+    rule: ComponentRule
+    cases: int
+    #: Mean Dice of the structure (of a region with those within it) without and with the rule.
+    before: float
+    after: float
+    #: Ends of the 95 % interval of the mean difference; see `bootstrap.mean_interval`.
+    ci_low: float
+    ci_high: float
+    better: int
+    worse: int
+
+    @property
+    def gain(self) -> float:
+        """Difference of the means."""
+        return self.after - self.before
+
+    @property
+    def helps(self) -> bool:
+        """Whether the rule is taken: the gain is large enough, sure enough, and not at the cost of other cases."""
+        return (
+            self.gain >= LEAST_GAIN
+            and self.ci_low > 0
+            and self.better >= LEAST_BETTER
+            and self.better >= BETTER_PER_WORSE * self.worse
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"mean Dice {self.before:.4f} -> {self.after:.4f} ({self.gain:+.4f}, 95 % interval {self.ci_low:+.4f} to "
+            f"{self.ci_high:+.4f}) over {self.cases} out-of-fold cases, better in {self.better}, worse in {self.worse}"
+        )
+
+
+def learn_rules(pairs: Sequence[Pair], task: Task, workers: int = 0) -> tuple[list[ComponentRule], list[Trial]]:
+    """The rules that help, and all that was tried.
+
+    Exclusive classes do not touch each other and are learnt at once; nested regions from the outside to the inside,
+    each on predictions that the rules so far have cleaned.
+
+    Args:
+        pairs: prediction and reference of every case.
+        task: of the predictions.
+        workers: threads that read; 0 takes a few.
+
+    Raises:
+        DataError: a label file that cannot be read, or two that do not lie on one grid.
+    """
+    rules: list[ComponentRule] = []
+    trials: list[Trial] = []
+    regions = [[task.targets[index]] for index in task.painting_order]
+    for targets in regions if task.activation == "sigmoid" else [list(task.targets)]:
+        with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
+            cases = list(pool.map(lambda pair: list(_tables(pair, task, targets, tuple(rules))), pairs))  # noqa: B023
+        for target, tables in zip(targets, zip(*cases, strict=True), strict=True):
+            rule, tried = choose_rule(target.name, tables)
+            trials += tried
+            rules += [] if rule is None else [rule]
+    return rules, trials
+
+
+def choose_rule(structure: str, tables: Sequence[ComponentTable]) -> tuple[ComponentRule | None, list[Trial]]:
+    """The rule of one structure, or none, and what was tried.
+
+    Args:
+        structure: its name.
+        tables: its components in every case.
+    """
+    rule, reasons, tried = ComponentRule(structure=structure), [], []
+    while further := _further(rule):
+        trials = [_try(each, rule, tables) for each in further]
+        tried += trials
+        helping = [trial for trial in trials if trial.helps]
+        if not helping:
+            break
+        best = max(helping, key=lambda trial: trial.gain)  # of equal gains the first, which removes least
+        rule = best.rule
+        reasons.append(str(best))
+    return (replace(rule, reason="; then ".join(reasons)) if reasons else None), tried
+
+
+def _further(rule: ComponentRule) -> list[ComponentRule]:
+    """The rule with what it does not say yet, by each candidate."""
+    volumes = [replace(rule, min_volume_mm3=volume) for volume in CANDIDATES_MM3] if not rule.min_volume_mm3 else []
+    return [*volumes, *([] if rule.largest_only else [replace(rule, largest_only=True)])]
+
+
+def _try(rule: ComponentRule, instead_of: ComponentRule, tables: Sequence[ComponentTable]) -> Trial:
+    before, after = (np.array([table.dice(each) for table in tables]) for each in (instead_of, rule))
+    gains: NDArray[np.float64] = after - before
+    low, high = mean_interval(gains, np.random.default_rng(SEED))
+    return Trial(
+        rule=rule,
+        cases=len(tables),
+        before=float(before.mean()),
+        after=float(after.mean()),
+        ci_low=low,
+        ci_high=high,
+        better=int((gains > _ROUNDING).sum()),
+        worse=int((gains < -_ROUNDING).sum()),
+    )
+
+
+def _tables(
+    pair: Pair, task: Task, targets: Sequence[Target], rules: Sequence[ComponentRule]
+) -> Iterator[ComponentTable]:
+    labels = read_pair(pair)
+    voxel_mm3 = 1000 * labels.voxel_ml
+    prediction = np.array(labels.prediction) if rules else labels.prediction
+    clean(prediction, rules, task, voxel_mm3)
+    for target in targets:
+        yield tabulate(prediction, labels.reference, task, target, voxel_mm3)
