@@ -1,4 +1,4 @@
-"""Reads and writes images; with its parts `io_nifti` and `io_itk`, all that knows image libraries.
+"""Reads and writes images; with its parts `io_nifti`, `io_itk` and `io_dicom`, all that knows image libraries.
 
 Arrays come in the order in which they are stored, C x X x Y x Z, with the geometry of their grid beside them.
 NIfTI goes through nibabel, its voxels through `transforms.stored`; everything else through SimpleITK.
@@ -30,11 +30,7 @@ def read_geometry(path: Path) -> Geometry:
     Raises:
         DataError: the file is missing or cannot be read.
     """
-    if _is_nifti(path):
-        return nifti.geometry(path)
-    from transforms.io_itk import itk_header
-
-    return itk_header(path)[0] if not path.is_dir() else read_file(path).geometry
+    return nifti.geometry(path) if _is_nifti(path) else _header(path)[0]
 
 
 def read_header(paths: Sequence[Path]) -> tuple[Geometry, int, np.dtype[Any]]:
@@ -53,6 +49,10 @@ def read_header(paths: Sequence[Path]) -> tuple[Geometry, int, np.dtype[Any]]:
 def _header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
     if _is_nifti(path):
         return nifti.header(path)
+    if path.is_dir():
+        from transforms.io_dicom import dicom_header
+
+        return dicom_header(path)
     from transforms.io_itk import itk_header
 
     return itk_header(path)
@@ -223,14 +223,36 @@ def read_file(path: Path, *, lean: bool = False) -> Volume:
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
     if not _is_nifti(path):
-        from transforms.io_itk import read_itk
-
-        volume = read_itk(path)
+        volume = _read_other(path)
         if lean and (volume.array.dtype.kind not in "biu" or volume.array.dtype.itemsize > 4):
             with np.errstate(over="ignore"):
                 volume = Volume(volume.array.astype(np.float32, copy=False), volume.geometry)
         return volume
     return nifti.read(path, lean=lean)
+
+
+def dicom_problems(folder: Path) -> tuple[tuple[Path, str], ...]:
+    """What keeps the DICOM files of a folder from being one even stack of slices.
+
+    A localiser or another series among them, another orientation or size, slices in the same place, missing, unevenly
+    spaced or shifted, files that cannot be read.
+
+    Returns:
+        Each file that does not fit, and why in words that follow its name; empty for a sound series.
+    """
+    from transforms.io_dicom import stack_problems
+
+    return stack_problems(folder)
+
+
+def _read_other(path: Path) -> Volume:
+    if path.is_dir():
+        from transforms.io_dicom import read_dicom
+
+        return read_dicom(path)
+    from transforms.io_itk import read_itk
+
+    return read_itk(path)
 
 
 def _is_nifti(path: Path) -> bool:

@@ -11,20 +11,17 @@ import SimpleITK as sitk  # noqa: N813  # the name its documentation uses
 from swin_unetr.errors import DataError
 from transforms.geometry import Geometry, Volume
 
-#: DICOM's Image Position (Patient), in LPS millimetres.
-_SLICE_POSITION = "0020|0032"
-
 
 def read_itk(path: Path) -> Volume:
-    """An image file, or a folder with one DICOM series.
+    """An image file.
 
     Raises:
-        DataError: it cannot be read, is not 3-D, or is a series with gaps.
+        DataError: it cannot be read, or is not 3-D.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
     try:
-        image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     array = np.asarray(_Voxels(image))
@@ -35,7 +32,7 @@ def read_itk(path: Path) -> Volume:
 
 
 def itk_header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
-    """Grid, channels and type of an image file without its voxels; of a DICOM series by its first and last slice.
+    """Grid, channels and type of an image file without its voxels.
 
     Raises:
         DataError: it cannot be read.
@@ -43,18 +40,14 @@ def itk_header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
     try:
-        files = _series_files(path) if path.is_dir() else [str(path)]
-        reader, last = _information(files[0]), _information(files[-1])
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     dimension = reader.GetDimension()
     size = tuple(reader.GetSize()[:3]) + (1,) * (3 - dimension)
     geometry = _geometry(size, reader) if dimension == 3 else Geometry((size[0], size[1], size[2]), np.eye(4))
-    if path.is_dir() and len(files) > 1:
-        affine = geometry.affine.copy()
-        steps = np.array(last.GetOrigin()) - np.array(reader.GetOrigin())
-        affine[:3, 2] = np.diag([-1.0, -1.0, 1.0]) @ steps / (len(files) - 1)
-        geometry = Geometry((size[0], size[1], len(files)), affine)
     stored = sitk.GetArrayViewFromImage(sitk.Image([1] * 3, reader.GetPixelIDValue())).dtype
     return geometry, int(reader.GetNumberOfComponents()), stored
 
@@ -65,13 +58,6 @@ class _Voxels:
     def __init__(self, image: Any) -> None:
         self._image = image
         self.__array_interface__ = sitk.GetArrayViewFromImage(image).__array_interface__
-
-
-def _information(file: str) -> Any:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.ReadImageInformation()
-    return reader
 
 
 def _unreadable(path: Path, error: RuntimeError) -> DataError:
@@ -85,26 +71,3 @@ def _geometry(size: tuple[int, ...], image: Any) -> Geometry:
     affine[:3, :3] = to_ras @ np.reshape(image.GetDirection(), (3, 3)) @ np.diag(image.GetSpacing())
     affine[:3, 3] = to_ras @ np.asarray(image.GetOrigin())
     return Geometry((int(size[0]), int(size[1]), int(size[2])), affine)
-
-
-def _series_files(folder: Path) -> list[str]:
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise DataError(f"{folder}: holds {len(series)} DICOM series where one is wanted; one folder per series")
-    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-
-
-def _read_series(folder: Path) -> Any:
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(_series_files(folder))
-    reader.MetaDataDictionaryArrayUpdateOn()
-    image = reader.Execute()
-    for index in range(image.GetDepth()):
-        listed = np.array(reader.GetMetaData(index, _SLICE_POSITION).split("\\"), np.float64)
-        away = float(np.linalg.norm(listed - image.TransformIndexToPhysicalPoint((0, 0, index))))
-        if away > min(image.GetSpacing()) / 2:
-            raise DataError(
-                f"{folder}: slice {index + 1} lies {away:.3g} mm off an even grid: slices are missing, unevenly spaced "
-                "or tilted; convert the series to NIfTI with a program that resamples"
-            )
-    return image
