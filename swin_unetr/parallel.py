@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -56,7 +57,7 @@ def run_parallel(
 def _run(function: Callable[[T], R], items: dict[int, T], workers: int) -> Iterator[tuple[int, R | Exception]]:
     """The same until a process dies. Spawned, not forked: threads may hold locks here."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_be_quiet) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
         futures: dict[Future[R | Exception], int] = {
             pool.submit(_outcome, function, item): index for index, item in items.items()
         }
@@ -76,8 +77,17 @@ def _outcome(function: Callable[[T], R], item: T) -> R | Exception:
         return error
 
 
-def _be_quiet() -> None:
+def _begin() -> None:
     """What libraries write about single files would break into the progress of the parent."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.disable(logging.ERROR)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 2)
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for items for ever, and do first those that it has been given."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
