@@ -23,6 +23,7 @@ from swin_unetr.errors import ConfigError
 T = TypeVar("T")
 
 _ROOT = "config"
+_CLASS = "class_path"
 
 
 class CommandParser(ArgumentParser):  # type: ignore[misc]  # jsonargparse types its parser loosely
@@ -109,6 +110,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, source: str) -> T:
     Raises:
         ConfigError: an unknown field, a wrong type or a refused value, with its dotted path.
     """
+    _refuse_classes(values, source)
     _check_shape(cls, values, source)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument(f"--{_ROOT}", type=cls)
@@ -141,6 +143,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def load(cls: type[T], path: Path) -> T:
     """A dataclass from a YAML file; see `from_dict` and `read_yaml`."""
     return from_dict(cls, read_yaml(path), source=str(path))
+
+
+def _refuse_classes(values: Any, source: str) -> None:
+    """Refuse what names a class, at any depth: jsonargparse imports its module, and only then refuses it."""
+    for value in values.values() if isinstance(values, Mapping) else values:
+        if isinstance(value, Mapping | list | tuple):
+            _refuse_classes(value, source)
+    if isinstance(values, Mapping) and _CLASS in values:
+        raise ConfigError(f"{source}: unknown field '{_CLASS}'; a configuration holds values, no code")
 
 
 def _check_shape(cls: Any, values: Mapping[str, Any], source: str, path: str = "") -> None:
