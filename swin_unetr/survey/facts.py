@@ -146,9 +146,9 @@ class LabelFacts(FileFacts):
 class Fit:
     """How well a label map sits on its image, and how well its mirror images would."""
 
-    #: Agreement of the first channel's gradient with the normal on the surface of the label, 0..1 (`fit`).
-    edges: float
-    #: The same for the label mirrored along R-L, A-P and I-S about the middle of the grid.
+    #: How well the labels go with the first channel (`survey.fit`); only differences mean something.
+    belonging: float
+    #: The same for the labels mirrored along R-L, A-P and I-S about the middle of the grid.
     mirrored: FloatTriple
     #: Share of the labelled voxels outside the body; none where the picture shows no air around it.
     outside_body: float | None
