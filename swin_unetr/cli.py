@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import-weights": ("swin_unetr.checkpoints.command:import_main", "published weights into a model folder"),
     "export-weights": ("swin_unetr.checkpoints.command:export_main", "a model folder into weights for MONAI"),
     "export": ("swin_unetr.inference.export_command:main", "a model for ONNX, OpenVINO or torch.export, checked"),
+    "convert": ("swin_unetr.conversion.command:main", "any data set as Decathlon, nnU-Net raw or plain files"),
     "phantoms": ("swin_unetr.phantoms:main", "make a small labelled data set to try everything on"),
 }
 

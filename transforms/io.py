@@ -202,6 +202,42 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     return geometry
 
 
+def write_volume(path: Path, volume: Volume) -> None:
+    """Write an image as it is, in the format that the ending of its name tells: no number and no affine is changed.
+
+    NIfTI keeps the affine in float32. A NIfTI file takes the codes and units of the header that the volume comes with.
+
+    Args:
+        path: ends in `.nii.gz`, `.nii`, `.nrrd` or `.mha`.
+        volume: C x X x Y x Z; several channels become the fourth axis of NIfTI, and the components of others.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    if _is_nifti(path):
+        array = np.moveaxis(volume.array, 0, -1)
+        nifti.write(path, array[..., 0] if array.shape[-1] == 1 else array, volume.geometry)
+        return
+    from transforms.io_itk import write_itk
+
+    write_itk(path, volume)
+
+
+def rewrite_nifti(source: Path, path: Path) -> bool:
+    """Write a NIfTI file under another of NIfTI's endings, with its header and its stored numbers.
+
+    Returns:
+        Whether that was done; not, where one of them is no NIfTI file.
+
+    Raises:
+        DataError: the source is missing or damaged.
+    """
+    if not (_is_nifti(source) and _is_nifti(path)) or read_geometry(source).nifti_header is None:
+        return False
+    nifti.rewrite(source, path)
+    return True
+
+
 def nifti_bytes(array: NDArray[Any], like: Geometry) -> bytes:
     """A 3-D array (X x Y x Z) as an uncompressed NIfTI-1 file in memory, with the affine of its grid alone."""
     return nifti.in_memory(array, Geometry(shape=like.shape, affine=like.affine))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from swin_unetr.datasets.listing import image_suffix, is_dicom, visible
 from swin_unetr.errors import DataError
 from transforms.geometry import Geometry, Volume
+from transforms.io_itk import TO_RAS, reason
 
 _READER = "GDCMImageIO"
 #: Tags: Image Type, Series Instance UID, Image Position (Patient).
@@ -87,7 +88,7 @@ def read_dicom(folder: Path) -> Volume:
         try:
             image = sitk.ReadImage(str(of.path), imageIO=_READER)
         except RuntimeError as error:
-            raise DataError(f"{of.path}: is damaged ({_reason(error)}); copy it again") from error
+            raise DataError(f"{of.path}: is damaged ({reason(error)}); copy it again") from error
         voxels = sitk.GetArrayViewFromImage(image)
         if voxels.ndim != 3:
             raise DataError(f"{of.path}: is a colour picture, not a slice of a scan; move it out of the folder")
@@ -113,7 +114,7 @@ def _stack(folder: Path) -> tuple[Sequence[_Slice], tuple[Problem, ...]]:
         try:
             slices.append(_slice(path))
         except RuntimeError as error:
-            problems.append((path, f"cannot be read ({_reason(error)}): copy it again or move it out"))
+            problems.append((path, f"cannot be read ({reason(error)}): copy it again or move it out"))
     if not slices and not problems:
         return (), ((folder, "holds no DICOM file"),)
     kept = slices
@@ -208,9 +209,4 @@ def _geometry(slices: Sequence[_Slice]) -> Geometry:
         affine[:3, 2] = (last.origin - first.origin) / (len(slices) - 1)
     affine[:3, 3] = first.origin
     x, y, frames = first.size
-    return Geometry((x, y, frames * len(slices)), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
-
-
-def _reason(error: RuntimeError) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].strip()[:120]
+    return Geometry((x, y, frames * len(slices)), TO_RAS @ affine)

@@ -9,7 +9,11 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  # the name its documentation uses
 
 from swin_unetr.errors import DataError
+from swin_unetr.files import replacing
 from transforms.geometry import Geometry, Volume
+
+#: LPS millimetres, in which ITK has its images, to RAS; and back.
+TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_itk(path: Path) -> Volume:
@@ -52,6 +56,29 @@ def itk_header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
     return geometry, int(reader.GetNumberOfComponents()), stored
 
 
+def write_itk(path: Path, volume: Volume) -> None:
+    """Write C x X x Y x Z with its affine, a shear included, compressed; whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    array = volume.array.transpose(3, 2, 1, 0)
+    channels = array.shape[-1]
+    image = sitk.GetImageFromArray(
+        np.ascontiguousarray(array if channels > 1 else array[..., 0]), isVector=channels > 1
+    )
+    affine = TO_RAS @ volume.geometry.affine
+    spacing = volume.geometry.spacing_mm
+    image.SetSpacing(spacing)
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    with replacing(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise DataError(f"{path}: cannot be written ({reason(error)}); is there room on the disk?") from error
+
+
 class _Voxels:
     """The voxels of an image where they are, for numpy; a view of SimpleITK's does not keep its image alive."""
 
@@ -61,13 +88,17 @@ class _Voxels:
 
 
 def _unreadable(path: Path, error: RuntimeError) -> DataError:
+    return DataError(f"{path}: cannot be read as an image ({reason(error)})")
+
+
+def reason(error: RuntimeError) -> str:
+    """The last line of an error of SimpleITK: it puts the reason there."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return DataError(f"{path}: cannot be read as an image ({lines[-1][:200]})")
+    return lines[-1].strip()[:200]
 
 
 def _geometry(size: tuple[int, ...], image: Any) -> Geometry:
-    to_ras = np.diag([-1.0, -1.0, 1.0])
     affine = np.eye(4)
-    affine[:3, :3] = to_ras @ np.reshape(image.GetDirection(), (3, 3)) @ np.diag(image.GetSpacing())
-    affine[:3, 3] = to_ras @ np.asarray(image.GetOrigin())
-    return Geometry((int(size[0]), int(size[1]), int(size[2])), affine)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) @ np.diag(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return Geometry((int(size[0]), int(size[1]), int(size[2])), TO_RAS @ affine)

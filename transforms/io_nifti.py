@@ -63,7 +63,7 @@ def read(path: Path, *, lean: bool) -> Volume:
     except MemoryError as error:
         raise DataError(f"{path}: its {image.shape} voxels do not fit into memory") from error
     except _READING_ERRORS as error:
-        raise DataError(f"{path}: is truncated or damaged ({_short(error)}); copy it again") from error
+        raise _damaged(path, error) from error
     array = array.reshape(array.shape + (1,) * (3 - array.ndim)) if array.ndim < 3 else array
     while array.ndim > 4 and array.shape[-1] == 1:
         array = array[..., 0]
@@ -81,6 +81,23 @@ def write(path: Path, array: NDArray[Any], like: Geometry, comment: str | None =
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, comment.encode()))
     with replacing(path) as temporary, open_binary(temporary, "wb", _GZIP_LEVEL) as file:
         image.to_stream(file)
+
+
+def rewrite(source: Path, path: Path) -> None:
+    """Write a NIfTI file under another of its endings: header, extensions and stored numbers stay as they are."""
+    image = _open(source)
+    _refuse_impossible_size(source, image)
+    try:
+        stored = np.asanyarray(image.dataobj.get_unscaled())
+    except _READING_ERRORS as error:
+        raise _damaged(source, error) from error
+    kind = nibabel.Nifti2Image if isinstance(image.header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    header = kind.header_class.from_header(image.header)
+    header.extensions.extend(image.header.extensions)
+    copy = kind(stored, None, header)
+    copy.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)  # given, they are not reckoned anew
+    with replacing(path) as temporary, open_binary(temporary, "wb", _GZIP_LEVEL) as file:
+        copy.to_stream(file)
 
 
 def new_geometry(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Geometry:
@@ -155,7 +172,7 @@ def _image_like(array: NDArray[Any], like: Geometry) -> Any:
     source = like.nifti_header
     if source is None:
         kind = nibabel.Nifti1Image if max(array.shape) < 2**15 else nibabel.Nifti2Image
-        image = kind(array, like.affine)
+        image = kind(array, like.affine, dtype=array.dtype)
         image.header.set_xyzt_units("mm")
         return image
     # A pair (.hdr, .img) is written as a single file; the version of the format is kept.
@@ -167,6 +184,10 @@ def _image_like(array: NDArray[Any], like: Geometry) -> Any:
     for field in ("cal_min", "cal_max", "descrip", "aux_file"):
         header[field] = kind.header_class()[field]
     return kind(array, like.affine, header)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: is truncated or damaged ({_short(error)}); copy it again")
 
 
 def _short(error: BaseException) -> str:

@@ -1,0 +1,78 @@
+"""The command `swin-unetr convert`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from swin_unetr.configuration import CommandParser
+from swin_unetr.datasets import LAYOUTS, Dataset
+
+_DESCRIPTION = """Write a data set of any layout and file type in another one, with the same voxels and affines.
+
+Files that stay as they are become hard links. A case that fails is listed at the end, the others go on, and the exit
+code is 1. What stands already and is equal is kept: the same command line goes on where a stopped one was. DIR takes
+convert.json, which says what was made of what."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the arguments, convert, say what became of the cases; gives the exit code.
+
+    Raises:
+        ConfigError: wrong arguments, or a source that does not say what its labels mean.
+        DataError: the source is no data set.
+    """
+    args = build_parser().parse_args(list(argv))
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from swin_unetr.conversion.run import convert  # only now: image libraries take a while to import
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("cases", total=None)
+
+        def start(dataset: Dataset) -> None:
+            print(dataset.summary(), flush=True)
+            bars.update(bar, total=len(dataset.cases))
+
+        report = convert(
+            args.source,
+            args.output,
+            to=args.to,
+            layout=args.layout,
+            file_type=args.file_type,
+            link=not args.copy,
+            modality=args.modality,
+            workers=args.workers,
+            on_start=start,
+            on_case=lambda case, outcome: bars.advance(bar),
+        )
+    for failure in report.failures:
+        print(f"failed: {failure.case}: {failure.message}", file=sys.stderr)
+    if report.renumbered:
+        changes = ", ".join(f"{old} is now {new}" for old, new in report.renumbered.items() if old != new)
+        print(f"label values renumbered, since nnU-Net wants consecutive ones: {changes}")
+    if args.to == "nnunet" and not re.fullmatch(r"Dataset\d{3}_.+", args.output.resolve().name):
+        print("note: nnU-Net wants the folder to be named Dataset<3 digits>_<name>, such as Dataset101_Liver")
+    files = ", ".join(f"{count} {how}" for how, count in sorted(report.files.items())) or "none"
+    print(f"{len(report.done)} converted, {len(report.failures)} failed; files: {files}; {args.output}")
+    return report.exit_code
+
+
+def build_parser() -> CommandParser:
+    """The parser of the command."""
+    parser = CommandParser(prog="swin-unetr convert", description=_DESCRIPTION, add_help=True, allow_abbrev=False)
+    add = parser.add_argument
+    add("source", type=Path, metavar="SOURCE", help="root of a data set, or a file that lists one (CSV, JSON)")
+    add("--to", choices=["decathlon", "nnunet", "plain"], required=True, help="layout to write")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder of the new data set")
+    add("--layout", choices=["auto", *LAYOUTS], default="auto", help="of SOURCE; auto tells it by the files")
+    add("--file-type", choices=["nii.gz", "nii", "nrrd", "mha"], default="nii.gz", help="of the new files")
+    add("--modality", choices=["CT", "MR"], help="of scans whose data set does not say")
+    add("--copy", action="store_true", help="copy files that stay as they are; by default they become hard links")
+    add("--workers", type=int, default=0, help="parallel processes; 0: one per core")
+    return parser

@@ -1,0 +1,98 @@
+"""What label values become in a layout, and how its description names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from swin_unetr.configuration import to_dict
+from swin_unetr.datasets import DESCRIPTION
+from swin_unetr.datasets.decathlon import IGNORE, decathlon_task
+from swin_unetr.files import write_text
+from swin_unetr.tasks import Target, Task
+
+
+def consecutive(task: Task) -> dict[int, int]:
+    """New label values by old ones, 1, 2, ... as nnU-Net demands them, with the ignored value last; empty if they are.
+
+    Source: nnU-Net, documentation/dataset_format.md and ignore_label.md.
+    """
+    values = sorted(task.known_labels - {0, task.ignore_label})
+    values += [] if task.ignore_label is None else [task.ignore_label]
+    mapping = {value: number for number, value in enumerate(values, 1)}
+    return mapping if any(old != new for old, new in mapping.items()) else {}
+
+
+def renumbered(task: Task, mapping: Mapping[int, int]) -> Task:
+    """The task with other label values; as it is for an empty mapping."""
+    if not mapping:
+        return task
+    return replace(
+        task,
+        targets=tuple(
+            Target(
+                name=target.name,
+                labels=tuple(mapping[value] for value in target.labels),
+                write_as=mapping[target.write_as],
+            )
+            for target in task.targets
+        ),
+        other_labels=tuple(mapping[value] for value in task.other_labels),
+        ignore_label=None if task.ignore_label is None else mapping[task.ignore_label],
+    )
+
+
+def decathlon_labels(task: Task) -> dict[str, str]:
+    """Name by value, as in the Decathlon, which has exclusive classes alone: of regions, those that hold the value."""
+    named = {value: "+".join(_names_of(task, value)) for value in sorted(task.known_labels - {0})}
+    twice = {name for name in named.values() if list(named.values()).count(name) > 1}
+    named = {value: f"{name} ({value})" if name in twice else name for value, name in named.items()}
+    return {"0": "background", **{str(value): name for value, name in named.items()}}
+
+
+def nnunet_labels(task: Task) -> dict[str, Any]:
+    """The fields `labels` and, for regions, `regions_class_order` of nnU-Net's description.
+
+    Regions come in the order in which they are painted, outer ones first.
+    """
+    labels: dict[str, Any] = {"background": 0}
+    painted = [task.targets[index] for index in task.painting_order] if task.activation == "sigmoid" else task.targets
+    for target in painted:
+        labels[target.name] = list(target.labels) if task.activation == "sigmoid" else target.labels[0]
+    order = [target.write_as for target in painted]
+    for value in task.other_labels:
+        labels[f"other {value}"] = [value] if task.activation == "sigmoid" else value
+        order.append(value)
+    if task.ignore_label is not None:
+        labels[IGNORE] = task.ignore_label
+    return {"labels": labels, **({"regions_class_order": order} if task.activation == "sigmoid" else {})}
+
+
+def nnunet_channels(task: Task) -> dict[str, str]:
+    """`channel_names`; of a single CT channel the one by which nnU-Net knows CT."""
+    names = ("CT",) if task.modality == "CT" and len(task.channels) == 1 else task.channels
+    return {str(number): name for number, name in enumerate(names)}
+
+
+def describe(folder: Path, task: Task, values: Mapping[str, Any] | None) -> None:
+    """Write a `task.yaml` where the layout's own description does not say all of the task.
+
+    Args:
+        folder: of the data set.
+        task: that is to be read back.
+        values: of the `dataset.json`; none where the layout has none.
+    """
+    if values is None or decathlon_task(values, folder / "dataset.json") != task:
+        write_text(folder / DESCRIPTION, yaml.safe_dump(to_dict(task), sort_keys=False, allow_unicode=True))
+
+
+def _names_of(task: Task, value: int) -> list[str]:
+    """Names of the targets that hold a value, inner regions first."""
+    inner_first = [task.targets[index] for index in reversed(task.painting_order)]
+    if value == task.ignore_label:
+        return [IGNORE]
+    return [target.name for target in inner_first if value in target.labels] or [f"other {value}"]

@@ -1,0 +1,168 @@
+"""Converts the cases of a data set, in parallel processes; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swin_unetr.batch import BatchReport, Failure
+from swin_unetr.configuration import read_yaml, to_dict
+from swin_unetr.conversion.labels import consecutive, renumbered
+from swin_unetr.conversion.layouts import To, pieces_of, write_description
+from swin_unetr.conversion.pieces import How, make
+from swin_unetr.datasets import Case, Dataset, read_dataset
+from swin_unetr.datasets.patients import write_patients
+from swin_unetr.errors import ConfigError, SwinUnetrError
+from swin_unetr.files import write_json
+from swin_unetr.parallel import run_parallel
+from swin_unetr.provenance import versions
+from swin_unetr.tasks import Modality, Task
+from transforms.told_by_labels import settle_task
+
+#: Record of a conversion, in its folder.
+RECORD = "convert.json"
+
+
+@dataclass
+class Conversion(BatchReport):
+    """What became of the cases, and of their files."""
+
+    dataset: Dataset | None = None
+    #: How many files were kept, linked, copied or written.
+    files: Counter[How] = field(default_factory=Counter)
+    #: New label values by old ones, where the layout demands others.
+    renumbered: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A case to be converted, for another process."""
+
+    case: Case
+    to: To
+    output: Path
+    suffix: str
+    link: bool
+    task: Task | None
+    values: dict[int, int]
+
+
+def convert(
+    source: Path | str,
+    output: Path | str,
+    *,
+    to: To,
+    layout: str = "auto",
+    file_type: str = "nii.gz",
+    link: bool = True,
+    modality: Modality | None = None,
+    workers: int = 0,
+    on_start: Callable[[Dataset], None] = lambda dataset: None,
+    on_case: Callable[[str, str], None] = lambda case, outcome: None,
+) -> Conversion:
+    """Write a data set of any layout in another one, with the same voxels and affines.
+
+    Stored types are kept; a file that stays as it is becomes a hard link. What stands in `output` already and is equal
+    is kept, so that the same call goes on where an earlier one was stopped.
+
+    Args:
+        source: root of the data set, or a file that lists it.
+        output: folder of the new one: new, empty, or that of the same conversion.
+        to: layout of the new one. nnU-Net wants consecutive label values: others are renumbered, and recorded.
+        layout: of the source, or "auto".
+        file_type: "nii.gz", "nii", "nrrd" or "mha".
+        link: whether files that stay as they are are linked where the disk allows it, rather than copied.
+        modality: of a data set that does not say.
+        workers: processes; 0 for one per core.
+        on_start: told what was found.
+        on_case: told of each case that is done, and how or why not.
+
+    Raises:
+        ConfigError: a folder that holds something else, or a source that does not say what its labels mean.
+        DataError: the source is no data set.
+    """
+    source, output = Path(source), Path(output)
+    dataset = read_dataset(source, layout=layout, require_labels=False, with_test=True)
+    labelled = any(case.label for case in dataset.cases)
+    task = settle_task(dataset, modality) if to != "plain" or (dataset.task and labelled) else dataset.task
+    values = consecutive(task) if task is not None and to == "nnunet" else {}
+    settings = {"source": str(source.resolve()), "layout": dataset.layout, "to": to, "file_type": file_type}
+    _check_output(output, dataset, settings)
+    on_start(dataset)
+    write_json(output / RECORD, {**settings, "state": "running"})
+    report = Conversion(dataset=dataset, renumbered=values)
+    jobs = [
+        _Job(case=case, to=to, output=output, suffix=f".{file_type}", link=link, task=task, values=values)
+        for case in dataset.cases
+    ]
+    made: dict[str, dict[str, How]] = {}
+    for index, result in run_parallel(_convert_case, jobs, workers=workers):
+        case = jobs[index].case.id
+        if isinstance(result, Exception):
+            report.failures.append(Failure(case, _words(result)))
+            on_case(case, f"failed: {_words(result)}")
+        else:
+            made[case] = result
+            report.done.append(case)
+            report.files.update(result.values())
+            on_case(case, ", ".join(sorted(set(result.values()))))
+    done = [case for case in dataset.cases if case.id in made]
+    write_description(output, to, done, f".{file_type}", task=renumbered(task, values) if task else None)
+    if groups := {case.id: case.group for case in done if case.group is not None}:
+        write_patients(output, groups)
+    write_json(output / RECORD, {**settings, "state": "finished", **_record(report, made, task)})
+    return report
+
+
+def _convert_case(job: _Job) -> dict[str, How]:
+    """How each file of a case came to be, by its path below the output; all of them, or none is left."""
+    pieces = pieces_of(job.case, job.to, job.output, job.suffix, task=job.task, values=job.values)
+    try:
+        return {str(piece.target.relative_to(job.output)): make(piece, link=job.link) for piece in pieces}
+    except Exception:
+        for piece in pieces:
+            piece.target.unlink(missing_ok=True)
+        raise
+
+
+def _check_output(output: Path, dataset: Dataset, settings: dict[str, Any]) -> None:
+    files = [path for case in dataset.cases for path in (*case.images, *filter(None, [case.label]))]
+    if any(path.resolve().is_relative_to(output.resolve()) for path in files):
+        raise ConfigError(f"output: {output} holds files of the source; name another folder")
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    record = output / RECORD
+    before = read_yaml(record) if record.is_file() else {}
+    if not before:
+        raise ConfigError(f"output: {output} is not an empty folder; name a new one or remove it")
+    if changed := [f"{key} {before.get(key)}, now {of}" for key, of in settings.items() if before.get(key) != of]:
+        raise ConfigError(f"output: {output} holds another conversion ({'; '.join(changed)}); name another folder")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: cannot be written ({error.strerror}); is there room on the disk?"
+    return str(error) if isinstance(error, SwinUnetrError) else f"{type(error).__name__}: {error}"
+
+
+def _record(report: Conversion, made: dict[str, dict[str, How]], task: Task | None) -> dict[str, Any]:
+    sources = {case.id: case for case in report.dataset.cases} if report.dataset else {}
+    return {
+        "task": to_dict(task) if task else None,
+        "renumbered": {str(old): new for old, new in report.renumbered.items()},
+        "notes": report.dataset.notes if report.dataset else (),
+        "cases": {
+            name: {
+                "images": [str(path) for path in sources[name].images],
+                "label": sources[name].label,
+                "patient": sources[name].group,
+                "files": files,
+            }
+            for name, files in sorted(made.items())
+        },
+        "failures": {failure.case: failure.message for failure in report.failures},
+        "versions": versions(),
+    }
