@@ -6,9 +6,8 @@ Only names are read here, no voxels: what the voxels alone can tell is `transfor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +17,7 @@ from swin_unetr.datasets.brats_layouts import is_brats, read_brats
 from swin_unetr.datasets.btcv import is_btcv, read_btcv
 from swin_unetr.datasets.case import Case, Dataset, Layout
 from swin_unetr.datasets.decathlon import is_decathlon, read_decathlon
+from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.folders import is_folders, read_folders
 from swin_unetr.datasets.listing import require_folder
 from swin_unetr.datasets.lists import find_list, read_list
@@ -90,8 +90,8 @@ def read_dataset(
     dataset = _read(root, found, with_test=(not require_labels) if with_test is None else with_test)
     if not dataset.cases:
         raise DataError(f"{root}: no scans found in layout {found!r}; check the folder, or name its --layout")
-    cases = tuple(sorted(with_patients(dataset.root, dataset.cases), key=lambda case: case.id))
-    _refuse_bad_ids(root, cases)
+    listed = sorted(with_patients(dataset.root, dataset.cases), key=lambda case: case.id)
+    cases = tuple(_with_good_ids(root, listed))
     if require_labels:
         _refuse_unlabelled(root, cases)
     return replace(dataset, cases=cases, task=task or _described(dataset.root) or dataset.task)
@@ -117,16 +117,18 @@ def _read(root: Path, layout: str, *, with_test: bool) -> Dataset:
     return readers[layout](root, with_test=with_test)
 
 
-def _refuse_bad_ids(root: Path, cases: tuple[Case, ...]) -> None:
+def _with_good_ids(root: Path, cases: Iterable[Case]) -> Iterator[Case]:
     """Ids are the names of results: each once, and none that would be a path."""
+    last: Case | None = None
     for case in cases:
-        if case.id in ("", ".", "..") or case.id != os.path.basename(case.id.replace("\\", "/")) or "\0" in case.id:
-            raise DataError(f"{root}: {case.id!r} cannot be the id of a case: it is no name of a file; rename it")
-    for one, other in pairwise(cases):
-        if one.id == other.id:
-            raise DataError(
-                f"{root}: two cases have the id {one.id!r}: {one.images[0]} and {other.images[0]}; rename one"
-            )
+        with one_case():
+            if case.id in ("", ".", "..") or case.id != os.path.basename(case.id.replace("\\", "/")) or "\0" in case.id:
+                raise DataError(f"{root}: {case.id!r} cannot be the id of a case: it is no name of a file; rename it")
+            if last is not None and last.id == case.id:
+                both = f"{last.images[0]} and {case.images[0]}"
+                raise DataError(f"{root}: two cases have the id {case.id!r}: {both}; rename one")
+            last = case
+            yield case
 
 
 def _refuse_unlabelled(root: Path, cases: tuple[Case, ...]) -> None:

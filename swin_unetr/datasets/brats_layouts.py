@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import image_suffix, stem, unique
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import BRATS_CHANNELS, brats
@@ -52,12 +53,13 @@ def read_brats(root: Path) -> Dataset:
     cases = []
     for name, folder in _named_folders(root).items():
         files, label = found.get(name, {}), _label_file(folder)
-        if (files or label) and (missing := [channel for channel in channels if channel not in files]):
-            raise DataError(
-                f"{folder}: lacks {', '.join(missing)}, which other cases have; add it or leave the case out"
-            )
-        if files:
-            cases.append(Case(id=name, images=tuple(files[channel] for channel in channels), label=label))
+        with one_case():
+            if (files or label) and (missing := [channel for channel in channels if channel not in files]):
+                raise DataError(
+                    f"{folder}: lacks {', '.join(missing)}, which other cases have; add it or leave the case out"
+                )
+            if files:
+                cases.append(Case(id=name, images=tuple(files[channel] for channel in channels), label=label))
     newer = any(_ending(image).startswith("-") for case in cases for image in case.images)
     convention = "brats2023" if newer else "brats2021"
     return Dataset(root=root, layout="brats", cases=tuple(cases), task=brats(convention, channels or BRATS_CHANNELS))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import inside, stem
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Target, Task, modality_of
@@ -45,8 +46,9 @@ def read_decathlon(root: Path, *, with_test: bool) -> Dataset:
     cases = []
     try:
         for entry in [*values["training"], *values.get("validation", [])]:  # MONAI's lists of BTCV have the latter
-            image, label = inside(path, entry["image"]), inside(path, entry["label"])
-            cases.append(Case(id=stem(image), images=(image,), label=label))
+            with one_case():
+                image, label = inside(path, entry["image"]), inside(path, entry["label"])
+                cases.append(Case(id=stem(image), images=(image,), label=label))
         for entry in values.get("test", []) if with_test else []:
             image = inside(path, entry["image"] if isinstance(entry, Mapping) else entry)
             cases.append(Case(id=stem(image), images=(image,)))

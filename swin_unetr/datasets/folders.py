@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import image_suffix, scans_by_stem, visible
 from swin_unetr.errors import DataError
 
@@ -42,11 +43,11 @@ def read_folders(root: Path) -> Dataset:
             labels[case] = masks[0]
         scans[case] = {role: path for role, path in files.items() if not _LABEL.fullmatch(role)}
     channels = tuple(sorted({channel for files in scans.values() for channel in files}))
-    cases = tuple(
-        Case(id=case, images=complete(root, case, files, channels), label=labels.get(case))
-        for case, files in scans.items()
-    )
-    return Dataset(root=root, layout="folders", cases=cases, channels=channels)
+    cases = []
+    for case, files in scans.items():
+        with one_case():
+            cases.append(Case(id=case, images=complete(root, case, files, channels), label=labels.get(case)))
+    return Dataset(root=root, layout="folders", cases=tuple(cases), channels=channels)
 
 
 def complete(root: Path, case: str, files: Mapping[str, Path], channels: tuple[str, ...]) -> tuple[Path, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import decathlon_task
+from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import inside, stem
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
@@ -53,17 +54,18 @@ def read_list(root: Path, *, with_test: bool) -> Dataset:
     values, entries = _entries(path, with_test)
     cases, channels = [], set()
     for where, entry in entries:
-        images = _images(path, where, entry)
-        channels.add(tuple(images))
-        files = tuple(inside(path, listed) for listed in images.values())
-        label = _one(entry, _LABEL)
-        case = Case(
-            id=str(_one(entry, _CASE) or stem(files[0])),
-            images=files,
-            label=inside(path, label) if label else None,
-            group=None if (patient := _one(entry, _PATIENT)) is None else str(patient),
-        )
-        cases.append(case)
+        with one_case():
+            images = _images(path, where, entry)
+            channels.add(tuple(images))
+            files = tuple(inside(path, listed) for listed in images.values())
+            label = _one(entry, _LABEL)
+            case = Case(
+                id=str(_one(entry, _CASE) or stem(files[0])),
+                images=files,
+                label=inside(path, label) if label else None,
+                group=None if (patient := _one(entry, _PATIENT)) is None else str(patient),
+            )
+            cases.append(case)
     if len(channels) > 1:
         known = " and ".join(", ".join(names) or "one image" for names in sorted(channels))
         raise DataError(f"{path}: its cases have different channels: {known}; give each case the same")

@@ -12,6 +12,7 @@ from typing import Any
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import DESCRIPTION, decathlon_task, description_of, read_json
+from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import IMAGE_SUFFIXES, images_by_stem, inside, scans_by_stem, stem
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
@@ -72,7 +73,8 @@ def _cases(folder: Path, ending: str | None, task: Task) -> Iterator[Case]:
     labelled = folder.parent / _LABELS
     labels = images_by_stem(labelled) if folder.name == _TRAINING and labelled.is_dir() else {}
     for case, files in _numbered(folder, ending).items():
-        yield Case(id=case, images=_complete(folder, case, files, task), label=labels.get(case))
+        with one_case():
+            yield Case(id=case, images=_complete(folder, case, files, task), label=labels.get(case))
 
 
 def _numbered(folder: Path, ending: str | None = None) -> dict[str, dict[int, Path]]:
