@@ -8,22 +8,36 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from finetune.config import FinetuneConfig
 from finetune.recipes import find_recipe, shipped_recipes
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
+from swin_unetr.errors import ConfigError
 
-_USAGE = "swin-unetr finetune --config RECIPE --data DIR --output DIR [--fold K] [--init MODEL] [--resume auto] ..."
+if TYPE_CHECKING:
+    from finetune.cross_report import CrossValidationResult
+    from finetune.run import FinetuneResult
+
+_USAGE = (
+    "swin-unetr finetune --config RECIPE --data DIR --output DIR [--fold K | --folds all] [--init MODEL] "
+    "[--resume auto] ..."
+)
 _DESCRIPTION = """Train on a labelled folder of scans.
 
 The folder of results takes config.yaml, run.json, folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt and
 the model folders best/ and last/. Every field of a recipe can be given as an option, such as
---network.feature_size 24; with --config, the defaults below are the recipe's."""
+--network.feature_size 24; with --config, the defaults below are the recipe's.
+
+With --folds all every fold is trained, in fold_0/, fold_1/ and so on, and every case is predicted by the model that did
+not see it: out_of_fold/, their report in report/, the summary in cross_validation.md. `predict` takes the folder for
+the ensemble of its folds."""
 #: Fields that follow from the data's task and from other fields.
 _DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes")
+#: Value of --folds that is no file.
+_ALL = "all"
 #: Options that are not fields of the configuration.
-_OWN = ("data", "output", "fold", "folds", "init", "resume", "config")
+_OWN = ("data", "output", "fold", "folds", "split", "parallel", "init", "resume", "config")
 
 
 def build_parser(recipe: dict[str, Any]) -> CommandParser:
@@ -35,9 +49,18 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     parser.add_argument("--config", help=f"recipe: a YAML file, or the name of a shipped one ({recipes})")
     parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels; see --layout")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
-    held_back = "fold that is held back for validation; all: none is"
-    parser.add_argument("--fold", type=int | Literal["all"], default=0, metavar="K|all", help=held_back)
-    parser.add_argument("--folds", type=Path, help="split to use, a folds.json; else the cases are dealt out, seeded")
+    held_back = "fold that is held back for validation, 0 unless said; all: none is"
+    parser.add_argument("--fold", type=int | Literal["all"] | None, metavar="K|all", help=held_back)
+    parser.add_argument(
+        "--folds",
+        metavar="all|FILE",
+        help="all: train every fold, evaluate out of fold, and join them; FILE: split to use, a folds.json; else the "
+        "cases are dealt out, seeded, those of a patient together",
+    )
+    parser.add_argument("--split", type=Path, metavar="FILE", help="split to use with --folds all")
+    parser.add_argument(
+        "--parallel", type=int, metavar="N", help="with --folds all: folds trained at a time; on GPUs each takes one"
+    )
     parser.add_argument("--init", type=Path, help="weights to start from: a model folder, or a published .pt file")
     parser.add_argument(
         "--resume", choices=["auto", "never"], default="never", help="auto: go on from where the run stopped, if it did"
@@ -64,28 +87,38 @@ def main(argv: Sequence[str]) -> int:
     values = build_parser(recipe).parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
     config = from_dict(FinetuneConfig, values, source="arguments")
+    _check_folds(own)
 
     # Only now: torch takes seconds to import.
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+    from finetune.cross_validation import cross_validate
     from finetune.run import finetune
 
+    common = {key: own[key] for key in ("data", "output", "init")}
+    common["resume"] = own["resume"] == "auto"
+    result: CrossValidationResult | FinetuneResult
     try:
-        result = finetune(
-            config,
-            data=own["data"],
-            output=own["output"],
-            fold=own["fold"],
-            folds=own["folds"],
-            init=own["init"],
-            resume=own["resume"] == "auto",
-        )
+        if own["folds"] == _ALL:
+            result = cross_validate(config, folds=own["split"], parallel=own["parallel"] or 1, **common)
+        else:
+            result = finetune(config, fold=own["fold"] or 0, folds=own["folds"] or own["split"], **common)
     except KeyboardInterrupt:
         print(f"to go on: {_resume_command(argv)}", file=sys.stderr)
         raise
     if rank_zero_only.rank == 0:  # the processes of other devices run this too
         print(result.summary())
     return 0
+
+
+def _check_folds(own: dict[str, Any]) -> None:
+    """Refuse options about folds that do not go together."""
+    if own["folds"] == _ALL and own["fold"] is not None:
+        raise ConfigError("folds: --folds all trains every fold; leave out --fold")
+    if own["folds"] not in (None, _ALL) and own["split"] is not None:
+        raise ConfigError("split: --split and --folds both name a split; give one of them")
+    if own["parallel"] is not None and (own["folds"] != _ALL or own["parallel"] < 1):
+        raise ConfigError(f"parallel: goes with --folds all, and must be at least 1, got {own['parallel']}")
 
 
 def _resume_command(argv: Sequence[str]) -> str:

@@ -70,8 +70,11 @@ class FinetuneConfig:
     layout: Layout = "auto"
     #: Folds that the cases are dealt out to, where no split is given.
     num_folds: int = 5
-    #: Keep the preprocessed scans in memory; otherwise each is read anew whenever it is visited.
-    cache: bool = True
+    #: Learn from the predictions of a cross-validation which components to remove, where that helps.
+    learn_postprocessing: bool = True
+    #: Where preprocessed scans are kept, from which every crop is read: "auto" in the folder `store` beside the run
+    #: folder, for other runs too; "memory" in memory, made anew by each run; otherwise a folder.
+    store: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_overlap < 1:

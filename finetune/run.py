@@ -32,13 +32,16 @@ from swin_unetr.training.run_record import read_record
 from transforms.told_by_labels import settle_task
 
 SPLIT, RECORD = "folds.json", "run.json"
+#: Beside the run folder: preprocessed scans, for all runs there.
+STORE = "store"
 #: What may differ when a run is resumed: how long, where and how fast it trains, and what comes after it.
 MAY_CHANGE = (
-    "cache",
     "inference",
+    "learn_postprocessing",
     "num_folds",
     "sampling.num_workers",
     "speed",
+    "store",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.early_stop_patience",
@@ -111,19 +114,14 @@ def finetune(
         CheckpointError: weights that cannot be used.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint to resume from is written.
     """
-    if not isinstance(config, FinetuneConfig):
-        config = load(FinetuneConfig, find_recipe(config))
-    dataset = read_dataset(Path(data), layout=config.layout, require_labels=True, task=task)
-    if task is None:
-        task = settle_task(dataset, modality="CT" if config.preprocess.intensity.scheme == "hu_window" else "MR")
-    config = _fitted(config, task)
+    config, dataset, task = open_data(config, data, task)
     run = Path(output)
     # Processes that Lightning starts beside the first one find the folder in use.
     checkpoint = check_run_folder(run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE)
     before = {} if checkpoint is None else read_record(run / RECORD)
     if before and before.get("fold") != fold:
         raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
-    split = _split(run, dataset, config, folds, fold)
+    split = choose_split(run, dataset, config, folds, fold)
     training, validation = split.split(fold)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
@@ -160,8 +158,9 @@ def finetune(
         validation=[cases[name] for name in validation],
         task=task,
         config=config,
+        store=run.parent / STORE,
     )
-    scans.read_all()
+    scans.prepare_scans()
     module = FinetuneModule(network, task, config, _class_weights(scans, task, config, facts))
     record = None
     if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
@@ -255,14 +254,27 @@ def _mirrored_axes(config: FinetuneConfig) -> tuple[int, ...]:
     return tuple(axis for axis, probability in enumerate(config.augment.flip_probability) if probability > 0)
 
 
-def _fitted(config: FinetuneConfig, task: Task) -> FinetuneConfig:
-    """The configuration with the network's channels and classes as the task has them."""
+def open_data(
+    config: FinetuneConfig | Path | str, data: Path | str, task: Task | None
+) -> tuple[FinetuneConfig, Dataset, Task]:
+    """The cases, what their labels mean, and the configuration with the network's channels and classes by that.
+
+    Args:
+        config: the configuration, or a recipe: its file, or the name of a shipped one.
+        data: folder of scans and labels.
+        task: what the labels mean, where the data set does not say.
+    """
+    if not isinstance(config, FinetuneConfig):
+        config = load(FinetuneConfig, find_recipe(config))
+    dataset = read_dataset(Path(data), layout=config.layout, require_labels=True, task=task)
+    if task is None:
+        task = settle_task(dataset, modality="CT" if config.preprocess.intensity.scheme == "hu_window" else "MR")
     network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
-    return replace(config, network=network)
+    return replace(config, network=network), dataset, task
 
 
-def _split(
-    run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | str | None, fold: int | Literal["all"]
+def choose_split(
+    run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | str | None, fold: int | Literal["all"] = 0
 ) -> Folds:
     """The split of the run: the given one, which must be the one in its folder; else that one; else a new one."""
     path = run / SPLIT

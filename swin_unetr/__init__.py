@@ -22,6 +22,7 @@ _PUBLIC = {
     "Predictor": "swin_unetr.inference.predictor",
     "evaluate": "swin_unetr.evaluation.run",
     "finetune": "finetune.run",
+    "cross_validate": "finetune.cross_validation",
 }
 
 __all__ = list(_PUBLIC)  # the table is the one place for the names

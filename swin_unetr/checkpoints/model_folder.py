@@ -48,6 +48,11 @@ def save_model(network: SwinUNETR | SwinEncoder, folder: Path, *, description: M
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary)
+    write_description(folder, description)
+
+
+def write_description(folder: Path, description: ModelDescription) -> None:
+    """Write `model.json` of a model folder, whole or not at all; the weights stay as they are."""
     write_json(folder / DESCRIPTION, {"format_version": FORMAT_VERSION, **to_dict(description)})
 
 

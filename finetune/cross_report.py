@@ -1,0 +1,157 @@
+"""What came of a cross-validation, as JSON for machines and Markdown for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.component_rules import Trial
+from swin_unetr.configuration import to_dict
+from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
+from swin_unetr.evaluation.statistics import Summary, mean_defined
+from swin_unetr.files import write_json, write_text
+from swin_unetr.model_description import ComponentRule
+from swin_unetr.provenance import commit, versions
+
+CROSS_VALIDATION, SUMMARY = "cross_validation.json", "cross_validation.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldRun:
+    """The training of one fold."""
+
+    fold: int
+    #: Its run folder, within that of the cross-validation.
+    folder: str
+    #: The cases that it did not see.
+    cases: tuple[str, ...]
+    epochs: int
+    seconds: float
+    #: Epoch of its best model, from 1, chosen by the mean Dice of its own cases on the network's grid.
+    best_epoch: int
+    validation_dice: float
+
+    @classmethod
+    def of(cls, fold: int, folder: str, cases: Sequence[str], record: Mapping[str, Any]) -> FoldRun:
+        """From the record of its run."""
+        best = record["best"]
+        dice = best["scores"].get("val/dice")
+        return cls(
+            fold=fold,
+            folder=folder,
+            cases=tuple(cases),
+            epochs=record["epochs"],
+            seconds=record["seconds"],
+            best_epoch=best["epoch"],
+            validation_dice=math.nan if dice is None else dice,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidationResult:
+    """What came of a cross-validation."""
+
+    run_folder: Path
+    folds: tuple[FoldRun, ...]
+    #: Of all cases, each predicted by the model that did not see it, without post-processing.
+    evaluation: EvaluationResult
+    #: What is removed from predictions from now on.
+    rules: tuple[ComponentRule, ...]
+    #: All rules that were tried.
+    trials: tuple[Trial, ...]
+
+    def dice_of_fold(self, fold: FoldRun) -> float:
+        """Mean over the cases of a fold of the mean over their structures."""
+        by_case: dict[str, list[float]] = {case: [] for case in fold.cases}
+        for row in self.evaluation.rows:
+            if row.metric == "dice" and row.status != "failed" and row.case in by_case:
+                by_case[row.case].append(row.value)
+        return mean_defined(mean_defined(values) for values in by_case.values())
+
+    def summaries(self) -> list[Summary]:
+        """Dice of every structure, and of their mean."""
+        return [summary for summary in self.evaluation.summary if summary.metric == "dice"]
+
+    def summary(self) -> str:
+        """The closing lines of the command."""
+        whole = self.evaluation.summary_of(ALL_STRUCTURES)
+        parts = ", ".join(f"{each.structure} {each.mean:.3f}" for each in self.summaries()[:-1])
+        lines = [
+            f"{len(self.folds)} folds; out-of-fold mean Dice of {whole.evaluated} cases {whole.mean:.4f} "
+            f"(95 % CI {whole.ci_low:.3f} to {whole.ci_high:.3f}; {parts})",
+            *(f"failed: {failure.case}: {failure.message}" for failure in self.evaluation.failures),
+            *self.words_on_rules(),
+            f"summary: {self.run_folder / SUMMARY}",
+            f"segment with the ensemble: swin-unetr predict {self.run_folder} SCANS --output FOLDER",
+        ]
+        return "\n".join(lines)
+
+    def words_on_rules(self) -> list[str]:
+        """What predictions are rid of from now on, one line each."""
+        if not self.rules:
+            tried = f"{len(self.trials)} rules were tried, none helps enough" if self.trials else "nothing was tried"
+            return [f"post-processing: none; {tried}"]
+        return [f"post-processing: {rule}; {rule.reason}" for rule in self.rules]
+
+
+def write_cross_report(result: CrossValidationResult, report: str) -> None:
+    """Write cross_validation.md, and last cross_validation.json, with which the folder stands for the ensemble.
+
+    Args:
+        result: of the cross-validation.
+        report: folder of the evaluation, within the run folder.
+    """
+    evaluation = result.evaluation
+    write_text(result.run_folder / SUMMARY, _markdown(result, report))
+    values = {
+        "task": to_dict(evaluation.prediction_task),
+        "cases": len(evaluation.evaluated) + len(evaluation.failures),
+        "folds": [{**asdict(fold), "out_of_fold_dice": result.dice_of_fold(fold)} for fold in result.folds],
+        "dice": {each.structure: asdict(each) for each in result.summaries()},
+        "failures": [asdict(failure) for failure in evaluation.failures],
+        "postprocess": [asdict(rule) for rule in result.rules],
+        "tried": [{**asdict(trial), "helps": trial.helps} for trial in result.trials],
+        "report": f"{report}/report.md",
+        "versions": versions(),
+        "commit": commit(),
+    }
+    write_json(result.run_folder / CROSS_VALIDATION, values)
+
+
+def _markdown(result: CrossValidationResult, report: str) -> str:
+    evaluation = result.evaluation
+    number = len(evaluation.evaluated)
+    lines = [
+        f"# Cross-validation of {evaluation.prediction_task.name}",
+        "",
+        f"{len(result.folds)} folds, {number} cases evaluated, {len(evaluation.failures)} failed. Each case was "
+        "predicted by the model that did not see it; the epoch of that model was chosen on its fold, which flatters "
+        f"it a little. All metrics: [{report}/report.md]({report}/report.md).",
+        "",
+        "| structure | mean Dice | 95 % CI | SD | evaluated | failed |",
+        "|:--|--:|:-:|--:|--:|--:|",
+    ]
+    for each in result.summaries():
+        interval = f"{each.ci_low:.3f}–{each.ci_high:.3f}"
+        lines.append(
+            f"| {each.structure} | {each.mean:.4f} | {interval} | {each.std:.4f} | {each.evaluated} | {each.failed} |"
+        )
+    lines += ["", "| fold | cases | epochs | best epoch | mean Dice | minutes |", "|--:|--:|--:|--:|--:|--:|"]
+    for fold in result.folds:
+        dice, minutes = result.dice_of_fold(fold), fold.seconds / 60
+        lines.append(
+            f"| {fold.fold} | {len(fold.cases)} | {fold.epochs} | {fold.best_epoch} | {dice:.4f} | {minutes:.1f} |"
+        )
+    lines += ["", "## Post-processing", "", *(f"- {words}" for words in result.words_on_rules())]
+    if shown := [each for each in result.trials if each.better or each.worse]:
+        lines += ["", "What was tried and changes a case (of a region: the mean with the regions within it):", ""]
+        lines += ["| rule | mean Dice | gain | 95 % CI | better | worse | helps |", "|:--|:-:|--:|:-:|--:|--:|:-:|"]
+        lines += [
+            f"| {each.rule} | {each.before:.4f} → {each.after:.4f} | {each.gain:+.4f} | {each.ci_low:+.4f} to "
+            f"{each.ci_high:+.4f} | {each.better} | {each.worse} | {'yes' if each.helps else 'no'} |"
+            for each in shown
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,206 @@
+"""Cross-validation: every fold trained, every case predicted by the model that did not see it, one report."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from finetune.component_rules import Trial, learn_rules
+from finetune.config import FinetuneConfig
+from finetune.cross_report import CROSS_VALIDATION, CrossValidationResult, FoldRun, write_cross_report
+from finetune.fold_processes import FoldProcesses, slots
+from finetune.run import MAY_CHANGE, RECORD, SPLIT, choose_split, finetune, open_data
+from swin_unetr.checkpoints.model_folder import read_description, write_description
+from swin_unetr.datasets.folds import Folds
+from swin_unetr.errors import CheckpointError, ConfigError, DataError, SwinUnetrError
+from swin_unetr.evaluation.cases import Pair
+from swin_unetr.evaluation.results import EvaluationResult
+from swin_unetr.evaluation.run import evaluate
+from swin_unetr.inference.run import predict
+from swin_unetr.model_description import ComponentRule
+from swin_unetr.tasks import Task
+from swin_unetr.training.run_folder import check_run_folder, write_config
+from swin_unetr.training.run_record import read_record
+
+PREDICTIONS, REPORT, LOGS = "out_of_fold", "report", "logs"
+
+
+def cross_validate(
+    config: FinetuneConfig | Path | str,
+    *,
+    data: Path | str,
+    output: Path | str,
+    folds: Path | str | None = None,
+    init: Path | str | None = None,
+    task: Task | None = None,
+    resume: bool = False,
+    parallel: int = 1,
+) -> CrossValidationResult:
+    """Train every fold of a data set, and evaluate each case with the model that did not see it.
+
+    `output` takes `fold_0/`, `fold_1/` and so on, which are run folders as `finetune` writes them, `out_of_fold/` with
+    the predictions, `report/` with their evaluation, cross_validation.json and cross_validation.md. As a model it
+    stands for the ensemble of its folds. What the predictions show to help is written into the folds' model folders:
+    see `component_rules`.
+
+    Args:
+        config: the configuration, or a recipe: its file, or the name of a shipped one.
+        data: folder of scans and labels.
+        output: new or empty unless it is resumed.
+        folds: split to use, a file; else the cases are dealt out by `config.num_folds` and the seed.
+        init: model folder or published checkpoint that each fold starts from.
+        task: what the labels mean, where the data set does not say.
+        resume: go on; folds that are finished are not trained again, predictions that stand are kept.
+        parallel: folds that are trained at a time, in processes of their own, on GPUs one on each.
+
+    Raises:
+        ConfigError: wrong configuration or output folder, or several processes that share the work already.
+        DataError: scans that cannot be used.
+        SwinUnetrError: folds whose training failed; the others were trained.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; can be resumed.
+    """
+    _refuse_shared_work()
+    config, dataset, known_task = open_data(config, data, task)
+    environments = slots(parallel, config.trainer.accelerator)
+    apart = parallel > 1 or _several_devices(config)
+    if apart and task is not None:
+        raise ConfigError("task: cannot be given to processes of their own; put a task.yaml beside the data")
+    run = Path(output)
+    check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE)
+    split = choose_split(run, dataset, config, folds)
+    folders = [run / f"fold_{fold}" for fold in range(len(split.folds))]
+    for folder in folders:
+        check_run_folder(folder, config, resume=True, may_change=MAY_CHANGE)
+    todo = [fold for fold, folder in enumerate(folders) if not _is_finished(folder, config)]
+    write_config(run, config)
+    split.save(run / SPLIT)
+    if todo:
+        (run / CROSS_VALIDATION).unlink(missing_ok=True)  # until all folds are done it stands for none of them
+    if kept := len(folders) - len(todo):
+        print(f"{kept} of {len(folders)} folds are finished and are kept", flush=True)
+    if apart:
+        processes = FoldProcesses(
+            {fold: _command(run, fold, dataset.root, init) for fold in todo},
+            environments,
+            run / LOGS if parallel > 1 else None,
+        )
+        failures = {fold: f"exit code {code}, see {processes.log_of(fold)}" for fold, code in processes.run().items()}
+    else:
+
+        def train(fold: int) -> None:
+            print(f"fold {fold} of 0..{len(folders) - 1}", flush=True)
+            finetune(
+                *(config,), data=data, output=folders[fold], fold=fold, folds=run / SPLIT, init=init, task=task,
+                resume=True,
+            )  # fmt: skip
+
+        failures = _one_by_one(todo, train)
+    if failures:
+        lines = "".join(f"\n  fold {fold}: {words}" for fold, words in sorted(failures.items()))
+        raise SwinUnetrError(
+            f"{run}: {len(failures)} of {len(folders)} folds failed; mend what is wrong and go on with --resume auto:"
+            f"{lines}"
+        )
+    return _evaluate(config, run, folders, split, dataset.root, known_task)
+
+
+def _evaluate(
+    config: FinetuneConfig, run: Path, folders: Sequence[Path], split: Folds, data: Path, task: Task
+) -> CrossValidationResult:
+    """Predict every case out of fold, evaluate, learn what to remove, and write it all down."""
+    device = "cpu" if config.trainer.accelerator == "cpu" else "auto"
+    for fold, folder in enumerate(folders):
+        report = predict(
+            folder, data, run / PREDICTIONS, folds=run / SPLIT, fold=fold,
+            layout=config.layout, device=device, postprocess=False,
+        )  # fmt: skip
+        for failure in report.failures:
+            print(f"failed: {failure.case}: {failure.message}", file=sys.stderr)
+    cases = [case for ids in split.folds for case in ids]
+    evaluation = evaluate(run / PREDICTIONS, data, task=task, output=run / REPORT, cases=cases)
+    rules, trials = _learn(evaluation, task) if config.learn_postprocessing else ([], [])
+    for folder in folders:
+        best = folder / "best"
+        description = read_description(best)
+        if description.postprocess != tuple(rules):
+            write_description(best, replace(description, postprocess=tuple(rules)))
+    runs = [
+        FoldRun.of(fold, folder.name, split.folds[fold], read_record(folder / RECORD))
+        for fold, folder in enumerate(folders)
+    ]
+    result = CrossValidationResult(
+        run_folder=run, folds=tuple(runs), evaluation=evaluation, rules=tuple(rules), trials=tuple(trials)
+    )
+    write_cross_report(result, REPORT)
+    return result
+
+
+def _learn(evaluation: EvaluationResult, task: Task) -> tuple[list[ComponentRule], list[Trial]]:
+    pairs = [
+        Pair(case, Path(str(files["prediction"])), Path(str(files["reference"])))
+        for case, files in sorted(evaluation.files.items())
+    ]
+    return learn_rules(pairs, task)
+
+
+def _one_by_one(folds: Sequence[int], train: Callable[[int], None]) -> dict[int, str]:
+    """Train folds in this process; one that fails by itself does not stop the others."""
+    failures = {}
+    for fold in folds:
+        try:
+            train(fold)
+        except (ConfigError, DataError, CheckpointError):
+            raise  # the same for every fold
+        except SwinUnetrError as error:
+            failures[fold] = str(error)
+            print(f"fold {fold} failed: {error}", file=sys.stderr)
+        gc.collect()  # trainer and module know each other; their scans are large
+    return failures
+
+
+def _is_finished(folder: Path, config: FinetuneConfig) -> bool:
+    """Whether a fold was trained to its end, for as long as is asked for now."""
+    if not (folder / RECORD).is_file() or not (folder / "best" / "model.json").is_file():
+        return False
+    record = read_record(folder / RECORD)
+    sessions, before = record.get("sessions", []), record.get("config", {})
+    ended = bool(sessions) and sessions[-1].get("status") == "finished"
+    return ended and before.get("trainer", {}).get("max_epochs") == config.trainer.max_epochs
+
+
+def _command(run: Path, fold: int, data: Path, init: Path | str | None) -> list[str]:
+    """The command that trains one fold by itself."""
+    options = {
+        "--config": run / "config.yaml",
+        "--data": data,
+        "--output": run / f"fold_{fold}",
+        "--folds": run / SPLIT,
+        "--fold": fold,
+        **({} if init is None else {"--init": init}),
+        "--resume": "auto",
+    }
+    return [sys.executable, "-m", "swin_unetr", "finetune", *(str(word) for pair in options.items() for word in pair)]
+
+
+def _several_devices(config: FinetuneConfig) -> bool:
+    """Whether a training takes several; Lightning starts its processes by the command line, which must be a fold's."""
+    trainer = config.trainer
+    if trainer.devices == "auto":
+        return trainer.accelerator not in ("cpu", "mps") and torch.cuda.device_count() > 1
+    return str(trainer.devices) != "1"
+
+
+def _refuse_shared_work() -> None:
+    """Refuse to be one of several processes that `torchrun` or SLURM has started for one training."""
+    shared = {name: os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_NTASKS")}
+    if taken := [f"{name}={value}" for name, value in shared.items() if value.isdigit() and int(value) > 1]:
+        raise ConfigError(
+            f"folds: {taken[0]}: several processes share this job; train the folds by jobs of their own, with --folds "
+            "FILE --fold K --output RUN/fold_K, and put them together with --folds all --resume auto in one process"
+        )

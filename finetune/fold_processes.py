@@ -1,0 +1,120 @@
+"""Trains folds in processes of their own, several at a time: each on a GPU, or with its share of the cores.
+
+Each process is the plain command `swin-unetr finetune --fold K`, so that it can be stopped, killed and gone on with as
+any other training; the store of preprocessed scans is one for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from swin_unetr.errors import ConfigError
+
+_POLL_SECONDS = 0.2
+
+
+def slots(parallel: int, accelerator: str) -> list[dict[str, str]]:
+    """What the environment of each process that may run at a time has of its own.
+
+    Args:
+        parallel: processes at a time.
+        accelerator: Lightning's name of where they train.
+
+    Raises:
+        ConfigError: more processes than GPUs.
+    """
+    if accelerator not in ("cpu", "mps") and torch.cuda.is_available():
+        listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = listed.split(",") if listed else [str(index) for index in range(torch.cuda.device_count())]
+        if parallel == 1:
+            return [{}]  # one training, on as many devices as it asks for
+        if parallel > len(devices):
+            raise ConfigError(f"parallel: {parallel} folds at a time, but {len(devices)} GPUs; each fold takes one")
+        return [{"CUDA_VISIBLE_DEVICES": device} for device in devices[:parallel]]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // parallel))
+    return [{"OMP_NUM_THREADS": share}] * parallel
+
+
+class FoldProcesses:
+    """Runs commands, one per fold, so many at a time; the signals that stop this process are passed on to them.
+
+    Args:
+        commands: arguments by fold.
+        environments: one for each that may run at a time; see `slots`.
+        logs: folder of their output; none leaves it to the terminal.
+    """
+
+    def __init__(
+        self, commands: Mapping[int, Sequence[str]], environments: Sequence[Mapping[str, str]], logs: Path | None
+    ) -> None:
+        self._waiting = deque(commands.items())
+        self._free = list(environments)
+        self._logs = logs
+        self._running: dict[int, tuple[subprocess.Popen[bytes], Mapping[str, str]]] = {}
+        self._stopped: int | None = None
+
+    def run(self) -> dict[int, int]:
+        """Run all of them.
+
+        Returns:
+            Exit code by fold, of those that did not end well.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C or SIGTERM; the processes have written their checkpoints and ended.
+        """
+        failures: dict[int, int] = {}
+        signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = {number: signal.signal(number, self._pass_on) for number in signals}
+        try:
+            while self._running or (self._waiting and self._stopped is None):
+                while self._waiting and self._free and self._stopped is None:
+                    self._start(*self._waiting.popleft())
+                for fold, (process, slot) in list(self._running.items()):
+                    if (code := process.poll()) is not None:
+                        del self._running[fold]
+                        self._free.append(slot)
+                        failures.update({fold: code} if code else {})
+                        if self._logs is not None:
+                            print(
+                                f"fold {fold}: {'ended' if code == 0 else f'failed with exit code {code}'}", flush=True
+                            )
+                time.sleep(_POLL_SECONDS)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self._stopped is not None:
+            raise KeyboardInterrupt
+        return failures
+
+    def log_of(self, fold: int) -> Path | None:
+        """Where the output of a fold is."""
+        return None if self._logs is None else self._logs / f"fold_{fold}.txt"
+
+    def _start(self, fold: int, command: Sequence[str]) -> None:
+        slot = self._free.pop(0)
+        options = {"env": {**os.environ, **slot}, "start_new_session": True}  # Ctrl-C reaches it through this process
+        log = self.log_of(fold)
+        if log is None:
+            process = subprocess.Popen(command, **options)  # type: ignore[call-overload]
+        else:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as file:
+                process = subprocess.Popen(command, stdout=file, stderr=file, **options)  # type: ignore[call-overload]
+            print(f"fold {fold}: started; its output is in {log}", flush=True)
+        self._running[fold] = process, slot
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._stopped = number
+        for process, _ in self._running.values():
+            process.send_signal(number)
