@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError
-from swin_unetr.survey.facts import CaseFacts, FileFacts, ImageFacts, LabelFacts, Problem
+from swin_unetr.survey.facts import CaseFacts, FileFacts, Fit, ImageFacts, LabelFacts, Problem
 from swin_unetr.survey.fit import fit
 from swin_unetr.survey.intensities import channel_facts, choose_sample, foreground_positions, foreground_sample
 from swin_unetr.survey.labels import Labels, read_values
 from swin_unetr.survey.nifti_header import RawHeader, nifti_facts, read_raw
 from transforms.content import content_hash
 from transforms.geometry import Geometry, Volume
-from transforms.io import NIFTI_SUFFIXES, read_file
+from transforms.io import NIFTI_SUFFIXES, dicom_problems, read_file
 
 #: Deflate cannot shrink further than this.
 _DEFLATE_LIMIT = 1100
@@ -48,7 +48,9 @@ def read_case(reading: Reading) -> CaseFacts:
     label, labels = _read_label(case.label, problems) if case.label else (None, None)
     foreground = np.zeros(0, np.int64) if labels is None else foreground_positions(labels, rng)
     chosen = choose_sample(foreground, rng)
-    images, samples, fitted = [], [], None
+    images: list[ImageFacts] = []
+    samples: list[tuple[float, ...]] = []
+    fitted: Fit | None = None
     for path in case.images:
         file = _read_file(path, problems)
         if file is None:
@@ -109,6 +111,9 @@ def _read_file(path: Path, problems: list[Problem]) -> tuple[Volume, dict[str, A
         shape = " x ".join(map(str, raw.shape))
         words = f"its header claims {shape} voxels ({raw.claimed_bytes / 1e9:.3g} GB), the file has {size:,} bytes"
         problems.append(Problem(code="impossible-size", path=path, words=words))
+        return None
+    if path.is_dir() and (uneven := dicom_problems(path)):
+        problems += [Problem(code="dicom-series", path=file, words=words) for file, words in uneven]
         return None
     try:
         volume = read_file(path)

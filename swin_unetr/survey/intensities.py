@@ -129,7 +129,8 @@ def _add_by_label(sums: dict[int, list[float]], labels: NDArray[Any], values: ND
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
-    return values[np.isfinite(values)]
+    finite: NDArray[Any] = values[np.isfinite(values)]
+    return finite
 
 
 def _short(value: float) -> float:

@@ -1,0 +1,158 @@
+"""A diagnosis: what a data set holds, what is wrong with it, and what training would ask of this machine."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from swin_unetr.configuration import to_dict
+from swin_unetr.datasets import read_dataset
+from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.faults import noting
+from swin_unetr.doctor.files import file_findings, listing_findings
+from swin_unetr.doctor.findings import Finding
+from swin_unetr.doctor.geometry import geometry_findings
+from swin_unetr.doctor.intensities import intensity_findings
+from swin_unetr.doctor.labels import label_findings
+from swin_unetr.doctor.machine import Machine
+from swin_unetr.errors import DataError
+from swin_unetr.provenance import commit, versions
+from swin_unetr.survey.facts import Survey
+from swin_unetr.survey.run import survey
+
+#: Version of the form of the JSON.
+FORMAT = 1
+#: Findings that say why others of the same case are there too: those are left out.
+_CAUSES = {
+    "label-as-image": {"channels-swapped", "not-hounsfield", "intensity-outlier", "constant", "label-outside-body"},
+    "label-not-map": {"geometry-differs"},
+    "constant": {"intensity-outlier", "not-hounsfield", "channels-swapped"},
+    "channels-same": {"channels-swapped"},
+    "one-slice": {"size-outlier", "spacing-outlier"},
+    "spacing-impossible": {"spacing-outlier", "size-outlier", "label-volume"},
+    "spacing-extreme": {"spacing-outlier", "size-outlier", "label-volume"},
+    "label-full": {"label-volume", "label-outside-body"},
+}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found.
+
+    Attributes:
+        dataset: the cases as listed.
+        survey: facts of their files.
+        findings: defects, errors first, then by code and file.
+        machine: what is here and what training needs; none where nothing is to be trained.
+    """
+
+    dataset: Dataset
+    survey: Survey
+    findings: tuple[Finding, ...]
+    machine: Machine | None = None
+
+    @property
+    def errors(self) -> int:
+        """Findings with which training would fail or learn what is wrong."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """Findings that are worth a look."""
+        return len(self.findings) - self.errors
+
+    @property
+    def exit_code(self) -> int:
+        """1 with errors, 0 without."""
+        return 1 if self.errors else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """For diagnosis.json; the survey has a file of its own."""
+        task = self.survey.task
+        return {
+            "format": FORMAT,
+            "provenance": {
+                "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "versions": versions(),
+                "commit": commit(),
+                "command": shlex.join(sys.argv),
+            },
+            "root": str(self.survey.root),
+            "layout": self.survey.layout,
+            "notes": list(self.dataset.notes),
+            "task": None if task is None else to_dict(task),
+            "cases": len(self.survey.cases),
+            "errors": self.errors,
+            "warnings": self.warnings,
+            "seconds": self.survey.seconds,
+            "findings": [
+                {
+                    **{"code": of.code, "severity": of.severity, "case": of.case},
+                    **{"file": None if of.file is None else str(of.file)},
+                    **{"title": of.title, "words": of.words, "remedy": of.remedy},
+                }
+                for of in self.findings
+            ],
+            "machine": None if self.machine is None else asdict(self.machine),
+        }
+
+
+def diagnose(
+    data: Path,
+    *,
+    layout: str = "auto",
+    workers: int = 0,
+    tolerance_mm: float,
+    known: Survey | None = None,
+    on_case: Callable[[int, int], None] | None = None,
+) -> Diagnosis:
+    """Read a data set and say what is wrong with it.
+
+    Args:
+        data: its folder, or a file that lists it.
+        layout: of the folder.
+        workers: processes; 0 chooses.
+        tolerance_mm: largest distance between corners of grids that count as one.
+        known: an earlier survey; what has not changed is not read again.
+        on_case: called with the number of cases done and of all.
+
+    Raises:
+        DataError: not one case can be listed.
+    """
+    with noting() as faults:
+        try:
+            dataset = read_dataset(data, layout=layout, require_labels=False, with_test=False)
+        except DataError as error:
+            if not faults:
+                raise
+            raise faults[0] from error
+    found = survey(dataset, workers=workers, known=known, on_case=on_case)
+    findings = [
+        *listing_findings(faults, dataset.root),
+        *file_findings(found, dataset),
+        *geometry_findings(found, tolerance_mm),
+        *intensity_findings(found),
+        *label_findings(found),
+    ]
+    return Diagnosis(dataset, found, sorted_findings(without_consequences(findings)))
+
+
+def sorted_findings(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Errors first, then by code, case and file."""
+    return tuple(sorted(findings, key=lambda of: (of.severity != "error", of.code, of.case or "", str(of.file or ""))))
+
+
+def without_consequences(findings: list[Finding]) -> list[Finding]:
+    """The findings less those of a case that follow from another one of it."""
+    codes: dict[str | None, set[str]] = {}
+    for finding in findings:
+        codes.setdefault(finding.case, set()).add(finding.code)
+    explained = {
+        case: set().union(*(_CAUSES.get(code, set()) for code in of)) for case, of in codes.items() if case is not None
+    }
+    return [finding for finding in findings if finding.code not in explained.get(finding.case or "", set())]

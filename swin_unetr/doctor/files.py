@@ -1,0 +1,88 @@
+"""Defects of files and of the list of cases: what is missing, doubled, unreadable or left over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.listing import image_suffix
+from swin_unetr.doctor.findings import Finding
+from swin_unetr.errors import DataError
+from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
+
+#: Labelled cases that a cross-validation with five folds needs.
+_FEWEST_CASES = 5
+#: Folders whose files belong to no training case.
+_TEST_FOLDERS = frozenset({"imagests", "labelsts", "derivatives"})
+
+
+def listing_findings(faults: Iterable[DataError], root: Path) -> Iterator[Finding]:
+    """What stood in the way of listing single cases."""
+    for fault in faults:
+        place, _, words = str(fault).partition(": ")
+        code = "channel-missing" if "lacks " in words else "duplicate-id" if "the same case id" in words else "layout"
+        yield Finding(code, words, Path(place) if Path(place) != root else None)
+
+
+def file_findings(survey: Survey, dataset: Dataset) -> Iterator[Finding]:
+    """Files that could not be read, cases that lack something, files of no case, and voxels that occur twice."""
+    for case in survey.cases:
+        for problem in case.problems:
+            yield Finding(problem.code, problem.words, problem.path, case.id)
+        yield from _channels(case, survey)
+    unlabelled = [case for case in dataset.cases if case.label is None]
+    if len(unlabelled) < len(dataset.cases):
+        for missing in unlabelled:
+            yield Finding("label-missing", "the other cases have labels", missing.images[0], missing.id)
+        labelled = len(dataset.cases) - len(unlabelled)
+        if labelled < _FEWEST_CASES:
+            yield Finding("few-cases", f"{labelled} labelled case{'s' * (labelled > 1)}")
+    yield from _unused(dataset)
+    images = [(case, image) for case in survey.cases for image in case.images]
+    labels = [(case, case.label) for case in survey.cases if case.label is not None and case.label.values]
+    yield from _twice(images, "duplicate")
+    yield from _twice(labels, "duplicate-label")
+
+
+def _channels(case: CaseFacts, survey: Survey) -> Iterator[Finding]:
+    """Too few or too many channels, for a case of which every file was read."""
+    if not case.usable:
+        return
+    wanted = len(survey.task.channels) if survey.task is not None else _usual(survey)
+    held = len(case.channels)
+    if held != wanted:
+        code = "wrong-dimensions" if wanted == 1 else "channels-wrong"
+        words = f"{held} channels where {wanted} {'is' if wanted == 1 else 'are'} wanted"
+        yield Finding(code, words, case.images[0].path, case.id)
+    elif len(case.images) > 1:
+        for image in case.images:
+            if image.channels > 1:
+                yield Finding("wrong-dimensions", f"{image.channels} channels in one file", image.path, case.id)
+
+
+def _usual(survey: Survey) -> int:
+    """The most frequent number of channels."""
+    counts = [len(case.channels) for case in survey.cases if case.usable]
+    return max(sorted(set(counts)), key=counts.count, default=1)
+
+
+def _unused(dataset: Dataset) -> Iterator[Finding]:
+    if not dataset.root.is_dir():
+        return
+    used = {path.resolve() for case in dataset.cases for path in (*case.images, *([case.label] if case.label else []))}
+    folders = {path.parent for path in used}
+    for path in sorted(dataset.root.rglob("*")):
+        tests = {part.lower() for part in path.relative_to(dataset.root).parts[:-1]} & _TEST_FOLDERS
+        place = path.resolve()
+        if image_suffix(path) and path.is_file() and not tests and place not in used and place.parent in folders:
+            yield Finding("unused-file", "lies beside the others and is in no case", path)
+
+
+def _twice(files: Iterable[tuple[CaseFacts, FileFacts]], code: str) -> Iterator[Finding]:
+    """Files of different cases with the same voxels."""
+    seen: dict[str, tuple[CaseFacts, FileFacts]] = {}
+    for case, file in files:
+        first = seen.setdefault(file.voxels_hash, (case, file))
+        if first[0].id != case.id:
+            yield Finding(code, f"the same voxels as {first[1].path.name} of case {first[0].id}", file.path, case.id)
