@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from swin_unetr.evaluation.lesion_cases import StructureLesions, lesions_of_case
 from swin_unetr.evaluation.lesion_rules import LesionRules
 from swin_unetr.evaluation.metrics import Compared
 from swin_unetr.evaluation.reading import LabelValues, Tasks, check_values
+from swin_unetr.tasks import Task
 from transforms.geometry import Geometry, Volume
 from transforms.io import read_labels
 from transforms.resample import labels_on_grid, share_outside
@@ -128,8 +129,8 @@ def measure(pair: Pair, measuring: Measuring) -> Measurement:
     Raises:
         DataError: see `read_pair`; also a label value that the task of its side does not know.
     """
-    labels = read_pair(pair, measuring.resample)
     tasks = measuring.tasks
+    labels = _without_ignored(read_pair(pair, measuring.resample), tasks.reference)
     counts = count_jointly(labels.prediction, labels.reference)
     check_values(counts.prediction_values, tasks.prediction, pair.prediction)
     check_values(counts.reference_values, tasks.reference, pair.reference)
@@ -154,6 +155,14 @@ def measure(pair: Pair, measuring: Measuring) -> Measurement:
         )
     files = {"prediction": str(pair.prediction), "reference": str(pair.reference)}
     return Measurement(pair=pair, structures=structures, resampled=labels.resampled, sha256=label_hashes(files))
+
+
+def _without_ignored(labels: LabelPair, task: Task) -> LabelPair:
+    """Nothing predicted where the reference says that nobody has looked: there it is neither right nor wrong."""
+    if task.ignore_label is None:
+        return labels
+    ignored = labels.reference == task.ignore_label
+    return replace(labels, prediction=np.where(ignored, 0, labels.prediction))
 
 
 def measure_all(

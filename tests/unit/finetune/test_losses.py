@@ -6,10 +6,12 @@ import pytest
 import torch
 from monai.losses import DiceCELoss, DiceLoss
 
+from finetune.class_weights import weights_by_frequency
 from finetune.config import LossConfig
 from finetune.losses import SegmentationLoss
-from swin_unetr.errors import ConfigError
+from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import BTCV, Task, brats, exclusive
+from transforms.labels import IGNORED, encode_targets
 
 TWO = Task(name="two", modality="MR", channels=("T1",), targets=exclusive(("a",)))
 
@@ -90,3 +92,45 @@ def test_is_taken_in_float32_and_reaches_every_score(rng) -> None:
 def test_weights_must_fit_the_task() -> None:
     with pytest.raises(ConfigError, match=r"loss\.class_weights: 2 values for the 14"):
         SegmentationLoss(LossConfig(class_weights=(1, 2)), BTCV)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_ignored_voxels_are_as_if_they_were_not_there(rng, activation: str, weighted: bool, batch: bool) -> None:
+    task = Task(
+        name="t", modality="CT", channels=("CT",), targets=exclusive("abc"), activation=activation, ignore_label=9
+    )
+    config = LossConfig(batch=batch, class_weights=tuple(range(1, task.num_classes + 1)) if weighted else None)
+    labels = torch.randint(0, 4, (2, 1, 6, 5, 4), generator=rng)
+    labels[:, :, 4:] = 9
+    targets = torch.stack([encode_targets(each, task) for each in labels])
+    assert (targets == IGNORED).any()
+    scores = torch.randn(2, task.num_classes, 6, 5, 4, generator=rng).requires_grad_()
+    loss = SegmentationLoss(config, task)(scores, targets)
+    rest = SegmentationLoss(config, task)(scores[:, :, :4], targets[:, :, :4])
+    assert float(loss) == pytest.approx(float(rest), rel=1e-6)
+    loss.backward()
+    assert scores.grad is not None
+    assert not scores.grad[:, :, 4:].any()
+    assert scores.grad[:, :, :4].abs().min() > 0
+
+
+def test_a_crop_of_which_nothing_counts_moves_nothing() -> None:
+    task = Task(name="t", modality="CT", channels=("CT",), targets=exclusive("ab"), ignore_label=9)
+    scores = torch.randn(1, 3, 4, 4, 4).requires_grad_()
+    loss = SegmentationLoss(LossConfig(), task)(scores, torch.full((1, 1, 4, 4, 4), IGNORED, dtype=torch.uint8))
+    loss.backward()
+    assert loss.isfinite()
+    assert scores.grad is not None
+    assert not scores.grad.any()
+
+
+def test_weights_by_frequency_by_hand() -> None:
+    # 100, 4 and 1 voxels in two scans: 1/10, 1/2 and 1, brought to a mean of 1.
+    assert weights_by_frequency([(60, 4, 0), (40, 0, 1)], Task(
+        name="t", modality="CT", channels=("CT",), targets=exclusive("ab")
+    )) == pytest.approx((0.1875, 0.9375, 1.875))  # fmt: skip
+    assert weights_by_frequency([(60, 4, 16, 1)], brats()) == pytest.approx((0.857143, 0.428571, 1.714286), rel=1e-5)
+    with pytest.raises(DataError, match=r"brats2021: no training scan has ET"):
+        weights_by_frequency([(60, 4, 16, 0)], brats())
