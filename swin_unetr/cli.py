@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from swin_unetr.errors import SwinUnetrError
+from swin_unetr.files import is_full
 
 #: Command: (where its function is, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain.command:main", "train an encoder on scans without labels"),
+    "doctor": ("swin_unetr.doctor.command:main", "what is wrong with a data set, before the first epoch"),
     "finetune": ("finetune.command:main", "train on a labelled folder of scans"),
     "predict": ("swin_unetr.inference.command:main", "segment scans with one or more trained models"),
     "evaluate": ("swin_unetr.evaluation.command:main", "Dice report of predictions against references"),
@@ -59,6 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SwinUnetrError as error:
         print(f"swin-unetr {name}: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = error.filename or "what was written last"
+        print(f"swin-unetr {name}: {where}: no room left on the disk; free some, and go on", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"swin-unetr {name}: stopped", file=sys.stderr)
         return 130

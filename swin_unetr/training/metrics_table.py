@@ -34,11 +34,12 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._rows: list[dict[str, str]] = []
         self._validated = False
         self._started_at = 0.0
+        self._seconds_before = 0.0
         self._rate = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the rows of the epochs that are done."""
-        self.on_train_epoch_start(trainer, pl_module)  # not called by itself when a stopped epoch goes on
+        self._started_at = time.monotonic() - self._seconds_before  # of an epoch that goes on; others start anew
         if trainer.is_global_zero:
             buffer = io.StringIO()
             writer = csv.DictWriter(buffer, self._columns, lineterminator="\n", extrasaction="ignore")
@@ -76,8 +77,10 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
-        return {"rows": self._rows}
+        seconds = time.monotonic() - self._started_at
+        return {"rows": self._rows, "rate": self._rate, "seconds": seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
         self._rows = [dict(row) for row in state_dict["rows"]]
+        self._rate, self._seconds_before = state_dict["rate"], state_dict["seconds"]

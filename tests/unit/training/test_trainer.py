@@ -179,7 +179,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_is_not_saved(line, tmp_p
         module.network[2].bias.data.fill_(float("nan"))
 
     trainer, module, data = line(tmp_path, validate_every=1, callbacks=[At(5, spoil)])
-    with pytest.raises(SwinUnetrError, match=r"nan in epoch 2; lower optimizer\.learning_rate"):
+    with pytest.raises(SwinUnetrError, match=r"nan in epoch 2, batch 2; lower optimizer\.learning_rate"):
         fit(trainer, module, data, resume_from=None)
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["global_step"] == 4
 
