@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def diagnose(
         *intensity_findings(found),
         *label_findings(found),
     ]
-    return Diagnosis(dataset, found, sorted_findings(without_consequences(findings)))
+    return Diagnosis(replace(dataset, task=found.task), found, sorted_findings(without_consequences(findings)))
 
 
 def sorted_findings(findings: list[Finding]) -> tuple[Finding, ...]:

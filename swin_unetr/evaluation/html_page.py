@@ -14,17 +14,19 @@ from swin_unetr.files import plain_json
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def page(title: str, body: str, script: str, data: Mapping[str, Any]) -> str:
+def page(title: str, body: str, script: str, data: Mapping[str, Any], package: str = "swin_unetr.evaluation") -> str:
     """The file's text.
 
     Args:
         title: title of the window, any text.
-        body: name of the HTML in the folder `page`.
+        body: name of the HTML in the folder `page` of the package.
         script: name of the JavaScript there, which runs after `plots.js`.
         data: what the script shows; may hold any text, since it cannot end the element that it stands in.
+        package: that has `body` and `script`.
     """
-    parts = files("swin_unetr.evaluation") / "page"
-    read = {name: (parts / name).read_text(encoding="utf-8") for name in (body, script, "plots.js", "page.css")}
+    common = files("swin_unetr.evaluation") / "page"
+    read = {name: (common / name).read_text(encoding="utf-8") for name in ("plots.js", "page.css")}
+    read |= {name: (files(package) / "page" / name).read_text(encoding="utf-8") for name in (body, script)}
     text = json.dumps(plain_json(data), ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

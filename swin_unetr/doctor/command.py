@@ -1,0 +1,56 @@
+"""The command `swin-unetr doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from swin_unetr.configuration import CommandParser
+
+_DESCRIPTION = """Read every file of a data set once and say what is wrong with it, file by file, with the
+remedy; and what training would ask of this machine. Exit code 0 without errors, 1 with errors; warnings do not
+count."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the arguments, diagnose, print and write what was found; gives the exit code."""
+    arguments = _parser().parse_args(list(argv))
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from swin_unetr.doctor.diagnosis import diagnose
+    from swin_unetr.doctor.report import earlier_survey, write_diagnosis
+    from swin_unetr.doctor.terminal import print_diagnosis
+
+    output = arguments.output or Path("doctor") / (arguments.data.resolve().name or "data")
+    stderr = Console(stderr=True)
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        bar = progress.add_task("cases", total=None)
+        diagnosis = diagnose(
+            arguments.data,
+            layout=arguments.layout,
+            workers=arguments.workers,
+            tolerance_mm=arguments.tolerance,
+            known=None if arguments.anew else earlier_survey(output),
+            on_case=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    paths = write_diagnosis(diagnosis, output)
+    print_diagnosis(diagnosis)
+    print(f"report: {paths[0]}, for a browser: {paths[1]}")
+    return diagnosis.exit_code
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="swin-unetr doctor", description=_DESCRIPTION)
+    parser.add_argument("data", type=Path, help="folder of a data set in any known layout, or a file that lists it")
+    parser.add_argument("--layout", default="auto", help="layout of the folder; auto tells it by the files")
+    help_of_output = "folder for diagnosis.json, doctor.html and survey.json; default doctor/NAME"
+    parser.add_argument("--output", type=Path, help=help_of_output)
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: as cores and memory allow")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.05, metavar="MM", help="corners of two grids this close count as one grid"
+    )
+    parser.add_argument("--anew", action="store_true", help="read again what has not changed since the last time")
+    return parser
