@@ -56,7 +56,7 @@ def test_too_few_cases_too_little_gain_and_too_many_worse_are_no_reason() -> Non
 
 def test_noise_is_not_learnt() -> None:
     learnt = 0
-    for seed in range(20):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         cases = [
             table((1000, 1000), *((int(size), int(size * rng.integers(2))) for size in rng.integers(5, 400, 3)))
@@ -64,7 +64,7 @@ def test_noise_is_not_learnt() -> None:
         ]
         # The organ is half of what a part adds or takes: removing it is as often right as wrong.
         learnt += choose_rule("organ", cases)[0] is not None
-    assert learnt <= 1
+    assert learnt == 0
 
 
 def test_reads_the_files_of_the_cases(tmp_path: Path) -> None:

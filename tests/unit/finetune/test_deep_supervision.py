@@ -55,6 +55,6 @@ def test_the_network_itself_is_none_the_wiser() -> None:
     module = FinetuneModule(build_network(SMALL), TWO, config)
     assert module.network.state_dict().keys() == build_network(SMALL).state_dict().keys()
     batch = {"image": torch.randn(1, 1, *SIZE), "label": torch.ones(1, 1, *SIZE, dtype=torch.uint8)}
-    assert float(module.training_step(batch, 0)) > 0
+    assert module.training_step(batch, 0).item() > 0
     names = {name.split(".")[0] for name, _ in module.named_parameters()}
     assert names == {"network", "auxiliary"}
