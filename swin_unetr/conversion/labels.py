@@ -11,6 +11,7 @@ import yaml
 
 from swin_unetr.configuration import to_dict
 from swin_unetr.datasets import DESCRIPTION
+from swin_unetr.datasets.decathlon import DESCRIPTION as DATASET_JSON
 from swin_unetr.datasets.decathlon import IGNORE, decathlon_task
 from swin_unetr.files import write_text
 from swin_unetr.tasks import Target, Task
@@ -86,7 +87,7 @@ def describe(folder: Path, task: Task, values: Mapping[str, Any] | None) -> None
         task: that is to be read back.
         values: of the `dataset.json`; none where the layout has none.
     """
-    if values is None or decathlon_task(values, folder / "dataset.json") != task:
+    if values is None or decathlon_task(values, folder / DATASET_JSON) != task:
         write_text(folder / DESCRIPTION, yaml.safe_dump(to_dict(task), sort_keys=False, allow_unicode=True))
 
 

@@ -2,96 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from swin_unetr.conversion.labels import decathlon_labels, describe, nnunet_channels, nnunet_labels
+from swin_unetr.conversion.labels import decathlon_labels, describe, nnunet_channels, nnunet_labels, renumbered
 from swin_unetr.conversion.pieces import Piece
 from swin_unetr.datasets import Case
+from swin_unetr.datasets.decathlon import DESCRIPTION as DATASET_JSON
 from swin_unetr.errors import DataError
 from swin_unetr.files import write_json
 from swin_unetr.tasks import Task
 from transforms.io import read_header
 
 To = Literal["decathlon", "nnunet", "plain"]
-#: Folders of scans with labels, of their labels, and of scans without.
-_FOLDERS = {
-    "decathlon": ("imagesTr", "labelsTr", "imagesTs"),
-    "nnunet": ("imagesTr", "labelsTr", "imagesTs"),
-    "plain": ("images", "labels", "imagesTs"),
-}
 
 
-def pieces_of(
-    case: Case, to: To, output: Path, suffix: str, *, task: Task | None, values: Mapping[int, int]
-) -> list[Piece]:
-    """The files of a case.
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """How a data set is laid out. Knows names and descriptions; voxels are the matter of `pieces`."""
 
-    Args:
-        case: as it was found.
-        to: layout that is written.
-        output: its folder.
-        suffix: of the files, such as ".nii.gz".
-        task: of the data set; needed for nnU-Net, which has a file for each channel.
-        values: new label values by old ones.
+    to: To
+    #: The folder of the data set.
+    output: Path
+    #: Of the files, such as ".nii.gz".
+    suffix: str
+    #: Of the data set as it was found; none where nothing says it. nnU-Net and the Decathlon need one.
+    task: Task | None
+    #: New label values by old ones; empty where they stay.
+    values: Mapping[int, int]
+    #: Whether any case has a label. If none has, a plain folder has scans alone, and no test cases.
+    any_label: bool
 
-    Raises:
-        DataError: the case has another number of channels than its task.
-    """
-    labelled, labels, unlabelled = _FOLDERS[to]
-    folder = output / (labelled if case.label else unlabelled)
-    pieces = list(_channels(case, folder, suffix, task)) if to == "nnunet" else []
-    if not pieces:
-        pieces = [Piece(target=folder / f"{case.id}{suffix}", sources=case.images)]
-    if case.label:
-        target = output / labels / f"{case.id}{suffix}"
-        pieces.append(Piece(target=target, sources=(case.label,), values=tuple(values.items())))
-    return pieces
+    def pieces(self, case: Case) -> list[Piece]:
+        """The files of a case.
 
-
-def _channels(case: Case, folder: Path, suffix: str, task: Task | None) -> Iterator[Piece]:
-    count = read_header(case.images)[1]
-    if task is not None and count != len(task.channels):
-        named = ", ".join(task.channels)
-        raise DataError(f"{case.images[0]}: has {count} channel(s), but its data set names {named}; mend one of them")
-    for number in range(count):
-        target = folder / f"{case.id}_{number:04d}{suffix}"
-        if len(case.images) == count:
-            yield Piece(target=target, sources=(case.images[number],))
+        Raises:
+            DataError: the case has another number of channels than its task.
+        """
+        folder = self._images(case)
+        if self.to == "nnunet":
+            pieces = list(self._channels(case, folder))
         else:
-            yield Piece(target=target, sources=case.images, channel=number)
+            pieces = [Piece(target=folder / f"{case.id}{self.suffix}", sources=case.images)]
+        if case.label:
+            target = self._labels / f"{case.id}{self.suffix}"
+            pieces.append(Piece(target=target, sources=(case.label,), values=tuple(self.values.items())))
+        return pieces
 
+    def describe(self, cases: Sequence[Case]) -> None:
+        """Write what says how the files are to be understood: `dataset.json`, and `task.yaml` where that is not enough.
 
-def write_description(output: Path, to: To, cases: list[Case], suffix: str, *, task: Task | None) -> None:
-    """Write what says how the files are to be understood: `dataset.json`, and `task.yaml` where that is not enough.
+        Args:
+            cases: those that were written.
+        """
+        if self.task is None:
+            return
+        task = renumbered(self.task, self.values)
+        values: dict[str, Any] = {"name": task.name, "description": "converted by swin-unetr"}
+        if self.to == "decathlon":
+            values |= self._decathlon(task, cases)
+        elif self.to == "nnunet":
+            values |= {"channel_names": nnunet_channels(task), **nnunet_labels(task)}
+            values |= {"numTraining": sum(case.label is not None for case in cases), "file_ending": self.suffix}
+        if self.to != "plain":
+            write_json(self.output / DATASET_JSON, values)
+        describe(self.output, task, None if self.to == "plain" else values)
 
-    Args:
-        output: folder of the data set.
-        to: its layout.
-        cases: those that are there, by their ids.
-        suffix: of the files.
-        task: with the label values that were written; none says nothing.
-    """
-    if task is None:
-        return
-    labelled, labels, unlabelled = _FOLDERS[to]
-    training = [case.id for case in cases if case.label]
-    test = [case.id for case in cases if not case.label]
-    values: dict[str, Any] = {"name": task.name, "description": "converted by swin-unetr", "numTraining": len(training)}
-    if to == "decathlon":
-        values |= {
+    def _images(self, case: Case) -> Path:
+        if self.to == "plain":
+            return self.output / ("images" if case.label or not self.any_label else "imagesTs")
+        return self.output / ("imagesTr" if case.label else "imagesTs")
+
+    @property
+    def _labels(self) -> Path:
+        return self.output / ("labels" if self.to == "plain" else "labelsTr")
+
+    def _channels(self, case: Case, folder: Path) -> Iterator[Piece]:
+        count = read_header(case.images)[1]
+        if self.task is not None and count != len(self.task.channels):
+            named = ", ".join(self.task.channels)
+            raise DataError(
+                f"{case.images[0]}: has {count} channel(s), but its data set names {named}; mend one of them"
+            )
+        for number in range(count):
+            target = folder / f"{case.id}_{number:04d}{self.suffix}"
+            if len(case.images) == count:
+                yield Piece(target=target, sources=(case.images[number],))
+            else:
+                yield Piece(target=target, sources=case.images, channel=number)
+
+    def _decathlon(self, task: Task, cases: Sequence[Case]) -> dict[str, Any]:
+        def listed(folder: Path, case: Case) -> str:
+            return f"./{folder.relative_to(self.output)}/{case.id}{self.suffix}"
+
+        training, test = ([case for case in cases if bool(case.label) == wanted] for wanted in (True, False))
+        return {
             "tensorImageSize": "3D" if len(task.channels) == 1 else "4D",
             "modality": {str(number): name for number, name in enumerate(task.channels)},
             "labels": decathlon_labels(task),
+            "numTraining": len(training),
             "numTest": len(test),
             "training": [
-                {"image": f"./{labelled}/{case}{suffix}", "label": f"./{labels}/{case}{suffix}"} for case in training
+                {"image": listed(self._images(case), case), "label": listed(self._labels, case)} for case in training
             ],
-            "test": [f"./{unlabelled}/{case}{suffix}" for case in test],
+            "test": [listed(self._images(case), case) for case in test],
         }
-    elif to == "nnunet":
-        values |= {"channel_names": nnunet_channels(task), **nnunet_labels(task), "file_ending": suffix}
-    if to != "plain":
-        write_json(output / "dataset.json", values)
-    describe(output, task, None if to == "plain" else values)

@@ -10,8 +10,8 @@ from typing import Any
 
 from swin_unetr.batch import BatchReport, Failure
 from swin_unetr.configuration import read_yaml, to_dict
-from swin_unetr.conversion.labels import consecutive, renumbered
-from swin_unetr.conversion.layouts import To, pieces_of, write_description
+from swin_unetr.conversion.labels import consecutive
+from swin_unetr.conversion.layouts import To, Writer
 from swin_unetr.conversion.pieces import How, make
 from swin_unetr.datasets import Case, Dataset, read_dataset
 from swin_unetr.datasets.patients import write_patients
@@ -37,17 +37,13 @@ class Conversion(BatchReport):
     renumbered: dict[int, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Job:
     """A case to be converted, for another process."""
 
     case: Case
-    to: To
-    output: Path
-    suffix: str
+    writer: Writer
     link: bool
-    task: Task | None
-    values: dict[int, int]
 
 
 def convert(
@@ -94,10 +90,8 @@ def convert(
     on_start(dataset)
     write_json(output / RECORD, {**settings, "state": "running"})
     report = Conversion(dataset=dataset, renumbered=values)
-    jobs = [
-        _Job(case=case, to=to, output=output, suffix=f".{file_type}", link=link, task=task, values=values)
-        for case in dataset.cases
-    ]
+    writer = Writer(to=to, output=output, suffix=f".{file_type}", task=task, values=values, any_label=labelled)
+    jobs = [_Job(case, writer, link) for case in dataset.cases]
     made: dict[str, dict[str, How]] = {}
     for index, result in run_parallel(_convert_case, jobs, workers=workers):
         case = jobs[index].case.id
@@ -110,7 +104,7 @@ def convert(
             report.files.update(result.values())
             on_case(case, ", ".join(sorted(set(result.values()))))
     done = [case for case in dataset.cases if case.id in made]
-    write_description(output, to, done, f".{file_type}", task=renumbered(task, values) if task else None)
+    writer.describe(done)
     if groups := {case.id: case.group for case in done if case.group is not None}:
         write_patients(output, groups)
     write_json(output / RECORD, {**settings, "state": "finished", **_record(report, made, task)})
@@ -119,9 +113,9 @@ def convert(
 
 def _convert_case(job: _Job) -> dict[str, How]:
     """How each file of a case came to be, by its path below the output; all of them, or none is left."""
-    pieces = pieces_of(job.case, job.to, job.output, job.suffix, task=job.task, values=job.values)
+    pieces = job.writer.pieces(job.case)
     try:
-        return {str(piece.target.relative_to(job.output)): make(piece, link=job.link) for piece in pieces}
+        return {str(piece.target.relative_to(job.writer.output)): make(piece, link=job.link) for piece in pieces}
     except Exception:
         for piece in pieces:
             piece.target.unlink(missing_ok=True)
