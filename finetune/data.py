@@ -1,81 +1,40 @@
-"""Scans of a fold: preprocessed once or on the fly, cropped and augmented, in batches."""
+"""Training crops and validation scans of a fold, in batches."""
 
 from __future__ import annotations
 
 import math
-import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from monai.utils import convert_to_tensor
-from rich.progress import track
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from finetune.config import FinetuneConfig
+from finetune.scans import Scans, ScansInMemory, open_scans
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError, SwinUnetrError
+from swin_unetr.parallel import cores
 from swin_unetr.tasks import Task
 from swin_unetr.training.course import derived_seed
 from transforms.augment import augmentation
-from transforms.preprocess import preprocessing
-
-#: "image": C x X x Y x Z, float32; "label": encoded targets, uint8.
-Sample = dict[str, Tensor]
+from transforms.crops import Sample
 
 
-class Scans(Dataset[Sample]):
-    """Preprocessed scans with their targets; kept in memory where `cache` is set.
+class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
+    """Random crops of the scans. The same (epoch, index) gives the same crops in any process, at any time.
+
+    A scan that cannot be read any more gives its error: raised in a process that loads data, it would reach the user
+    as a traceback of that process.
 
     Args:
-        cases: the scans.
-        task: how labels become targets.
-        config: preprocessing, and whether to keep what was preprocessed.
+        scans: those to train on first.
+        task: how many targets there are.
+        config: sampling, augmentation, seed.
     """
-
-    def __init__(self, cases: Sequence[Case], task: Task, config: FinetuneConfig) -> None:
-        self._cases = tuple(cases)
-        self._preprocess = preprocessing(config.preprocess, task, with_label=True)
-        self._regions, self._classes = task.activation == "sigmoid", task.num_classes
-        self._cached: list[Sample | None] | None = [None] * len(cases) if config.cache else None
-
-    def __len__(self) -> int:
-        return len(self._cases)
-
-    def __getitem__(self, index: int) -> Sample:
-        if self._cached is not None and (kept := self._cached[index]) is not None:
-            return kept
-        values = self._preprocess({"case": self._cases[index]})
-        # Plain tensors: MONAI's carry the history of the scan, which costs time at every transform.
-        return {key: convert_to_tensor(values[key], track_meta=False).contiguous() for key in ("image", "label")}
-
-    def class_voxels(self, index: int) -> tuple[int, ...]:
-        """Voxels of a scan that are background, and those of each target; ignored ones are neither."""
-        label = self[index]["label"]
-        if self._regions:
-            background = (label == 0).all(dim=0).sum()
-            return (int(background), *(int(voxels) for voxels in (label == 1).sum(dim=(1, 2, 3))))
-        return tuple(torch.bincount(label.flatten().int(), minlength=256)[: self._classes].tolist())
-
-    def read(self, index: int) -> str | None:
-        """Read a scan, keep it where scans are kept, and return what is wrong with it."""
-        try:
-            sample = self[index]
-        except SwinUnetrError as error:
-            return str(error)
-        if self._cached is not None:
-            self._cached[index] = sample
-        return None
-
-
-class TrainingCrops(Dataset[list[Sample]]):
-    """Random crops of the scans. The same (epoch, index) gives the same crops in any process, at any time."""
 
     def __init__(self, scans: Scans, task: Task, config: FinetuneConfig) -> None:
         self._scans = scans
@@ -85,11 +44,30 @@ class TrainingCrops(Dataset[list[Sample]]):
     def __len__(self) -> int:
         return len(self._scans)
 
-    def __getitem__(self, visit: tuple[int, int]) -> list[Sample]:
+    def __getitem__(self, visit: tuple[int, int]) -> list[Sample] | SwinUnetrError:
         epoch, index = visit
         self._augment.set_random_state(seed=derived_seed(self._seed, epoch, index))
-        crops: list[Sample] = self._augment(dict(self._scans[index]))
+        try:
+            crops: list[Sample] = self._augment(self._scans.scan(index))
+        except SwinUnetrError as error:
+            return error
         return crops
+
+
+class WholeScans(Dataset[Sample | SwinUnetrError]):
+    """Scans as they are; one that cannot be read any more gives its error."""
+
+    def __init__(self, scans: Scans) -> None:
+        self._scans = scans
+
+    def __len__(self) -> int:
+        return len(self._scans)
+
+    def __getitem__(self, index: int) -> Sample | SwinUnetrError:
+        try:
+            return self._scans[index]
+        except SwinUnetrError as error:
+            return error
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -142,23 +120,30 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         training: cases to train on.
         validation: cases to validate on, whole.
         task: how labels become targets.
-        config: preprocessing, sampling, augmentation, cache.
+        config: preprocessing, sampling, augmentation, store.
+        store: folder that `config.store` means by "auto"; none keeps the scans in memory then.
     """
 
     #: A fold may have fewer cases to validate on than there are processes.
     allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(
-        self, *, training: Sequence[Case], validation: Sequence[Case], task: Task, config: FinetuneConfig
+        self,
+        *,
+        training: Sequence[Case],
+        validation: Sequence[Case],
+        task: Task,
+        config: FinetuneConfig,
+        store: Path | None = None,
     ) -> None:
         super().__init__()
         self._sampling = config.sampling
         self._seed = config.trainer.seed
-        self._cache = config.cache
         self._names = [case.id for case in training]
-        self._training = Scans(training, task, config)
-        self._validation = Scans(validation, task, config)
-        self._crops = TrainingCrops(self._training, task, config)
+        both = tuple(dict.fromkeys((*training, *validation)))  # with fold "all", a case is of either
+        self._validation = [both.index(case) for case in validation]
+        self._scans = open_scans(both, task, config, store)
+        self._crops = TrainingCrops(self._scans, task, config)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -174,24 +159,20 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
 
     def training_voxels(self) -> Iterator[tuple[int, ...]]:
         """Voxels of every training scan that are background, and those of each target."""
-        return map(self._training.class_voxels, range(len(self._training)))
+        return map(self._scans.class_voxels, range(len(self._names)))
 
-    def read_all(self) -> None:
-        """Read every scan before the first epoch, and keep it where scans are kept.
+    def prepare_scans(self) -> None:
+        """Preprocess the scans that have not been, before the first epoch.
 
         Raises:
             DataError: scans that cannot be used, all of them, one line each.
+            ConfigError: the disk is too small for the store.
         """
-        reads = [(scans, index) for scans in (self._training, self._validation) for index in range(len(scans))]
-        with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-            done = pool.map(lambda read: read[0].read(read[1]), reads)
-            shown = track(done, description="reading scans", total=len(reads), disable=not sys.stdout.isatty())
-            problems = [problem for problem in shown if problem is not None]
-        if problems:
+        if problems := self._scans.prepare():
             lines = "\n".join(f"  {problem}" for problem in problems)
-            raise DataError(f"{len(problems)} of {len(reads)} scans cannot be used:\n{lines}")
+            raise DataError(f"{len(problems)} of {len(self._scans)} scans cannot be used:\n{lines}")
 
-    def train_dataloader(self) -> DataLoader[list[Sample]]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Batches of scans_per_batch x crops_per_scan crops; after a resume, those that are still to come."""
         progress = self.trainer.fit_loop.epoch_progress.current
         sampler = self._sampler()
@@ -209,23 +190,30 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
 
     def _sampler(self) -> EpochSampler:
         return EpochSampler(
-            len(self._training),
+            len(self._names),
             self._seed,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             batch=self._sampling.scans_per_batch,
         )
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Whole scans, one at a time, each on one of the processes."""
-        mine = list(range(self.trainer.global_rank, len(self._validation), self.trainer.world_size))
-        workers = 0 if self._cache else self._sampling.num_workers
-        return DataLoader(self._validation, batch_size=None, sampler=mine, **self._workers(workers))
+        mine = self._validation[self.trainer.global_rank :: self.trainer.world_size]
+        # One process reads the next scan while this one is segmented; more would fill the memory with scans.
+        workers = 0 if isinstance(self._scans, ScansInMemory) else min(1, self._sampling.num_workers)
+        return DataLoader(WholeScans(self._scans), batch_size=None, sampler=mine, **self._workers(workers))
+
+    def on_before_batch_transfer(self, batch: Sample | SwinUnetrError, dataloader_idx: int) -> Sample:
+        """Raise, in the process that trains, what went wrong in one that reads."""
+        if isinstance(batch, SwinUnetrError):
+            raise batch
+        return batch
 
     def _workers(self, number: int) -> dict[str, Any]:
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
         # A recipe is written for a workstation; more processes than cores would only stand in each other's way.
-        number = min(number, _cores())
+        number = min(number, cores())
         return {
             "num_workers": number,
             "persistent_workers": number > 0,
@@ -234,14 +222,13 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         }
 
 
-def _cores() -> int:
-    """Cores that this process may use; fewer than the machine has where a scheduler says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def collate(visits: Sequence[Sequence[Sample]]) -> Sample:
-    """The crops of several visits as one batch, B x C x X x Y x Z, of plain tensors."""
-    crops = [crop for visit in visits for crop in visit]
+def collate(visits: Sequence[list[Sample] | SwinUnetrError]) -> Sample | SwinUnetrError:
+    """The crops of several visits as one batch, B x C x X x Y x Z, of plain tensors; or the first error."""
+    crops: list[Sample] = []
+    for visit in visits:
+        if isinstance(visit, SwinUnetrError):
+            return visit
+        crops += visit
     return {key: torch.stack([crop[key] for crop in crops]) for key in ("image", "label")}
 
 

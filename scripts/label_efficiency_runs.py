@@ -170,7 +170,7 @@ def write_plan(experiment: Experiment) -> None:
     config = replace(
         experiment.config,
         speed=SpeedConfig(),
-        cache=True,
+        store="memory",
         sampling=replace(experiment.config.sampling, num_workers=0),
         trainer=replace(experiment.config.trainer, accelerator="auto", devices="auto", strategy="auto", seed=0),
     )

@@ -228,7 +228,8 @@ class SamplingConfig:
     #: Size of a crop in voxels, X, Y, Z; a scan that is smaller is padded with zeros, its label with background.
     crop_size: Triple = (96, 96, 96)
     #: "random": anywhere. "positive_negative": the centre on a structure or on background, by `positive`:`negative`.
-    scheme: Literal["random", "positive_negative"] = "random"
+    #: "classes": the same, and each structure that a scan has as often as its others, however small.
+    scheme: Literal["random", "positive_negative", "classes"] = "random"
     positive: float = 1.0
     negative: float = 1.0
     #: Crops taken from a scan each time it is visited.

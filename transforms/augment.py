@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import (
-    Compose,
-    RandCropByPosNegLabeld,
     RandFlipd,
     RandGaussianNoised,
     RandGaussianSmoothd,
@@ -22,7 +20,6 @@ from monai.transforms import (
     RandRotate90d,
     RandScaleIntensityd,
     RandShiftIntensityd,
-    RandSpatialCropSamplesd,
     Transform,
 )
 from torch import Tensor
@@ -30,67 +27,33 @@ from torch.nn import functional
 
 from swin_unetr.config import AugmentConfig, SamplingConfig, Triple
 from swin_unetr.tasks import Task
+from transforms.crops import PlaceAtRandom, TakeCrops
+from transforms.preprocess import Steps
 
 _BOTH = ("image", "label")
-#: Where any structure is; there while crops are being placed.
-_STRUCTURES = "structures"
 
 
-def augmentation(sampling: SamplingConfig, augment: AugmentConfig, task: Task) -> Compose:
+def augmentation(sampling: SamplingConfig, augment: AugmentConfig, task: Task) -> Steps:
     """Random crops and changes of a preprocessed scan.
 
     Args:
         sampling: size, number and place of the crops.
         augment: what is changed, how much and how often.
-        task: tells regions from exclusive classes.
+        task: how many targets there are.
 
     Returns:
-        A transform of {"image": C x X x Y x Z, "label": encoded targets} into a list of `crops_per_scan` such dicts of
-        the crop's size, plain tensors. `set_random_state(seed=...)` makes it draw the same again.
+        A transform of a `transforms.crops.Scan` into a list of `crops_per_scan` dicts of "image" (C x X x Y x Z) and
+        "label" (encoded targets) of the crop's size, plain tensors. `set_random_state(seed=...)` makes it draw the same
+        again.
     """
     steps = [
         PlaceAtRandom(sampling.crop_size),
-        *_crops(sampling, task),
+        TakeCrops(sampling, task),
         *_geometric(augment, sampling.crop_size),
         *_intensity(augment),
         ToPlainTensors(),
     ]
-    return Compose(steps)
-
-
-class PlaceAtRandom(RandomizableTransform):  # type: ignore[misc]  # MONAI has no types
-    """Fill a scan that is smaller than the crop with 0, the scan anywhere inside.
-
-    MONAI's pad puts it in the middle, where the network would learn to expect it: the windows of a prediction hold
-    scans cut off on any side.
-
-    Args:
-        size: of the crop, X, Y, Z.
-    """
-
-    def __init__(self, size: Triple) -> None:
-        RandomizableTransform.__init__(self, 1.0)
-        self.size = size
-
-    def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Draw a place, and fill "image" and "label" alike."""
-        extents = values["image"].shape[1:]
-        lacks = [max(0, wanted - there) for wanted, there in zip(self.size, extents, strict=True)]
-        if not any(lacks):
-            return values
-        before = [int(self.R.randint(lack + 1)) for lack in lacks]
-        padding = [
-            side for lack, first in zip(lacks[::-1], before[::-1], strict=True) for side in (first, lack - first)
-        ]
-        return {**values, **{key: functional.pad(_plain(values[key]), padding) for key in _BOTH}}
-
-
-class MarkStructures(Transform):  # type: ignore[misc]
-    """Join regions into one map; MONAI takes the first of several channels for background, which it is not here."""
-
-    def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Add a map 1 x X x Y x Z to a dict with "label"."""
-        return {**values, _STRUCTURES: values["label"].amax(dim=0, keepdim=True)}
+    return Steps(steps)
 
 
 class RotateAndZoom(RandomizableTransform):  # type: ignore[misc]
@@ -155,23 +118,6 @@ class ToPlainTensors(Transform):  # type: ignore[misc]
     def __call__(self, values: dict[str, Any]) -> dict[str, Tensor]:
         """One dict; MONAI goes through a list of them."""
         return {key: _plain(values[key]) for key in _BOTH}
-
-
-def _crops(sampling: SamplingConfig, task: Task) -> list[Any]:
-    """Steps from a scan, no smaller than the crop, to a list of crops."""
-    size, number = sampling.crop_size, sampling.crops_per_scan
-    if sampling.scheme == "random":
-        return [RandSpatialCropSamplesd(_BOTH, roi_size=size, num_samples=number, random_size=False)]
-    regions = task.activation == "sigmoid"
-    crop = RandCropByPosNegLabeld(
-        _BOTH,
-        label_key=_STRUCTURES if regions else "label",
-        spatial_size=size,
-        pos=sampling.positive,
-        neg=sampling.negative,
-        num_samples=number,
-    )
-    return [MarkStructures(), crop] if regions else [crop]
 
 
 def _geometric(augment: AugmentConfig, crop_size: Triple) -> list[Any]:

@@ -48,17 +48,16 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
     """
     keys = ["image", "label"] if with_label else ["image"]
     encoding: list[Any] = [EncodeTargets(task)] if with_label else []
-    return Preprocessing([LoadCase(task, with_label=with_label), *_steps(config, keys), *encoding])
+    return Steps([LoadCase(task, with_label=with_label), *_steps(config, keys), *encoding])
 
 
-class Preprocessing(Compose):  # type: ignore[misc]  # MONAI has no types
+class Steps(Compose):  # type: ignore[misc]  # MONAI has no types
     """MONAI's chain of steps, which wraps every error in a `RuntimeError`; those that a user can mend come out bare."""
 
-    def __call__(self, values: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+    def __call__(self, values: Any, *_: Any, **__: Any) -> Any:
         """Go through all steps."""
         try:
-            done: dict[str, Any] = super().__call__(values)
-            return done
+            return super().__call__(values)
         except RuntimeError as error:
             failure: BaseException = error
         cause: BaseException | None = failure

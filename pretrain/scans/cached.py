@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pretrain.scans.blocks import BlockedScan
 from pretrain.scans.contents import Content
 from pretrain.scans.find import ScanList, overlap_error
 from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case
 from swin_unetr.errors import DataError
+from swin_unetr.store.scan_file import StoredScan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class CachedScans:
         excluded: files left out because a list names them or their content.
     """
 
-    scans: tuple[BlockedScan, ...]
+    scans: tuple[StoredScan, ...]
     cases: tuple[Case, ...]
     hashes: tuple[str, ...]
     skipped: tuple[Failure, ...]
@@ -68,7 +68,7 @@ class Entry:
     """A scan in the cache."""
 
     content: Content
-    blocks: BlockedScan
+    blocks: StoredScan
 
 
 def choose(found: ScanList, outcomes: Sequence[Entry | Failure], tested: set[str]) -> CachedScans:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Sequence
 from itertools import islice
@@ -13,10 +12,11 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pretrain.scans.blocks import BlockedScan
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.config import ScansConfig
 from pretrain.scans.sampler import Visit, VisitSampler
+from swin_unetr.parallel import cores
+from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.training.course import derived_seed
 
 #: "image": B x C x X x Y x Z, float32; "scan": B, int64, the index of the scan of each crop.
@@ -34,7 +34,7 @@ class RandomCrops(Dataset[Batch]):
         seed: of the places.
     """
 
-    def __init__(self, scans: Sequence[BlockedScan], config: ScansConfig, seed: int) -> None:
+    def __init__(self, scans: Sequence[StoredScan], config: ScansConfig, seed: int) -> None:
         self._scans = tuple(scans)
         self._size = config.crop_size
         self._crops = config.crops_per_scan
@@ -50,7 +50,7 @@ class RandomCrops(Dataset[Batch]):
         return {"image": torch.from_numpy(crops), "scan": torch.full((self._crops,), index)}
 
     def _draw(
-        self, scan: BlockedScan, generator: np.random.Generator
+        self, scan: StoredScan, generator: np.random.Generator
     ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         for _ in range(_DRAWS):
             crop = scan.read(
@@ -123,7 +123,7 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
         if progress.started > progress.processed:  # stopped within an epoch
             batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
             sampler.skip(batches * self._config.scans_per_batch)
-        workers = min(self._config.num_workers, _cores())
+        workers = min(self._config.num_workers, cores())
         return DataLoader(
             RandomCrops(self._scans, self._config, self._seed),
             batch_size=self._config.scans_per_batch,
@@ -149,11 +149,6 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
 def join(visits: Sequence[Batch]) -> Batch:
     """The crops of several visits as one batch."""
     return {key: torch.cat([visit[key] for visit in visits]) for key in visits[0]}
-
-
-def _cores() -> int:
-    """Cores that this process may use; fewer than the machine has where a scheduler says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ignore_interrupts(worker: int) -> None:

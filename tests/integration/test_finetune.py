@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -155,10 +157,40 @@ def test_a_broken_run_goes_on_as_if_it_had_not(
         assert torch.equal(weights(tmp_path / "run" / name), weights(undisturbed / name))
 
 
-def test_scans_read_anew_train_the_same(phantom_data: Path, tmp_path: Path, undisturbed: Path) -> None:
-    config = from_dict(FinetuneConfig, {**TINY, "cache": False}, source="test")
+def test_scans_in_memory_train_the_same_but_for_rounding(phantom_data: Path, tmp_path: Path, undisturbed: Path) -> None:
+    config = from_dict(FinetuneConfig, {**TINY, "store": "memory"}, source="test")
     finetune(config, data=phantom_data, output=tmp_path / "run")
+    assert not (tmp_path / "store").exists()
+    rows = []
+    for folder in (tmp_path / "run", undisturbed):
+        with (folder / "metrics.csv").open() as file:
+            rows.append([float(row["train/loss"]) for row in csv.DictReader(file)])
+    np.testing.assert_allclose(*rows, rtol=1e-3)
+
+
+def test_a_run_reads_no_scan_that_is_in_the_store(
+    phantom_data: Path, tmp_path: Path, undisturbed: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(undisturbed.parent / "store", tmp_path / "store")
+    monkeypatch.setattr("transforms.preprocess.read_image", None)  # reading would fail
+    finetune(tiny(), data=phantom_data, output=tmp_path / "run")
+    assert "to preprocess" not in capsys.readouterr().out
     assert torch.equal(weights(tmp_path / "run" / "last"), weights(undisturbed / "last"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_store_ends_a_run_in_one_line(
+    phantom_data: Path, tmp_path: Path, undisturbed: Path, workers: int
+) -> None:
+    shutil.copytree(undisturbed.parent / "store", tmp_path / "store")
+    for file in (tmp_path / "store").rglob("*.scan"):
+        raw = bytearray(file.read_bytes())
+        raw[20] ^= 1
+        file.write_bytes(raw)
+    config = from_dict(FinetuneConfig, {**TINY, "sampling": {**TINY["sampling"], "num_workers": workers}}, source="")
+    with pytest.raises(DataError) as caught:
+        finetune(config, data=phantom_data, output=tmp_path / "run")
+    assert re.fullmatch(r"phantom_00\d: .*\.scan is damaged \(.*\); delete that file.*", str(caught.value))
 
 
 def test_resuming_with_another_configuration_names_the_fields(phantom_data: Path, undisturbed: Path) -> None:

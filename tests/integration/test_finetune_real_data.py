@@ -61,7 +61,6 @@ def test_brats_regions_of_two_modalities(test_data: Path, tmp_path: Path) -> Non
         inference=replace(config.inference, roi_size=(96, 96, 96)),
         validation_overlap=0.0,
         num_folds=4,
-        cache=True,
     )
     result = finetune(config, data=test_data / "brats2013", output=tmp_path / "run")
     assert list(result.dice_per_target) == ["TC", "WT", "ET"]

@@ -36,7 +36,7 @@ def test_every_field_can_be_given(tmp_path) -> None:
         *("--preprocess.intensity.window", "[-100,300]"),
         *("--trainer.early_stop_patience", "3"),
         *("--loss.class_weights", "[1,2,3]"),
-        *("--cache", "false"),
+        *("--store", "memory"),
     )
     assert config.network.feature_size == 24
     assert config.network.merge_strides[0] == (2, 2, 1)
@@ -44,7 +44,7 @@ def test_every_field_can_be_given(tmp_path) -> None:
     assert config.preprocess.intensity.window == (-100, 300)
     assert config.trainer.early_stop_patience == 3
     assert config.loss.class_weights == (1, 2, 3)
-    assert not config.cache
+    assert config.store == "memory"
     assert config.sampling.crops_per_scan == 4  # still the recipe's
 
 

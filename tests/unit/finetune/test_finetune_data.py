@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from finetune.config import FinetuneConfig
-from finetune.data import EpochSampler, FinetuneData, Scans, TrainingCrops, collate
+from finetune.data import EpochSampler, FinetuneData, TrainingCrops, collate
+from finetune.scans import ScansInMemory
 from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Case, Dataset
@@ -65,7 +66,7 @@ def test_visits_that_were_made_are_left_out_once() -> None:
 def test_crops_follow_from_seed_epoch_and_scan_alone(dataset: Dataset) -> None:
     def crops(visit: tuple[int, int], seed: int = 0) -> torch.Tensor:
         config = replace(CONFIG, trainer=replace(CONFIG.trainer, seed=seed))
-        data = TrainingCrops(Scans(dataset.cases, dataset.task, config), dataset.task, config)
+        data = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, config.preprocess), dataset.task, config)
         data[(9, 1)]  # what came before does not matter
         return collate([data[visit]])["image"]
 
@@ -75,7 +76,7 @@ def test_crops_follow_from_seed_epoch_and_scan_alone(dataset: Dataset) -> None:
 
 
 def test_a_batch_is_scans_times_crops_of_plain_tensors(dataset: Dataset) -> None:
-    data = TrainingCrops(Scans(dataset.cases, dataset.task, CONFIG), dataset.task, CONFIG)
+    data = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess), dataset.task, CONFIG)
     batch = collate([data[(0, 0)], data[(0, 1)]])
     assert batch["image"].shape == (4, 1, 16, 16, 8)
     assert batch["label"].shape == (4, 1, 16, 16, 8)
@@ -84,18 +85,15 @@ def test_a_batch_is_scans_times_crops_of_plain_tensors(dataset: Dataset) -> None
     assert batch["label"].max() <= 5
 
 
-@pytest.mark.parametrize("cache", [True, False])
-def test_kept_or_read_anew_a_scan_is_the_same(dataset: Dataset, cache: bool) -> None:
-    scans = Scans(dataset.cases, dataset.task, replace(CONFIG, cache=cache))
-    before = {key: value.clone() for key, value in scans[2].items()}
-    assert scans.read(2) is None
-    assert (scans[2] is scans[2]) == cache
-    assert all(torch.equal(scans[2][key], before[key]) for key in before)
+def test_a_scan_in_memory_is_kept(dataset: Dataset) -> None:
+    scans = ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess)
+    before = scans[2]["image"]
+    assert scans.prepare() == []
+    assert scans[2]["image"] is before
 
 
 def test_crops_leave_the_kept_scan_as_it_is(dataset: Dataset) -> None:
-    scans = Scans(dataset.cases, dataset.task, CONFIG)
-    scans.read(0)
+    scans = ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess)
     before = {key: value.clone() for key, value in scans[0].items()}
     crops = TrainingCrops(scans, dataset.task, CONFIG)
     for epoch in range(5):
@@ -115,7 +113,7 @@ def test_all_bad_scans_are_named_before_training(dataset: Dataset, tmp_path: Pat
     ]
     data = FinetuneData(training=[good, *bad[:2]], validation=[bad[2]], task=dataset.task, config=CONFIG)
     with pytest.raises(DataError) as caught:
-        data.read_all()
+        data.prepare_scans()
     first, *lines = str(caught.value).splitlines()
     assert first == "3 of 4 scans cannot be used:"
     for line, name in zip(lines, ("absent.nii.gz", "cut.nii.gz", good.images[0].name), strict=True):

@@ -45,7 +45,7 @@ def cached(data: Path, preprocess: PreprocessConfig = MR, tell=lambda line: None
 
 
 def files(data: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in (data.parent / "cache").rglob("*.npy")}
+    return {str(path): path.stat().st_mtime_ns for path in (data.parent / "cache").rglob("*.scan")}
 
 
 def test_crops_are_those_of_the_preprocessed_scan(data) -> None:
@@ -61,7 +61,7 @@ def test_a_second_time_nothing_is_made_and_another_preprocessing_has_its_own(dat
     said: list[str] = []
     first = cached(data, tell=said.append)
     assert len(said) == 1
-    assert "4 of 4 scans to preprocess, at most 22 KB in" in said[0]
+    assert "4 of 4 scans to preprocess, at most 38.1 KB in" in said[0]
     before = files(data)
     assert cached(data, tell=said.append) == first
     assert files(data) == before
@@ -176,7 +176,7 @@ def test_too_small_a_disk_is_told_before_anything_is_written(data, monkeypatch) 
     affine = np.diag([1e3, 1e3, 1e3, 1.0])  # metres a voxel, to be resampled to a millimetre
     write(data / "vast.nii.gz", noise(5), affine)
     config = PreprocessConfig(spacing_mm=(1.0, 1.0, 1.0), intensity=MR.intensity)
-    with pytest.raises(ConfigError, match=r"takes up to 5\.\d+ TB and .* are free; choose another --cache"):
+    with pytest.raises(ConfigError, match=r"take up to 5\.\d+ TB and .* are free; choose another --cache"):
         cached(data, config)
     assert not files(data)
 
@@ -218,7 +218,7 @@ def test_a_killed_run_is_gone_on_with_and_two_at_once_share_the_work(tmp_path) -
     for seed in range(40):
         write(data / f"{seed:02}.nii.gz", noise(seed, (40, 40, 40)))
     process = fill(data)
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 300
     while len(files(data)) < 3 and time.monotonic() < limit:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
@@ -230,9 +230,8 @@ def test_a_killed_run_is_gone_on_with_and_two_at_once_share_the_work(tmp_path) -
     assert [process.returncode for process in both] == [0, 0]
     assert said.count("scans to preprocess") == 1  # the second found all done
     after = files(data)
-    finished = {name for name in before if Path(name).with_suffix(".json").is_file()}
     assert len(after) == 40
-    assert all(after[name] == before[name] for name in finished)
+    assert all(after[name] == before[name] for name in before)
     assert not list((tmp_path / "cache").rglob(".partial-*"))
     scans = cached(data)
     np.testing.assert_allclose(scans.scans[7].read((0, 0, 0), (40, 40, 40))[0], noise(7, (40, 40, 40)) / 200, atol=0.1)

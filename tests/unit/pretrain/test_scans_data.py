@@ -9,12 +9,12 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from pretrain.scans.blocks import write_blocks
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.config import ScansConfig
 from pretrain.scans.data import PretrainScans, RandomCrops
 from pretrain.scans.sampler import VisitSampler
 from swin_unetr.datasets import Case
+from swin_unetr.store.scan_file import write_scan
 
 SMALL = ScansConfig(crop_size=(8, 8, 8), scans_per_batch=2, crops_per_scan=2, num_workers=0)
 
@@ -24,7 +24,7 @@ def cached(folder: Path, shapes: Sequence[tuple[int, int, int]]) -> CachedScans:
     scans = []
     for index, shape in enumerate(shapes):
         places = np.stack(np.meshgrid(*(np.arange(length) for length in shape), indexing="ij"))
-        scans.append(write_blocks(folder / f"{index}.npy", (places + 1 + 1000 * index).astype(np.float32)))
+        scans.append(write_scan(folder / f"{index}.scan", str(index), (places + 1 + 1000 * index).astype(np.float32)))
     cases = tuple(Case(id=str(index), images=(Path(f"{index}.nii.gz"),)) for index in range(len(shapes)))
     hashes = tuple(f"{index:032x}" for index in range(len(shapes)))
     return CachedScans(scans=tuple(scans), cases=cases, hashes=hashes, skipped=(), duplicates=(), excluded=())
@@ -131,7 +131,7 @@ def test_seed_epoch_and_place_decide_and_nothing_else(scans) -> None:
 def test_a_crop_of_one_value_is_drawn_again(tmp_path) -> None:
     array = np.zeros((1, 40, 8, 8), np.float32)
     array[:, 30:] = np.random.default_rng(0).random((10, 8, 8))
-    crops = RandomCrops([write_blocks(tmp_path / "x.npy", array)], SMALL, seed=0)
+    crops = RandomCrops([write_scan(tmp_path / "x.scan", "x", array)], SMALL, seed=0)
     images = torch.cat([crops[(epoch, 0, 0)]["image"] for epoch in range(50)])
     assert (images.flatten(1).std(1) > 0).float().mean() > 0.9  # a third by chance
 
@@ -202,7 +202,8 @@ def resident() -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the process's memory from /proc")
 def test_memory_stays_flat(tmp_path) -> None:
     rng = np.random.default_rng(0)
-    scans = [write_blocks(tmp_path / f"{index}.npy", rng.random((1, 128, 128, 128), np.float32)) for index in range(12)]
+    arrays = (rng.random((1, 128, 128, 128), np.float32) for _ in range(12))
+    scans = [write_scan(tmp_path / f"{index}.scan", "x", array) for index, array in enumerate(arrays)]
     crops = RandomCrops(scans, ScansConfig(crop_size=(48, 48, 48), crops_per_scan=1), seed=0)
 
     def grown(epochs: range) -> int:
@@ -215,6 +216,6 @@ def test_memory_stays_flat(tmp_path) -> None:
     grown(range(2))
     assert grown(range(2, 20)) < 5000  # the scans are 50,000 KB
     before = resident()
-    mapped = [np.load(scan.file, mmap_mode="r") for scan in scans]
+    mapped = [np.memmap(scan.file, np.uint8, "r") for scan in scans]
     assert sum(int(array.max()) for array in mapped) > 0
     assert resident() - before > 30_000  # what a memory map would hold is seen by this measure

@@ -10,6 +10,7 @@ import torch
 from swin_unetr.config import AugmentConfig, SamplingConfig
 from swin_unetr.tasks import Target, Task, brats, exclusive
 from transforms.augment import augmentation
+from transforms.crops import ScanInMemory
 
 TASK = Task(name="ct", modality="CT", channels=("CT",), targets=exclusive(("one", "two")))
 NONE = AugmentConfig(flip_probability=(0, 0, 0))
@@ -47,12 +48,12 @@ def draw(
     task: Task = TASK,
 ) -> list[dict[str, torch.Tensor]]:
     transform = augmentation(sampling or SamplingConfig(crop_size=CROP), augment, task)
-    crops: list[dict[str, torch.Tensor]] = transform.set_random_state(seed=seed)(values)
+    crops: list[dict[str, torch.Tensor]] = transform.set_random_state(seed=seed)(ScanInMemory(**values))
     return crops
 
 
 @pytest.mark.filterwarnings("ignore:Num foregrounds")  # of the one-slice scan, which shows no structure
-@pytest.mark.parametrize("scheme", ["random", "positive_negative"])
+@pytest.mark.parametrize("scheme", ["random", "positive_negative", "classes"])
 @pytest.mark.parametrize("shape", [(24, 26, 22), (10, 12, 8), (40, 12, 12), CROP, (30, 5, 1)])
 @pytest.mark.parametrize("augment", [NONE, ALL])
 def test_crops_have_the_size_asked_for_whatever_the_scan_s(
@@ -101,10 +102,10 @@ def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
 
 def test_what_was_drawn_before_does_not_matter_once_the_seed_is_set() -> None:
     transform = augmentation(SamplingConfig(crop_size=CROP), ALL, TASK)
-    (first,) = transform.set_random_state(seed=3)(scan())
+    (first,) = transform.set_random_state(seed=3)(ScanInMemory(**scan()))
     for _ in range(5):
-        transform(scan())
-    (second,) = transform.set_random_state(seed=3)(scan())
+        transform(ScanInMemory(**scan()))
+    (second,) = transform.set_random_state(seed=3)(ScanInMemory(**scan()))
     assert torch.equal(first["image"], second["image"])
 
 

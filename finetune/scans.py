@@ -1,0 +1,226 @@
+"""Preprocessed scans with their targets, in memory or in a store on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+from finetune.config import FinetuneConfig
+from swin_unetr.batch import Failure
+from swin_unetr.config import PreprocessConfig
+from swin_unetr.configuration import to_dict
+from swin_unetr.datasets.case import Case
+from swin_unetr.errors import DataError, SwinUnetrError
+from swin_unetr.store.class_places import class_places
+from swin_unetr.store.filling import alone, in_parallel, quiet, workers_for
+from swin_unetr.store.folder import Store, files_hash, source_key
+from swin_unetr.store.scan_file import StoredScan
+from swin_unetr.store.size import check_space, in_words, most_voxels, store_bytes
+from swin_unetr.tasks import Task
+from transforms.crops import Sample, Scan, ScanInMemory, class_voxels
+from transforms.preprocess import preprocessing
+
+_OPTION = "--store (memory keeps the scans there)"
+_NAME = "store"
+
+
+class Scans(Protocol):
+    """Preprocessed scans of cases, in their order."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def prepare(self) -> list[str]:
+        """Preprocess what is not yet, and give what is wrong with scans, a line each."""
+
+    def scan(self, index: int) -> Scan:
+        """One of them, to take crops from."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """One of them, whole."""
+
+    def class_voxels(self, index: int) -> tuple[int, ...]:
+        """Voxels of a scan that are background, and those of each target; ignored ones are neither."""
+
+
+def open_scans(cases: Sequence[Case], task: Task, config: FinetuneConfig, folder: Path | None) -> Scans:
+    """The scans of cases, where the configuration wants them.
+
+    Args:
+        cases: the scans.
+        task: how labels become targets.
+        config: preprocessing, and where to keep what was preprocessed.
+        folder: of the store that `config.store` means by "auto"; none keeps the scans in memory then.
+    """
+    place = {"memory": None, "auto": folder}.get(config.store, Path(config.store))
+    if place is None:
+        return ScansInMemory(cases, task, config.preprocess)
+    return ScansOnDisk(cases, task, config.preprocess, place)
+
+
+class ScansInMemory:
+    """Scans that are read once by each process, and kept.
+
+    Args:
+        cases: the scans.
+        task: how labels become targets.
+        preprocess: spacing, intensity and crop.
+    """
+
+    def __init__(self, cases: Sequence[Case], task: Task, preprocess: PreprocessConfig) -> None:
+        self._cases, self._config = tuple(cases), preprocess
+        self._targets = len(task.targets)
+        self._steps = preprocessing(preprocess, task, with_label=True)
+        self._kept: dict[int, ScanInMemory] = {}
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def prepare(self) -> list[str]:
+        """Read all; gives what is wrong with scans, a line each."""
+
+        def read(index: int) -> str | None:
+            try:
+                self.scan(index)
+            except SwinUnetrError as error:
+                return str(error)
+            return None
+
+        workers = workers_for(most_voxels(self._cases, self._config))
+        outcomes = in_parallel(read, range(len(self)), workers, _tell, "reading scans")
+        return [problem for problem in outcomes if problem is not None]
+
+    def scan(self, index: int) -> ScanInMemory:
+        """One of them, read if it was not."""
+        if index not in self._kept:
+            self._kept[index] = ScanInMemory(**_preprocessed(self._steps, self._cases[index]))
+        return self._kept[index]
+
+    def __getitem__(self, index: int) -> Sample:
+        scan = self.scan(index)
+        return {"image": scan.image, "label": scan.label}
+
+    def class_voxels(self, index: int) -> tuple[int, ...]:
+        """Voxels of a scan that are background, and those of each target; ignored ones are neither."""
+        return class_voxels(self.scan(index).label.numpy(), self._targets)
+
+
+class ScansOnDisk:
+    """Scans in a store, which is filled once; every crop is read from it, and nothing is kept.
+
+    Args:
+        cases: the scans.
+        task: how labels become targets.
+        preprocess: spacing, intensity and crop.
+        folder: of the store; new, or one that other runs use too.
+    """
+
+    def __init__(self, cases: Sequence[Case], task: Task, preprocess: PreprocessConfig, folder: Path) -> None:
+        self._cases, self._task, self._preprocess, self._folder = tuple(cases), task, preprocess, folder
+        self._steps = preprocessing(preprocess, task, with_label=True)
+        self._scans: tuple[StoredScan, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def prepare(self) -> list[str]:
+        """Preprocess the scans that are not in the store yet; gives what is wrong with scans, a line each.
+
+        Files are known by their content: a copy is not preprocessed again, a changed file is. Stopped at any time, it
+        goes on where it was.
+
+        Raises:
+            ConfigError: the disk is full or cannot be written.
+        """
+        store = Store(self._folder, self._way(), option=_OPTION)
+        with alone(self._folder, _tell, _NAME) as is_alone:
+            if is_alone:
+                store.discard_partial()
+            todo = [case for case in self._cases if self._find(store, case) is None]
+            workers = workers_for(most_voxels(todo, self._preprocess))
+            if todo:
+                self._tell_size(todo, workers)
+            outcomes = in_parallel(
+                lambda case: self._settle(store, case), self._cases, workers, _tell if todo else quiet, _NAME
+            )
+        self._scans = tuple(outcome for outcome in outcomes if isinstance(outcome, StoredScan))
+        return [outcome.message for outcome in outcomes if isinstance(outcome, Failure)]
+
+    def scan(self, index: int) -> StoredScan:
+        """One of them; `prepare` comes first."""
+        return self._scans[index]
+
+    def __getitem__(self, index: int) -> Sample:
+        image, label = self._scans[index].crop((0, 0, 0), self._scans[index].shape)
+        return {"image": torch.from_numpy(image), "label": torch.from_numpy(label)}
+
+    def class_voxels(self, index: int) -> tuple[int, ...]:
+        """Voxels of a scan that are background, and those of each target, without reading it."""
+        return self._scans[index].class_voxels[: len(self._task.targets) + 1]
+
+    def _way(self) -> dict[str, object]:
+        """What a scan in the store depends on beside its files; the names of structures are not of it."""
+        task = self._task
+        return {
+            "preprocess": to_dict(self._preprocess),
+            "channels": len(task.channels),
+            "activation": task.activation,
+            "targets": [sorted(target.labels) for target in task.targets],
+            "known": sorted(task.known_labels),
+            "ignored": task.ignore_label,
+        }
+
+    def _find(self, store: Store, case: Case) -> StoredScan | None:
+        """The scan of files that were read before and have not changed."""
+        try:
+            facts = store.sources.get(source_key(_files(case)))
+        except DataError:
+            return None
+        return None if facts is None else store.find(str(facts.get("hash")), case.id)
+
+    def _settle(self, store: Store, case: Case) -> StoredScan | Failure:
+        if (known := self._find(store, case)) is not None:
+            return known
+        try:
+            key, content = source_key(_files(case)), files_hash(_files(case))
+            scan = store.find(content, case.id)
+            if scan is None:
+                sample = _preprocessed(self._steps, case)
+                label = sample["label"].numpy()
+                places = class_places(label, len(self._task.targets))
+                scan = store.write(content, case.id, sample["image"].numpy(), label, places)
+        except DataError as error:
+            return Failure(case.id, str(error))
+        except (RuntimeError, ValueError, MemoryError) as error:
+            return Failure(case.id, f"{case.images[0]}: cannot be preprocessed ({str(error).partition(chr(10))[0]})")
+        store.sources.note(key, _files(case), {"hash": content})
+        return scan
+
+    def _tell_size(self, todo: Sequence[Case], workers: int) -> None:
+        regions = self._task.activation == "sigmoid"
+        size = store_bytes(todo, self._preprocess, workers, len(self._task.targets), regions)
+        free = check_space(self._folder, size, _OPTION)
+        told = f"at most {in_words(size)} in {self._folder} ({in_words(free)} free)"
+        _tell(f"{_NAME}: {len(todo)} of {len(self._cases)} scans to preprocess, {told}")
+
+
+def _preprocessed(steps: object, case: Case) -> dict[str, Tensor]:
+    values = steps({"case": case})  # type: ignore[operator]
+    # Plain tensors: MONAI's carry the history of the scan, which costs time at every transform.
+    return {key: convert_to_tensor(values[key], track_meta=False).contiguous() for key in ("image", "label")}
+
+
+def _files(case: Case) -> list[Path]:
+    return [*case.images, *([] if case.label is None else [case.label])]
+
+
+def _tell(line: str) -> None:
+    """Print on the first process alone."""
+    if rank_zero_only.rank == 0:
+        print(line, flush=True)

@@ -1,0 +1,1 @@
+"""Preprocessed scans on disk, in compressed blocks: made once, and read a crop at a time."""

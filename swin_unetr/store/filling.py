@@ -1,0 +1,91 @@
+"""Work that fills a store: many scans at a time, one process at a time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import psutil  # type: ignore[import-untyped]
+
+from swin_unetr.parallel import cores
+
+#: Seconds between lines on the progress.
+_REPORT_EVERY = 60.0
+#: Preprocessing holds a scan in float32 so many times.
+_COPIES = 6
+_MOST_WORKERS = 16
+T = TypeVar("T")
+R = TypeVar("R")
+#: Is given lines for the user.
+Tell = Callable[[str], None]
+
+
+def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, tell: Tell, name: str = "cache") -> list[R]:
+    """The results in order, by threads; a stop does not wait for what has not begun.
+
+    Args:
+        work: on one scan.
+        items: the scans.
+        workers: scans that are worked on at a time.
+        tell: is given a line a minute.
+        name: what lines begin with.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            last = start = time.monotonic()
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                if (now := time.monotonic()) - last > _REPORT_EVERY:
+                    left = (now - start) / done * (len(items) - done) / 60
+                    tell(f"{name}: {done} of {len(items)} scans, about {left:.0f} min left")
+                    last = now
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
+
+
+def workers_for(voxels: int) -> int:
+    """Scans that can be preprocessed at a time: no more than there are cores, and than memory holds.
+
+    Args:
+        voxels: of the largest scan with all its channels, before or after, whichever is more.
+    """
+    fit: int = psutil.virtual_memory().available // max(1, _COPIES * 4 * voxels)
+    return max(1, min(fit, cores(), _MOST_WORKERS))
+
+
+@contextmanager
+def alone(folder: Path, tell: Tell, name: str = "cache") -> Iterator[bool]:
+    """Wait while another process fills the folder, so that no scan is preprocessed twice.
+
+    Gives whether it is sure that no other does. Without locks (Windows, some network disks) the work may be done twice;
+    its result is the same.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield False
+        return
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                tell(f"{name}: waiting for another process that fills {folder}")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            locked = True
+        except OSError:
+            locked = False
+        yield locked
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""

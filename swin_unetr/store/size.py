@@ -1,0 +1,127 @@
+"""How large a store of some scans becomes, told from their headers before it is written."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from swin_unetr.config import PreprocessConfig
+from swin_unetr.datasets import Case
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.store.class_places import places_at_most
+from swin_unetr.store.scan_file import stored_bytes
+from transforms.content import AXIS_OF_LETTER
+from transforms.geometry import Geometry
+from transforms.io import NIFTI_SUFFIXES, read_geometry
+
+#: Scans of formats that are read whole for their size alone are looked at in so many samples.
+_SAMPLES = 8
+
+
+def store_bytes(
+    cases: Sequence[Case], config: PreprocessConfig, workers: int, targets: int = 0, regions: bool = False
+) -> int:
+    """Bytes that the scans take, at most: neither compression nor the crop to the foreground is counted.
+
+    NIfTI headers are read of all scans; of other formats some are read, and the rest is told by the size of the files.
+    Scans that cannot be read count nothing.
+
+    Args:
+        cases: the scans.
+        config: spacing.
+        workers: headers that are read at a time.
+        targets: of the labels that are stored, too; 0 for none.
+        regions: whether each target has a channel of the label.
+    """
+
+    def of_one(case: Case) -> int:
+        if (found := _grid(case, config)) is None:
+            return 0
+        channels, shape = found
+        places = places_at_most(targets, math.prod(shape)) if targets else 0
+        return stored_bytes(channels, shape, targets if regions else min(targets, 1), places)
+
+    headed = [case for case in cases if _is_headed(case)]
+    others = [case for case in cases if not _is_headed(case)]
+    with ThreadPoolExecutor(workers) as pool:
+        exact = sum(pool.map(of_one, headed))
+    samples = others[:: max(1, len(others) // _SAMPLES)][:_SAMPLES]
+    sampled = [(of_one(case), _on_disk(case)) for case in samples]
+    ratio = sum(size for size, _ in sampled) / max(1, sum(disk for _, disk in sampled))
+    return exact + round(ratio * sum(map(_on_disk, others)))
+
+
+def most_voxels(cases: Sequence[Case], config: PreprocessConfig) -> int:
+    """Voxels of all channels of the largest scan, as stored or as preprocessed; of those whose headers tell it."""
+    most = 1
+    for case in filter(_is_headed, cases):
+        for spacing in (config, replace(config, spacing_mm=None)):
+            if (found := _grid(case, spacing)) is not None:
+                most = max(most, found[0] * math.prod(found[1]))
+    return most
+
+
+def check_space(folder: Path, needed: int, option: str) -> int:
+    """Bytes that are free on the disk of a folder, which is there.
+
+    Args:
+        folder: where to.
+        needed: bytes.
+        option: what the user would choose another folder by.
+
+    Raises:
+        ConfigError: fewer than are needed.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ConfigError(
+            f"{folder}: preprocessed scans take up to {in_words(needed)} and {in_words(free)} are free; choose another "
+            f"{option}, or a larger preprocess.spacing_mm"
+        )
+    return free
+
+
+def in_words(size: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _is_headed(case: Case) -> bool:
+    """Whether the size can be told without reading the voxels."""
+    return case.images[0].name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def _grid(case: Case, config: PreprocessConfig) -> tuple[int, list[int]] | None:
+    """Channels, and voxels along the stored axes after resampling; none of what cannot be read."""
+    try:
+        geometry = read_geometry(case.images[0])
+    except DataError:
+        return None
+    return _channels(case, geometry), _shape(geometry, config)
+
+
+def _channels(case: Case, geometry: Geometry) -> int:
+    stored: tuple[int, ...] = () if geometry.nifti_header is None else geometry.nifti_header.get_data_shape()
+    return stored[3] if len(stored) > 3 else len(case.images)
+
+
+def _shape(geometry: Geometry, config: PreprocessConfig) -> list[int]:
+    """Voxels along the stored axes after resampling."""
+    if config.spacing_mm is None:
+        return list(geometry.shape)
+    wanted = [config.spacing_mm[AXIS_OF_LETTER[letter]] for letter in geometry.orientation]
+    lengths = zip(geometry.shape, geometry.spacing_mm, wanted, strict=True)
+    return [max(1, round(voxels * source / target)) for voxels, source, target in lengths]
+
+
+def _on_disk(case: Case) -> int:
+    files = (file for image in case.images for file in (image.iterdir() if image.is_dir() else [image]))
+    return sum(file.stat().st_size for file in files if file.is_file())

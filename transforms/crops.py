@@ -1,0 +1,207 @@
+"""Random crops of preprocessed scans, in memory or on disk: where they lie, and taking them.
+
+Drawn as MONAI's `RandSpatialCropSamplesd`, `RandCropByPosNegLabeld` and `RandCropByLabelClassesd` draw, with MONAI's
+own functions; those classes need a whole scan in memory, and look for its structures at every visit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from monai.data.utils import get_random_patch
+from monai.transforms import Randomizable, Transform
+from monai.transforms.utils import generate_label_classes_crop_centers, generate_pos_neg_label_crop_centers
+from monai.utils import MAX_SEED
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from swin_unetr.config import SamplingConfig, Triple
+from swin_unetr.tasks import Task
+from transforms.labels import IGNORED
+
+#: "image": C x X x Y x Z, float32; "label": encoded targets, uint8.
+Sample = dict[str, Tensor]
+#: In lists of places by class: background, then each target; and last the places of any of them.
+BACKGROUND, ANY = 0, -1
+
+
+class Scan(Protocol):
+    """A preprocessed scan with its targets, wherever it is."""
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels along X, Y, Z."""
+
+    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Image and label of a part of it, C x X x Y x Z each, 0 beyond the scan."""
+
+    def places(self, which: int) -> NDArray[np.int64]:
+        """Flat indices of voxels of background (0), of the n-th target, or of any target (-1)."""
+
+
+class ScanInMemory:
+    """A scan whose voxels are at hand.
+
+    Args:
+        image: C x X x Y x Z, float32.
+        label: encoded targets, uint8.
+    """
+
+    def __init__(self, image: Tensor, label: Tensor) -> None:
+        self.image, self.label = image, label
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels along X, Y, Z."""
+        x, y, z = self.image.shape[1:]
+        return x, y, z
+
+    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """A copy of a part that lies within the scan."""
+        here = (slice(None), *(slice(first, first + length) for first, length in zip(start, size, strict=True)))
+        return self.image[here].numpy().copy(), self.label[here].numpy().copy()
+
+    def places(self, which: int) -> NDArray[np.int64]:
+        """All voxels of a class."""
+        return np.flatnonzero(class_mask(self.label.numpy(), which))
+
+
+class Shifted:
+    """A scan somewhere inside a larger grid, with nothing around it.
+
+    Args:
+        scan: the scan.
+        before: voxels of nothing before it, along X, Y, Z.
+        shape: of the grid.
+    """
+
+    def __init__(self, scan: Scan, before: Sequence[int], shape: Triple) -> None:
+        self._scan, self._before, self.shape = scan, before, shape
+
+    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """A part of the grid."""
+        return self._scan.crop([first - before for first, before in zip(start, self._before, strict=True)], size)
+
+    def places(self, which: int) -> NDArray[np.int64]:
+        """Voxels of a class as indices of the grid; none of what is around the scan is among the background's."""
+        along = np.unravel_index(self._scan.places(which), self._scan.shape)
+        shifted = tuple(indices + before for indices, before in zip(along, self._before, strict=True))
+        return np.asarray(np.ravel_multi_index(shifted, self.shape), np.int64)
+
+
+class PlaceAtRandom(Randomizable, Transform):  # type: ignore[misc]  # MONAI has no types
+    """Fill a scan that is smaller than the crop with 0, the scan anywhere inside.
+
+    MONAI's pad puts it in the middle, where the network would learn to expect it: the windows of a prediction hold
+    scans cut off on any side.
+
+    Args:
+        size: of the crop, X, Y, Z.
+    """
+
+    def __init__(self, size: Triple) -> None:
+        self.size = size
+
+    def __call__(self, scan: Scan) -> Scan:
+        """Draw a place, and fill."""
+        lacks = [max(0, wanted - there) for wanted, there in zip(self.size, scan.shape, strict=True)]
+        if not any(lacks):
+            return scan
+        before = [int(self.R.randint(lack + 1)) for lack in lacks]
+        if isinstance(scan, ScanInMemory):
+            sides = zip(lacks[::-1], before[::-1], strict=True)
+            padding = [side for lack, first in sides for side in (first, lack - first)]
+            return ScanInMemory(functional.pad(scan.image, padding), functional.pad(scan.label, padding))
+        x, y, z = (lack + there for lack, there in zip(lacks, scan.shape, strict=True))
+        return Shifted(scan, before, (x, y, z))
+
+
+class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
+    """Crops of a scan that is no smaller than they are.
+
+    Args:
+        sampling: size, number and place of the crops.
+        task: how many targets there are.
+    """
+
+    def __init__(self, sampling: SamplingConfig, task: Task) -> None:
+        self._sampling = sampling
+        self._targets = len(task.targets)
+
+    def __call__(self, scan: Scan) -> list[Sample]:
+        """Draw the places, and read."""
+        size = self._sampling.crop_size
+        crops = (scan.crop(start, size) for start in self._starts(scan))
+        return [{"image": torch.from_numpy(image), "label": torch.from_numpy(label)} for image, label in crops]
+
+    def _starts(self, scan: Scan) -> list[Triple]:
+        sampling = self._sampling
+        if sampling.scheme == "random":
+            return self._anywhere(scan)
+        background = scan.places(BACKGROUND)
+        share = sampling.positive / (sampling.positive + sampling.negative)
+        drawn = (sampling.crop_size, sampling.crops_per_scan)
+        if sampling.scheme == "positive_negative":
+            anything = scan.places(ANY)
+            if not len(background) and not len(anything):  # all is to be ignored
+                return self._anywhere(scan)
+            centers = generate_pos_neg_label_crop_centers(*drawn, share, scan.shape, anything, background, self.R)
+        else:
+            places = [background, *(scan.places(target) for target in range(1, self._targets + 1))]
+            shown = [len(indices) > 0 for indices in places]
+            if not any(shown):
+                return self._anywhere(scan)
+            structures = sum(shown[1:])
+            if not structures or not shown[0]:  # such a scan is cropped all the same
+                share = float(structures > 0)
+            ratios = [1 - share, *(share * there / max(structures, 1) for there in shown[1:])]
+            centers = generate_label_classes_crop_centers(*drawn, scan.shape, places, ratios, self.R, warn=False)
+        return [
+            tuple(max(int(at) - length // 2, 0) for at, length in zip(center, sampling.crop_size, strict=True))  # type: ignore[misc]
+            for center in centers
+        ]
+
+    def _anywhere(self, scan: Scan) -> list[Triple]:
+        seed = int(self.R.randint(MAX_SEED, dtype="uint32"))  # as MONAI's crop of several images alike
+        generator = np.random.RandomState(seed)
+        patches = (
+            get_random_patch(scan.shape, self._sampling.crop_size, generator)
+            for _ in range(self._sampling.crops_per_scan)
+        )
+        return [(x.start, y.start, z.start) for x, y, z in patches]
+
+
+def class_mask(label: NDArray[Any], which: int) -> NDArray[np.bool_]:
+    """Where a class is.
+
+    Args:
+        label: encoded targets, C x ...; those to be ignored are of no class.
+        which: background (0), the n-th target, or any target (-1).
+
+    Returns:
+        The shape of a channel.
+    """
+    mask: NDArray[np.bool_]
+    if which == BACKGROUND:
+        mask = (label == 0).all(axis=0)
+    elif which == ANY:
+        mask = ((label != 0) & (label != IGNORED)).any(axis=0)
+    elif len(label) == 1:
+        mask = label[0] == which
+    else:
+        mask = label[which - 1] == 1
+    return mask
+
+
+def class_voxels(label: NDArray[Any], targets: int) -> tuple[int, ...]:
+    """Voxels that are background, and those of each target.
+
+    Args:
+        label: encoded targets, C x X x Y x Z.
+        targets: how many there are.
+    """
+    return tuple(int(np.count_nonzero(class_mask(label, which))) for which in range(targets + 1))
