@@ -33,9 +33,15 @@ _CAUSES = {
     "label-not-map": {"geometry-differs"},
     "constant": {"intensity-outlier", "not-hounsfield", "channels-swapped"},
     "channels-same": {"channels-swapped"},
-    "one-slice": {"size-outlier", "spacing-outlier"},
-    "spacing-impossible": {"spacing-outlier", "size-outlier", "label-volume"},
+    "not-hounsfield": {"intensity-outlier"},
+    "one-slice": {"size-outlier", "spacing-outlier", "label-volume"},
+    "sheared": {"forms-disagree"},  # a qform cannot hold shear
+    "spacing-impossible": {"spacing-outlier", "size-outlier", "label-volume", "forms-disagree"},
     "spacing-extreme": {"spacing-outlier", "size-outlier", "label-volume"},
+    "spacing-outlier": {"size-outlier", "label-volume"},
+    "geometry-differs": {"sides-swapped"},
+    "no-orientation": {"sides-swapped"},
+    "label-flipped": {"sides-swapped"},
     "label-full": {"label-volume", "label-outside-body"},
 }
 
@@ -132,9 +138,10 @@ def diagnose(
                 raise
             raise faults[0] from error
     found = survey(dataset, workers=workers, known=known, on_case=on_case)
+    listed = list(listing_findings(faults, dataset.root))
     findings = [
-        *listing_findings(faults, dataset.root),
-        *file_findings(found, dataset),
+        *listed,
+        *file_findings(found, dataset, [of.file for of in listed]),
         *geometry_findings(found, tolerance_mm),
         *intensity_findings(found),
         *label_findings(found),

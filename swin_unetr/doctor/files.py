@@ -25,8 +25,14 @@ def listing_findings(faults: Iterable[DataError], root: Path) -> Iterator[Findin
         yield Finding(code, words, Path(place) if Path(place) != root else None)
 
 
-def file_findings(survey: Survey, dataset: Dataset) -> Iterator[Finding]:
-    """Files that could not be read, cases that lack something, files of no case, and voxels that occur twice."""
+def file_findings(survey: Survey, dataset: Dataset, named: Iterable[Path | None] = ()) -> Iterator[Finding]:
+    """Files that could not be read, cases that lack something, files of no case, and voxels that occur twice.
+
+    Args:
+        survey: what the files hold.
+        dataset: the cases as listed.
+        named: files that another finding names as belonging to no case.
+    """
     for case in survey.cases:
         for problem in case.problems:
             yield Finding(problem.code, problem.words, problem.path, case.id)
@@ -38,7 +44,7 @@ def file_findings(survey: Survey, dataset: Dataset) -> Iterator[Finding]:
         labelled = len(dataset.cases) - len(unlabelled)
         if labelled < _FEWEST_CASES:
             yield Finding("few-cases", f"{labelled} labelled case{'s' * (labelled > 1)}")
-    yield from _unused(dataset)
+    yield from _unused(dataset, named)
     images = [(case, image) for case in survey.cases for image in case.images]
     labels = [(case, case.label) for case in survey.cases if case.label is not None and case.label.values]
     yield from _twice(images, "duplicate")
@@ -67,11 +73,12 @@ def _usual(survey: Survey) -> int:
     return max(sorted(set(counts)), key=counts.count, default=1)
 
 
-def _unused(dataset: Dataset) -> Iterator[Finding]:
+def _unused(dataset: Dataset, named: Iterable[Path | None]) -> Iterator[Finding]:
     if not dataset.root.is_dir():
         return
     used = {path.resolve() for case in dataset.cases for path in (*case.images, *([case.label] if case.label else []))}
     folders = {path.parent for path in used}
+    used |= {path.resolve() for path in named if path is not None}
     for path in sorted(dataset.root.rglob("*")):
         tests = {part.lower() for part in path.relative_to(dataset.root).parts[:-1]} & _TEST_FOLDERS
         place = path.resolve()

@@ -30,8 +30,11 @@ def geometry_findings(survey: Survey, tolerance_mm: float) -> Iterator[Finding]:
         tolerance_mm: largest distance between corners of grids that count as one.
     """
     for case in survey.cases:
-        for file in case.files():
-            yield from _of_file(file, case)
+        of_images = [finding for image in case.images for finding in _of_file(image, case)]
+        yield from of_images
+        if case.label is not None:  # what it shares with its image is said once
+            known = {finding.code for finding in of_images}
+            yield from (finding for finding in _of_file(case.label, case) if finding.code not in known)
         yield from _together(case, tolerance_mm)
     images = [(case, case.images[0]) for case in survey.cases if case.images]
     yield from _unlike(images, "spacing-outlier", lambda file: _ras(file, file.spacing_mm), "a voxel size of {} mm")

@@ -81,7 +81,7 @@ def _values(array: NDArray[np.uint16], counts: NDArray[Any], geometry: Geometry)
         ValueFacts(
             value=int(value),
             voxels=int(counts[value]),
-            volume_mm3=round(int(counts[value]) * voxel_mm3, 3),
+            volume_mm3=float(f"{int(counts[value]) * voxel_mm3:.7g}"),
             box=_box(boxes[value - 1]),
             centre_mm=_centre(array, int(value), boxes[value - 1], geometry),
         )
