@@ -42,10 +42,7 @@ class AuxiliaryHeads(nn.Module):
         """
         coarser: list[Tensor] = []
         finest = pointwise(network.head, network.forward_features(image, coarser))
-        scores = [finest]
-        for head, features in zip(self.heads, reversed(coarser[1:]), strict=True):
-            scores.append(pointwise(head, features))
-        return scores
+        return [finest, *(head(features) for head, features in zip(self.heads, reversed(coarser[1:]), strict=True))]
 
 
 def level_weights(levels: int) -> tuple[float, ...]:

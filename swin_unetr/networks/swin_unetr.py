@@ -55,7 +55,8 @@ class SwinUNETR(nn.Module):
     @property
     def decoder_widths(self) -> tuple[int, ...]:
         """Channels of the decoder's maps, from full resolution to the coarsest."""
-        return tuple(up.upsample.out_channels for up in reversed(self.decoder))
+        finest = self.config.feature_size
+        return finest, *(finest * 2**level for level in range(len(self.config.depths)))
 
     def forward_features(self, image: Tensor, coarser: list[Tensor] | None = None) -> Tensor:
         """Features at full resolution, before the output layer.
