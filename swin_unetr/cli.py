@@ -17,6 +17,7 @@ from swin_unetr.files import is_full
 COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain.command:main", "train an encoder on scans without labels"),
     "doctor": ("swin_unetr.doctor.command:main", "what is wrong with a data set, before the first epoch"),
+    "plan": ("finetune.plan_command:main", "choose how to train on a labelled folder of scans, with reasons"),
     "finetune": ("finetune.command:main", "train on a labelled folder of scans"),
     "predict": ("swin_unetr.inference.command:main", "segment scans with one or more trained models"),
     "evaluate": ("swin_unetr.evaluation.command:main", "Dice report of predictions against references"),

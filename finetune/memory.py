@@ -1,0 +1,49 @@
+"""What a fine-tuning takes in memory: the training step of its own module, gone through without values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from finetune.config import FinetuneConfig
+from finetune.module import FinetuneModule
+from swin_unetr.config import SpeedConfig
+from swin_unetr.networks import build_network, choose_fast_paths
+from swin_unetr.planning.footprint import Footprint, step_footprint
+from swin_unetr.tasks import Task
+
+#: The CPU's way that keeps what a GPU's fused attention keeps: queries, keys, values, result and normaliser.
+_LIKE_A_GPU = SpeedConfig(attention="blockwise", memory_layout="contiguous")
+
+
+def training_footprint(config: FinetuneConfig, task: Task, *, device: str) -> Footprint:
+    """Bytes that a training step gives out, of weights, gradients, optimiser and all that the batch leads to.
+
+    Args:
+        config: network, crop, batch, loss, precision; the number of channels and classes is the task's.
+        task: what is learnt.
+        device: "cpu", or "cuda" for a GPU, of which one need not be at hand: it is reckoned on the same activations.
+    """
+    network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
+    speed = config.speed if device == "cpu" or not config.speed.fast else _LIKE_A_GPU
+    counted = (1.0,) * task.num_classes if config.loss.class_weights == "frequencies" else None
+
+    def build() -> FinetuneModule:
+        module = FinetuneModule(build_network(network), task, config, counted)
+        choose_fast_paths(module.network, speed)
+        return module
+
+    def loss(module: FinetuneModule, batch: dict[str, Tensor]) -> Tensor:
+        return module.training_step(batch, 0)
+
+    sampling = config.sampling
+    crops = sampling.scans_per_batch * sampling.crops_per_scan
+    labels = task.num_classes if task.activation == "sigmoid" else 1
+    batch = {
+        "image": ((crops, len(task.channels), *sampling.crop_size), torch.float32),
+        "label": ((crops, labels, *sampling.crop_size), torch.uint8),
+    }
+    low = config.trainer.precision in ("bf16-mixed", "16-mixed")
+    return step_footprint(build, loss, batch, bfloat16=low, averaged=config.trainer.ema_decay is not None)

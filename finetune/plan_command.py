@@ -1,0 +1,115 @@
+"""The command `swin-unetr plan`. No torch is imported before the arguments are known to be right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin_unetr.configuration import CommandParser
+from swin_unetr.datasets import read_dataset
+from swin_unetr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from swin_unetr.planning.plan import Plan
+    from swin_unetr.survey.facts import Survey
+
+_USAGE = "swin-unetr plan DATA [--output DIR] [--gpu-memory 24GB | --memory 8GB] [--survey FILE]"
+_DESCRIPTION = """Look at a labelled data set and choose how to train on it.
+
+The output folder takes plan.yaml, a recipe with the reason of every choice beside it, to be read, changed and trained
+with (swin-unetr finetune --plan plan.yaml --data DATA), and fingerprint.json, what the choices follow from."""
+
+
+def build_parser() -> CommandParser:
+    """The parser of the command."""
+    parser = CommandParser(
+        prog="swin-unetr plan", usage=_USAGE, description=_DESCRIPTION, add_help=True, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA", help="folder of scans and labels")
+    add("--layout", default="auto", help="layout of the folder; by default told by its files")
+    add("--output", type=Path, default=Path(), help="folder for plan.yaml and fingerprint.json; by default this one")
+    add("--gpu-memory", metavar="SIZE", help="plan for a GPU of so much memory, such as 24GB; by default the one here")
+    add("--memory", metavar="SIZE", help="plan for a processor, and so much memory for the process, such as 8GB")
+    add("--survey", type=Path, help="survey.json that `doctor` wrote: files that are unchanged are not read again")
+    add("--workers", type=int, default=0, help="processes that read; 0 for as many as suit cores and memory")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the arguments, plan, write and show.
+
+    Raises:
+        ConfigError: wrong arguments, or too little memory.
+        DataError: nothing to train on.
+    """
+    arguments = build_parser().parse_args(list(argv))
+    plan, path = plan_folder(
+        arguments.data,
+        arguments.output,
+        layout=arguments.layout,
+        memory=_bytes(arguments.memory, "memory"),
+        gpu_memory=_bytes(arguments.gpu_memory, "gpu_memory"),
+        survey_file=arguments.survey,
+        workers=arguments.workers,
+    )
+    print(*plan.headline(), plan.table(), f"plan: {path}", sep="\n")
+    print(f"train with it: swin-unetr finetune --plan {path} --data {arguments.data} --output RUN")
+    return 0
+
+
+def plan_folder(
+    data: Path,
+    output: Path,
+    *,
+    layout: str = "auto",
+    memory: int | None = None,
+    gpu_memory: int | None = None,
+    survey_file: Path | None = None,
+    workers: int = 0,
+) -> tuple[Plan, Path]:
+    """Survey a data set, plan for it, and write both files; gives the plan and where it is.
+
+    Args:
+        data: folder of scans and labels.
+        output: folder for the files.
+        layout: of `data`.
+        memory: bytes of the process on a processor.
+        gpu_memory: bytes of a GPU.
+        survey_file: an earlier survey.
+        workers: processes that read.
+
+    Raises:
+        ConfigError: options that do not go together, or too little memory.
+        DataError: nothing to train on.
+    """
+    if memory is not None and gpu_memory is not None:
+        raise ConfigError("memory: --memory plans for a processor and --gpu-memory for a GPU; give one of them")
+    from finetune.planning import plan_data, this_machine, write_plan
+
+    machine = this_machine(memory=memory, gpu_memory=gpu_memory)  # before the survey makes this process larger
+    dataset = read_dataset(data, layout=layout, require_labels=True)
+    plan = plan_data(_survey(dataset, survey_file, workers), machine)
+    return plan, write_plan(plan, output)
+
+
+def _survey(dataset: Any, known: Path | None, workers: int) -> Survey:
+    from rich.progress import Progress
+
+    from swin_unetr.survey.run import survey
+    from swin_unetr.survey.store import read_survey
+
+    before = None if known is None else read_survey(known)
+    with Progress(disable=not sys.stdout.isatty()) as progress:
+        row = progress.add_task("reading scans", total=len(dataset.cases))
+        return survey(
+            dataset, workers=workers, known=before, on_case=lambda done, _: progress.update(row, completed=done)
+        )
+
+
+def _bytes(text: str | None, field: str) -> int | None:
+    from swin_unetr.inference.sizes import parse_size
+
+    return None if text is None else parse_size(text, field)

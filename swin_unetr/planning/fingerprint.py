@@ -1,0 +1,168 @@
+"""What a plan depends on, of all that a survey says: a page of numbers that a person can read, axes in RAS order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from swin_unetr.config import Triple
+from swin_unetr.configuration import load
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.files import write_json
+from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
+from swin_unetr.tasks import Task
+from transforms.geometry import Geometry
+from transforms.way_back import Turn
+
+#: Name of the file beside a plan.
+FINGERPRINT_NAME = "fingerprint.json"
+FloatTriple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelPrint:
+    """Intensities of one input channel."""
+
+    name: str
+    #: Of the voxels of any structure, pooled over the cases: percentiles 0.5 and 99.5, mean, standard deviation.
+    low: float
+    high: float
+    mean: float
+    std: float
+    #: Median over the cases of the share of voxels that are exactly 0.
+    zero_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetPrint:
+    """One structure."""
+
+    name: str
+    #: Cases that have it.
+    cases: int
+    #: Medians over these cases.
+    volume_mm3: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """A data set in short."""
+
+    root: Path
+    layout: str
+    task: Task
+    #: Cases that can be trained on, and their patients.
+    cases: int
+    patients: int
+    #: Voxels of every case along RAS.
+    shapes: tuple[Triple, ...]
+    #: Voxel size of every case in mm along RAS.
+    spacings_mm: tuple[FloatTriple, ...]
+    channels: tuple[ChannelPrint, ...]
+    targets: tuple[TargetPrint, ...]
+    #: Cases that were left out, since a file of theirs cannot be read.
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def median_shape(self) -> FloatTriple:
+        """Median over the cases, for each axis apart."""
+        return medians(self.shapes)
+
+    @property
+    def median_spacing_mm(self) -> FloatTriple:
+        """Median over the cases, for each axis apart."""
+        return medians(self.spacings_mm)
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, dataclasses.asdict(self))
+
+
+def load_fingerprint(path: Path) -> Fingerprint:
+    """Read what `Fingerprint.save` wrote.
+
+    Raises:
+        ConfigError: no such file, or no fingerprint.
+    """
+    return load(Fingerprint, path)
+
+
+def medians(rows: Sequence[Sequence[float]]) -> FloatTriple:
+    """Median of each of three columns."""
+    x, y, z = np.median(np.array(rows, float), axis=0).tolist()
+    return x, y, z
+
+
+def fingerprint(survey: Survey) -> Fingerprint:
+    """Sum up a survey.
+
+    Raises:
+        ConfigError: nothing says what the scans and labels mean.
+        DataError: no case can be trained on.
+    """
+    task = survey.task
+    if task is None:
+        raise ConfigError(f"{survey.root}: nothing says what the labels mean; describe them in a task.yaml")
+    usable = [case for case in survey.cases if case.usable and case.label is not None]
+    if not usable:
+        raise DataError(f"{survey.root}: no case has a readable scan and label; see 'swin-unetr doctor {survey.root}'")
+    turned = [_turned(case.images[0]) for case in usable]
+    return Fingerprint(
+        root=survey.root,
+        layout=survey.layout,
+        task=task,
+        cases=len(usable),
+        patients=len({case.group for case in usable}),
+        shapes=tuple(shape for shape, _ in turned),
+        spacings_mm=tuple(spacing for _, spacing in turned),
+        channels=tuple(_channel(usable, index, name) for index, name in enumerate(task.channels)),
+        targets=tuple(_target(usable, target.name, frozenset(target.labels)) for target in task.targets),
+        left_out=tuple(case.id for case in survey.cases if case not in usable),
+    )
+
+
+def _turned(image: FileFacts) -> tuple[Triple, FloatTriple]:
+    """Shape and spacing of a stored grid along RAS."""
+    turn = Turn.to_ras(Geometry(image.shape, np.array(image.affine)))
+    x, y, z = (round(image.spacing_mm[axis], 6) for axis in turn.axes)
+    return turn.shape, (x, y, z)
+
+
+def _channel(cases: Sequence[CaseFacts], index: int, name: str) -> ChannelPrint:
+    """One channel; where no voxel of a structure was seen, of all voxels."""
+    values = np.array([value for case in cases if len(case.sample) > index for value in case.sample[index]])
+    if not values.size:
+        everywhere = (case.channels[index].all for case in cases if len(case.channels) > index)
+        values = np.array([value for of in everywhere if of is not None for value in of.percentiles] or [0.0])
+    low, high = np.percentile(values, (0.5, 99.5)).tolist()
+    zero = [case.channels[index].zero_share for case in cases if len(case.channels) > index]
+    return ChannelPrint(
+        name=name,
+        low=low,
+        high=high,
+        mean=float(values.mean()),
+        std=float(values.std()),
+        zero_share=float(np.median(zero)) if zero else 0.0,
+    )
+
+
+def _target(cases: Sequence[CaseFacts], name: str, labels: frozenset[int]) -> TargetPrint:
+    volumes, shares = [], []
+    for case in cases:
+        assert case.label is not None  # `fingerprint` has chosen cases with one
+        parts = [value for value in case.label.values if value.value in labels]
+        if parts:
+            x, y, z = case.label.shape
+            volumes.append(sum(part.volume_mm3 for part in parts))
+            shares.append(sum(part.voxels for part in parts) / (x * y * z))
+    return TargetPrint(
+        name=name,
+        cases=len(volumes),
+        volume_mm3=float(np.median(volumes)) if volumes else 0.0,
+        share=float(np.median(shares)) if shares else 0.0,
+    )

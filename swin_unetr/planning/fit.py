@@ -1,0 +1,141 @@
+"""The largest training that fits: crop, features, batch and checkpointing within the memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from swin_unetr.errors import ConfigError
+from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.planning.fingerprint import Fingerprint
+from swin_unetr.planning.footprint import Footprint
+from swin_unetr.planning.grid import Grid, coarser_grid, target_grid
+from swin_unetr.planning.machine import EFFORTS, Effort, Machine
+from swin_unetr.planning.shape import Shape, shapes
+
+#: A crop of fewer voxels shows nothing but itself; a smaller scan is taken whole.
+FEWEST_VOXELS = 16**3
+#: Share of the data set's voxels that a batch may hold (nnU-Net).
+_BATCH_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the memory of a training step depends on, besides the data."""
+
+    shape: Shape
+    features: int
+    batch: int
+    gradient_checkpointing: bool
+
+
+#: Goes through a training step.
+Trace = Callable[[Setting], Footprint]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What fits, on which grid."""
+
+    grid: Grid
+    setting: Setting
+    footprint: Footprint
+    #: Bytes that it takes on the machine.
+    needs: int
+    #: Crop that would be taken if there were memory enough.
+    wanted: Shape
+
+
+def fit(data: Fingerprint, machine: Machine, trace: Trace) -> Fitted:
+    """Choose a grid, and the largest training on it.
+
+    Raises:
+        ConfigError: not even the smallest fits; tells the least memory that would do.
+    """
+    grid = target_grid(data.spacings_mm, data.shapes)
+    shape = grid.shape_of(data.median_shape, data.median_spacing_mm)
+    fitted = _fit_on(grid, data, machine, trace)
+    smallest = min((target.volume_mm3 for target in data.targets if target.cases), default=0.0)
+    coarser = coarser_grid(grid, shape, fitted.setting.shape.voxels, smallest)
+    if coarser is not None:
+        fitted = _fit_on(coarser, data, machine, trace)
+    return _enlarge_batch(fitted, data, machine, trace)
+
+
+def _fit_on(grid: Grid, data: Fingerprint, machine: Machine, trace: Trace) -> Fitted:
+    effort = EFFORTS[machine.device]
+    shape = grid.shape_of(data.median_shape, data.median_spacing_mm)
+    candidates = list(shapes(shape, grid.spacing_mm, effort.most_voxels))
+    wanted = candidates[0]
+    for features, batch, checkpointing, least in _attempts(effort):
+        setting = Setting(wanted, features, batch, checkpointing)
+        enough = [each for each in candidates if each.voxels >= min(least, wanted.voxels)]
+        found = _largest(setting, enough, machine, trace)
+        if found is not None:
+            return Fitted(grid, *found, wanted)
+    smallest = Setting(enough[-1], features, batch, checkpointing)
+    least_bytes = machine.needs(trace(smallest))
+    raise ConfigError(
+        f"memory: {size_in_words(machine.memory)} is too little for any training of these scans; the least that would "
+        f"do is {size_in_words(least_bytes * 1.01)}"
+    )
+
+
+def _attempts(effort: Effort) -> Iterator[tuple[int, int, bool, int]]:
+    """Features, crops of a batch, checkpointing, and the voxels that a crop should have, from the best on.
+
+    Time is dear, so that checkpointing, which costs a third of it, is taken where crops would be small without; a
+    small network on a crop that shows something is better than a large one on a crop that does not.
+    """
+    first, *smaller = effort.features
+    good, fair, poor = (int(share * effort.most_voxels) for share in (0.4, 0.12, 0.05))
+    yield first, effort.batch, False, good
+    yield first, effort.batch, True, fair
+    yield first, 1, True, fair
+    for features in smaller:
+        yield features, effort.batch, False, fair
+        yield features, effort.batch, True, poor
+        yield features, 1, True, poor
+    yield effort.features[-1], 1, True, FEWEST_VOXELS
+
+
+def _largest(
+    setting: Setting, candidates: list[Shape], machine: Machine, trace: Trace
+) -> tuple[Setting, Footprint, int] | None:
+    """The first candidate that fits, with its footprint and what it takes.
+
+    What a step takes grows with the voxels nearly in proportion, so that most candidates need no look.
+    """
+    most = math.inf
+    for shape in candidates:
+        if shape.voxels > most:
+            continue
+        tried = replace(setting, shape=shape)
+        footprint = trace(tried)
+        needs = machine.needs(footprint)
+        if needs <= machine.memory:
+            return tried, footprint, needs
+        fixed = machine.needs(replace(footprint, peak=footprint.peak - footprint.activations, large=0))
+        share = max(0.0, machine.memory - fixed) / max(1, needs - fixed)
+        # A little generous: a smaller crop may have fewer stages, and so a smaller network.
+        most = max(1.1 * share * shape.voxels, candidates[-1].voxels)
+    return None
+
+
+def _enlarge_batch(fitted: Fitted, data: Fingerprint, machine: Machine, trace: Trace) -> Fitted:
+    """Double the batch while memory is left, where the crop need not grow any more."""
+    effort, setting = EFFORTS[machine.device], fitted.setting
+    voxels = sum(
+        math.prod(fitted.grid.shape_of(shape, spacing))
+        for shape, spacing in zip(data.shapes, data.spacings_mm, strict=True)
+    )
+    most = min(effort.most_batch, int(_BATCH_SHARE * voxels / setting.shape.voxels))
+    while setting.shape == fitted.wanted and 2 * setting.batch <= most:
+        setting = replace(setting, batch=2 * setting.batch)
+        footprint = trace(setting)
+        needs = machine.needs(footprint)
+        if needs > machine.memory:
+            break
+        fitted = replace(fitted, setting=setting, footprint=footprint, needs=needs)
+    return fitted

@@ -1,0 +1,142 @@
+"""A plan: choices that together are a recipe, and the text that a person reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+
+from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.planning.choices import Choice
+from swin_unetr.planning.fingerprint import Fingerprint
+from swin_unetr.planning.fit import Fitted, Trace, fit
+from swin_unetr.planning.machine import Machine
+from swin_unetr.planning.rules import rules
+
+#: Name of a plan's file.
+PLAN_NAME = "plan.yaml"
+_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was chosen for a data set on a machine."""
+
+    data: Fingerprint
+    machine: Machine
+    fitted: Fitted
+    choices: tuple[Choice, ...]
+
+    def text(self) -> str:
+        """The recipe as YAML, with the reason of every choice beside it."""
+        groups: dict[str, list[Choice]] = {}
+        for choice in self.choices:
+            groups.setdefault(choice.path.rpartition(".")[0], []).append(choice)
+        lines = [f"# {line}" for line in self.headline()]
+        for group, members in groups.items():
+            lines += [f"{group}:"] if group else []
+            lines += [line for choice in members for line in _lines(choice, "  " if group else "")]
+        return "\n".join(lines) + "\n"
+
+    def headline(self) -> Iterator[str]:
+        """What was planned for, and what the training takes."""
+        data, setting = self.data, self.fitted.setting
+        yield f"Plan for {data.root.name}: {data.cases} cases, channels {', '.join(data.task.channels)}"
+        where = "process" if self.machine.device == "cpu" else "GPU (modelled, not measured)"
+        yield (
+            f"A training step takes {size_in_words(self.fitted.needs)} of the {where}; "
+            f"{size_in_words(self.machine.memory)} may be taken"
+        )
+        if setting.shape != self.fitted.wanted:
+            wanted = " x ".join(map(str, self.fitted.wanted.crop))
+            yield f"With more memory the crop would be {wanted}"
+        for names in [self.data.left_out] if self.data.left_out else []:
+            yield f"Left out, since they cannot be read: {', '.join(names)}"
+
+    def table(self) -> str:
+        """The main choices, a line each."""
+        values = {choice.path: choice.value for choice in self.choices}
+        rows = [
+            ("voxels", f"{_by(values['preprocess.spacing_mm'])} mm"),
+            ("intensities", ", ".join(map(str, values["preprocess.intensity"].values()))),
+            ("crop", f"{_by(values['sampling.crop_size'])}, {self.fitted.setting.batch} of them a batch"),
+            ("network", self._network()),
+            ("training", f"{values['trainer.max_epochs']} epochs, {values['num_folds']} folds"),
+            ("memory", f"{size_in_words(self.fitted.needs)} of {size_in_words(self.machine.memory)}"),
+        ]
+        return "\n".join(f"  {name:12} {value}" for name, value in rows)
+
+    def _network(self) -> str:
+        setting = self.fitted.setting
+        checkpointing = ", checkpointing" if setting.gradient_checkpointing else ""
+        return (
+            f"{setting.features} features, {len(setting.shape.strides)} stages, patch {_by(setting.shape.patch)}, "
+            f"window {_by(setting.shape.window)}{checkpointing}"
+        )
+
+
+def make_plan(data: Fingerprint, machine: Machine, trace: Trace) -> Plan:
+    """Choose everything.
+
+    Args:
+        data: the data set in short.
+        machine: what to train on.
+        trace: goes through a training step of a setting.
+
+    Raises:
+        ConfigError: the memory is too little for anything.
+    """
+    fitted = fit(data, machine, trace)
+    first, *others = rules(data, fitted, machine)
+    return Plan(data, machine, fitted, (first, *_of_network(data, fitted), *others))
+
+
+def _of_network(data: Fingerprint, fitted: Fitted) -> Iterator[Choice]:
+    setting, shape = fitted.setting, fitted.setting.shape
+    network = shape.network(setting.features, gradient_checkpointing=setting.gradient_checkpointing)
+    sees = shape.maps[-1] <= shape.window
+    yield Choice("network.feature_size", setting.features, "the widest that fits into time and memory")
+    yield Choice(
+        "network.depths", list(network.depths), f"{len(shape.strides)} stages: {_why_stages(shape.maps[-1], sees)}"
+    )
+    yield Choice("network.num_heads", list(network.num_heads), "of 16 channels or a little less")
+    yield Choice("network.window_size", list(shape.window), "tiles the maps of all stages without padding")
+    yield Choice("network.patch_size", list(shape.patch), _why_patch(shape.patch))
+    strides = [list(stride) for stride in shape.strides]
+    yield Choice(
+        "network.merge_strides", strides, "an axis is halved while its voxels are not twice as large as others'"
+    )
+    why = "a third more time, for a larger crop" if setting.gradient_checkpointing else "everything fits without"
+    yield Choice("network.gradient_checkpointing", setting.gradient_checkpointing, why)
+    yield Choice("preprocess.spacing_mm", list(fitted.grid.spacing_mm), fitted.grid.reason)
+    median = fitted.grid.shape_of(data.median_shape, data.median_spacing_mm)
+    share = min(1.0, shape.voxels / math.prod(median))
+    words = " x ".join(f"{count:.0f}" for count in median)
+    yield Choice("sampling.crop_size", list(shape.crop), f"{share:.0%} of a median scan of {words} voxels")
+
+
+def _why_stages(last: tuple[int, ...], sees: bool) -> str:
+    return f"the last attends to a map of {_by(last)}" + (", all of it in one window" if sees else "")
+
+
+def _why_patch(patch: tuple[int, ...]) -> str:
+    whole = [name for name, size in zip("XYZ", patch, strict=True) if size == 1]
+    return "as published" if not whole else f"few or thick voxels along {', '.join(whole)}"
+
+
+def _lines(choice: Choice, indent: str) -> Iterator[str]:
+    """A field and its reason: beside it where they fit into a line, else above."""
+    value = yaml.safe_dump(choice.value, default_flow_style=True, width=math.inf, sort_keys=False)
+    field = f"{indent}{choice.path.rpartition('.')[2]}: {value.removesuffix('...' + chr(10)).strip()}"
+    reason = " ".join(choice.reason.split())
+    if len(field) + len(reason) + 4 <= _WIDTH:
+        yield f"{field}  # {reason}"
+    else:
+        yield f"{indent}# {reason}"
+        yield field
+
+
+def _by(values: tuple[float, ...] | list[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
