@@ -13,7 +13,7 @@ from swin_unetr.configuration import read_yaml, to_dict
 from swin_unetr.conversion.labels import consecutive
 from swin_unetr.conversion.layouts import To, Writer
 from swin_unetr.conversion.pieces import How, make
-from swin_unetr.datasets import Case, Dataset, read_dataset
+from swin_unetr.datasets import Case, Dataset, read_sound_cases
 from swin_unetr.datasets.patients import write_patients
 from swin_unetr.errors import ConfigError, SwinUnetrError
 from swin_unetr.files import write_json
@@ -81,7 +81,7 @@ def convert(
         DataError: the source is no data set.
     """
     source, output = Path(source), Path(output)
-    dataset = read_dataset(source, layout=layout, require_labels=False, with_test=True)
+    dataset, faults = read_sound_cases(source, layout=layout, with_test=True)
     labelled = any(case.label for case in dataset.cases)
     task = settle_task(dataset, modality) if to != "plain" or (dataset.task and labelled) else dataset.task
     values = consecutive(task) if task is not None and to == "nnunet" else {}
@@ -90,6 +90,7 @@ def convert(
     on_start(dataset)
     write_json(output / RECORD, {**settings, "state": "running"})
     report = Conversion(dataset=dataset, renumbered=values)
+    report.failures += [Failure(source.name, str(fault)) for fault in faults]
     writer = Writer(to=to, output=output, suffix=f".{file_type}", task=task, values=values, any_label=labelled)
     jobs = [_Job(case, writer, link) for case in dataset.cases]
     made: dict[str, dict[str, How]] = {}
@@ -157,6 +158,6 @@ def _record(report: Conversion, made: dict[str, dict[str, How]], task: Task | No
             }
             for name, files in sorted(made.items())
         },
-        "failures": {failure.case: failure.message for failure in report.failures},
+        "failures": [vars(failure) for failure in report.failures],
         "versions": versions(),
     }

@@ -17,7 +17,7 @@ from swin_unetr.datasets.brats_layouts import is_brats, read_brats
 from swin_unetr.datasets.btcv import is_btcv, read_btcv
 from swin_unetr.datasets.case import Case, Dataset, Layout
 from swin_unetr.datasets.decathlon import is_decathlon, read_decathlon
-from swin_unetr.datasets.faults import one_case
+from swin_unetr.datasets.faults import noting, one_case
 from swin_unetr.datasets.folders import is_folders, read_folders
 from swin_unetr.datasets.listing import require_folder
 from swin_unetr.datasets.lists import find_list, read_list
@@ -28,7 +28,17 @@ from swin_unetr.datasets.plain import is_image_file, read_plain
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import Task
 
-__all__ = ["DESCRIPTION", "LAYOUTS", "Case", "Dataset", "Layout", "find_layout", "is_dataset", "read_dataset"]
+__all__ = [
+    "DESCRIPTION",
+    "LAYOUTS",
+    "Case",
+    "Dataset",
+    "Layout",
+    "find_layout",
+    "is_dataset",
+    "read_dataset",
+    "read_sound_cases",
+]
 
 LAYOUTS: tuple[str, ...] = tuple(name for name in get_args(Layout) if name != "auto")
 #: In a data set's folder, whatever its layout: the fields of a `swin_unetr.tasks.Task`.
@@ -95,6 +105,20 @@ def read_dataset(
     if require_labels:
         _refuse_unlabelled(root, cases)
     return replace(dataset, cases=cases, task=task or _described(dataset.root) or dataset.task)
+
+
+def read_sound_cases(root: Path, *, layout: str = "auto", with_test: bool) -> tuple[Dataset, list[DataError]]:
+    """The cases that can be listed, with or without labels, and the faults of the others.
+
+    Raises:
+        ConfigError: see `read_dataset`.
+        DataError: not one case can be listed.
+    """
+    with noting() as faults:
+        try:
+            return read_dataset(root, layout=layout, require_labels=False, with_test=with_test), faults
+        except DataError as error:
+            raise (faults or [error])[0] from error
 
 
 def _described(root: Path) -> Task | None:

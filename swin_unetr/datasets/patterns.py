@@ -9,6 +9,7 @@ from pathlib import Path
 
 from swin_unetr.configuration import load
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.folders import complete
 from swin_unetr.datasets.listing import inside
 from swin_unetr.errors import DataError
@@ -70,8 +71,9 @@ def read_patterns(root: Path) -> Dataset:
     for key in sorted({key for files in found.values() for key in files}):
         case = "_".join(filter(None, key))
         files = {channel: of[key] for channel, of in found.items() if key in of}
-        images = complete(path.parent, case, files, tuple(found))
-        cases.append(Case(id=case, images=images, label=labels.get(key), group=key[0] or None))
+        with one_case():
+            images = complete(path.parent, case, files, tuple(found))
+            cases.append(Case(id=case, images=images, label=labels.get(key), group=key[0] or None))
     return Dataset(root=path.parent, layout="folders", cases=tuple(cases), channels=tuple(found))
 
 

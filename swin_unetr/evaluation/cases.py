@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swin_unetr.batch import Failure
-from swin_unetr.datasets import find_layout, read_dataset
+from swin_unetr.datasets import find_layout, is_dataset, read_dataset
 from swin_unetr.datasets.brats_layouts import brats_labels, is_brats
 from swin_unetr.datasets.listing import images_by_stem, stem, unique
 from swin_unetr.errors import DataError
@@ -67,18 +67,18 @@ def find_references(path: Path, known: Collection[str]) -> References:
     """The references of a label file, of a folder of label files, or of a data set in a known layout.
 
     Args:
-        path: a file, a folder of label files, or the root of a data set.
+        path: a file, a folder of label files, or the root (or the list) of a data set.
         known: ids that the predictions have, or that were asked for. A label file that is named after its case, but
             not like it (`label0001` of `img0001`, `<case>_seg`), takes the id from here.
 
     Raises:
         DataError: no such path, no label file, or two for the same case.
     """
-    if not path.is_dir():
+    if not is_dataset(path):
         # Two files are a pair, whatever their names.
         case = next(iter(known)) if len(known) == 1 else _case_of(stem(path), known)
         return References(path, {case: _existing(path)})
-    if not is_brats(path) and (files := _label_files(path)):
+    if path.is_dir() and not is_brats(path) and (files := _label_files(path)):
         return References(path, unique((_case_of(name, known), file) for name, file in files.items()))
     if find_layout(path) in ("brats", "plain") and (cases := brats_labels(path)):
         return References(path, cases, brats())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from swin_unetr.batch import Failure
-from swin_unetr.datasets import Case, find_layout, read_dataset
+from swin_unetr.datasets import Case, Dataset, find_layout, read_dataset
 from swin_unetr.datasets.brats_layouts import brats_files
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.inference.record import PREDICTIONS_JSON, labels_path
@@ -28,7 +28,7 @@ def find_inputs(paths: Iterable[Path], task: Task, *, layout: str, selected: Seq
 
     Args:
         paths: image files, folders of them, roots of data sets; a path given twice counts once.
-        task: channels that a case needs; in the BraTS layouts they are matched by name.
+        task: channels that a case needs; they are matched by name where the layout knows the names of its own.
         layout: of the folders, or "auto".
         selected: ids of the cases that are wanted; each that is not there is a failure. None wants all.
 
@@ -71,7 +71,7 @@ def _list(path: Path, task: Task, layout: str) -> Inputs:
     chosen = find_layout(path) if layout == "auto" else layout
     dataset = read_dataset(path, layout=chosen, require_labels=False) if chosen != "brats" else None
     if dataset is not None:
-        return Inputs(list(dataset.cases))
+        return Inputs(list(_of_channels(dataset, task.channels)))
     found = Inputs()
     for case, files in brats_files(path).items():
         if missing := [channel for channel in task.channels if channel not in files]:
@@ -81,6 +81,15 @@ def _list(path: Path, task: Task, layout: str) -> Inputs:
         else:
             found.cases.append(Case(id=case, images=tuple(files[channel] for channel in task.channels)))
     return found
+
+
+def _of_channels(dataset: Dataset, wanted: tuple[str, ...]) -> Iterator[Case]:
+    """The cases with the channels that are wanted, in their order, where those of the data set have the same names."""
+    known = dataset.channels or (dataset.task.channels if dataset.task else ())
+    named = set(wanted) <= set(known)
+    for case in dataset.cases:
+        chosen = named and len(case.images) == len(known)
+        yield replace(case, images=tuple(case.images[known.index(name)] for name in wanted)) if chosen else case
 
 
 def _refuse_same_id(cases: Iterable[Case]) -> None:

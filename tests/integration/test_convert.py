@@ -293,11 +293,23 @@ def test_a_case_that_fails_does_not_stop_the_others(
     assert said.err.startswith(f"failed: c0: {source / 'labels' / 'c0.nrrd'}: cannot be read")
     assert "Dataset<3 digits>" not in said.out
     record = json.loads((tmp_path / "Dataset007_X" / "convert.json").read_text())
-    assert (record["state"], list(record["failures"]), sorted(record["cases"])) == ("finished", ["c0"], ["c1", "t"])
+    assert (record["state"], [of["case"] for of in record["failures"]], sorted(record["cases"])) == (
+        "finished",
+        ["c0"],
+        ["c1", "t"],
+    )
     assert [case.id for case in read_dataset(tmp_path / "Dataset007_X", require_labels=False).cases] == ["c1", "t"]
     write_volume(source / "labels" / "c0.nrrd", labels(SHAPES[0], 1))
     assert main(arguments) == 0
     assert "files: 5 kept, 3 written" in capsys.readouterr().out
+
+
+def test_a_case_that_cannot_be_listed_is_a_failure_too(tmp_path: Path) -> None:
+    for name in ("a_flair", "a_t1", "a_seg", "b_flair", "b_seg"):
+        write_volume(tmp_path / "in" / name[0] / f"{name}.nii", labels(SHAPES[0], 1))
+    report = convert(tmp_path / "in", tmp_path / "out", to="plain", workers=1)
+    assert (report.done, report.exit_code) == (["a"], 1)
+    assert "lacks T1, which other cases have" in report.failures[0].message
 
 
 def test_channels_on_two_grids_are_not_joined(tmp_path: Path) -> None:
