@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from swin_unetr.training.across_processes import processes, summed
 from swin_unetr.training.optimizer import take_up
 
 
@@ -34,8 +35,9 @@ class Course(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._steps = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The sum so far, for an epoch that is stopped in the middle; with several processes, that of the first."""
-        return {"sum": None if self._sum is None else float(self._sum), "steps": self._steps}
+        """The sum so far, for an epoch that is stopped in the middle: the mean of the processes, which all take part."""
+        mean = None if self._sum is None else float(summed(self._sum) / processes())
+        return {"sum": mean, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the sum of the epoch that was stopped."""

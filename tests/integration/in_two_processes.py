@@ -1,0 +1,134 @@
+"""Trains phantoms in one process and in two, as torchrun would start them. Run by test_two_processes.py.
+
+Forked from a process that has imported everything, for the sake of time. Every process notes the losses of its steps.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+from lightning.pytorch import Callback
+
+import finetune.run
+import pretrain.run
+from finetune.config import FinetuneConfig
+from pretrain.config import PretrainConfig
+from swin_unetr.configuration import from_dict
+from swin_unetr.errors import SwinUnetrError
+
+TINY: dict[str, Any] = {
+    "network": {"feature_size": 4, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4, 4]},
+    "preprocess": {"intensity": {"scheme": "hu_window"}, "crop_foreground": False},
+    "sampling": {"crop_size": [16, 16, 16], "crops_per_scan": 2, "scans_per_batch": 1},
+    "augment": {"intensity_shift_probability": 1.0},
+    "loss": {"batch": True, "class_weights": [0.2, 1.0, 2.0, 3.0, 3.0, 1.0]},
+    "optimizer": {"learning_rate": 0.001, "warmup_epochs": 1, "gradient_clip": 1.0},
+    "trainer": {"max_epochs": 3, "validate_every": 3, "accelerator": "cpu", "ema_decay": 0.9},
+    "inference": {"roi_size": [32, 32, 24], "overlap": 0.0},
+    "validation_overlap": 0.0,
+    "num_folds": 3,
+}
+ENCODER: dict[str, Any] = {
+    **{key: TINY[key] for key in ("network", "preprocess", "optimizer")},
+    "scans": {"crop_size": [16, 16, 16], "scans_per_batch": 2, "crops_per_scan": 1, "num_workers": 0},
+    "trainer": {"max_epochs": 2, "validate_every": 2, "accelerator": "cpu"},
+}
+
+
+class Watch(Callback):
+    """Notes losses; after a step, one process does something."""
+
+    def __init__(self, run: Path, after: int, rank: int, action: Callable[[Any], None]) -> None:
+        self.run, self.after, self.rank, self.action = run, after, rank, action
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.losses.append(float(outputs["loss"]))
+        self.run.with_suffix(f".{trainer.global_rank}").write_text(json.dumps(self.losses))
+        if trainer.global_step == self.after and trainer.global_rank == self.rank:
+            self.action(pl_module)
+
+
+def train(data: Path, run: Path, scans_per_batch: int, after: int = 0, action: Any = None) -> None:
+    watched(finetune.run, run, after, action)
+    values = {**TINY, "sampling": {**TINY["sampling"], "scans_per_batch": scans_per_batch}}
+    config = from_dict(FinetuneConfig, values, source="test")
+    try:
+        finetune.run.finetune(config, data=data, output=run, resume=True)
+        end = "finished"
+    except SwinUnetrError as error:
+        end = str(error)
+    except KeyboardInterrupt:
+        end = "stopped"
+    run.with_suffix(f".end{os.environ.get('RANK', 0)}").write_text(end)
+
+
+def pre_train(data: Path, run: Path) -> None:
+    watched(pretrain.run, run)
+    pretrain.run.pretrain(from_dict(PretrainConfig, ENCODER, source="test"), data=[data], output=run)
+
+
+def watched(module: Any, run: Path, after: int = 0, action: Any = None) -> None:
+    build = module.build_trainer
+    watch = Watch(run, after, 1, action)
+    module.build_trainer = lambda *given, callbacks, **named: build(*given, callbacks=[watch, *callbacks], **named)
+
+
+def terminate(module: Any) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def spoil(module: Any) -> None:
+    next(module.network.parameters()).data.fill_(float("nan"))
+
+
+def processes(number: int, work: Callable[[], None]) -> None:
+    """Do the work in so many processes; all must end well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(number):
+        if child := os.fork():
+            children.append(child)
+            continue
+        if number > 1:
+            ranks = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "MASTER_PORT": port}
+            sizes = {"WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number, "GROUP_WORLD_SIZE": 1}
+            named = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "none"}
+            os.environ.update({key: str(value) for key, value in {**ranks, **sizes, **named}.items()})
+            from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+            rank_zero_only.rank = rank  # Lightning has looked at its import
+        code = 1
+        try:
+            torch.set_num_threads(1)
+            work()
+            code = 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    if any(codes):
+        raise SystemExit(f"exit codes {codes}")
+
+
+if __name__ == "__main__":
+    data, folder = map(Path, sys.argv[1:])
+    processes(1, lambda: train(data, folder / "one", 2))
+    processes(2, lambda: train(data, folder / "two", 1))
+    processes(2, lambda: train(data, folder / "stopped", 1, after=3, action=terminate))
+    (folder / "stopped.0").rename(folder / "before")
+    processes(2, lambda: train(data, folder / "stopped", 1))
+    processes(2, lambda: train(data, folder / "spoilt", 1, after=3, action=spoil))
+    processes(2, lambda: pre_train(data, folder / "encoder"))

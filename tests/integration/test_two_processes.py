@@ -1,0 +1,84 @@
+"""Two processes, over gloo on the CPU: the same training as one, stopped together, and of a loss that is no number."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from monai.losses import DiceLoss
+
+from finetune.batch_dice import batch_dice
+from swin_unetr.checkpoints import load_model
+from swin_unetr.checkpoints.model_folder import read_description
+
+
+@pytest.fixture(scope="module")
+def runs(phantom_data: Path, tmp_path_factory, project_root: Path) -> Path:
+    folder = tmp_path_factory.mktemp("processes")
+    command = [sys.executable, str(Path(__file__).with_name("in_two_processes.py")), str(phantom_data), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(project_root)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def losses(runs: Path, name: str) -> list[float]:
+    return json.loads((runs / name).read_text())
+
+
+def steps(checkpoint: Path) -> int:
+    return torch.load(checkpoint, weights_only=True)["global_step"]
+
+
+def test_two_processes_have_the_losses_of_one_with_twice_the_batch(runs: Path) -> None:
+    one, first, second = losses(runs, "one.0"), losses(runs, "two.0"), losses(runs, "two.1")
+    assert len(one) == len(first) == len(second) == 6
+    together = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
+    assert together[0] == pytest.approx(one[0], rel=1e-6)
+    assert together == pytest.approx(one, rel=1e-4)  # the order of additions is another
+    assert first[0] != pytest.approx(second[0], rel=1e-4)  # other crops
+    for ours, theirs in zip(
+        *(load_model(runs / name / "last").network.parameters() for name in ("one", "two")), strict=True
+    ):
+        assert torch.allclose(ours, theirs, atol=2e-4)
+    tables = [list(csv.DictReader((runs / name / "metrics.csv").open())) for name in ("one", "two")]
+    for ours, theirs in zip(*tables, strict=True):
+        assert float(ours["train/loss"]) == pytest.approx(float(theirs["train/loss"]), rel=1e-4)
+        assert (ours["step"], ours["learning_rate"]) == (theirs["step"], theirs["learning_rate"])
+    assert float(tables[0][-1]["val/dice"]) == pytest.approx(float(tables[1][-1]["val/dice"]), abs=0.01)
+
+
+def test_a_signal_to_one_of_them_stops_all_after_the_same_step(runs: Path) -> None:
+    # the third step is the first of the second epoch; what follows is trained after the resume
+    assert losses(runs, "before") == losses(runs, "two.0")[:3]
+    assert losses(runs, "stopped.0") == losses(runs, "two.0")[3:]
+    assert steps(runs / "stopped" / "checkpoints" / "last.ckpt") == 6
+    weights = [load_model(runs / name / "last").network.state_dict() for name in ("two", "stopped")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_a_loss_that_is_no_number_in_one_of_them_ends_all_with_the_same_line(runs: Path) -> None:
+    ends = [(runs / f"spoilt.end{rank}").read_text() for rank in range(2)]
+    assert ends[0] == ends[1]
+    assert "the training loss is nan in epoch 2, batch 2 (cases: phantom_" in ends[0]
+    assert "\n" not in ends[0]
+
+
+def test_pre_training_in_two_processes(runs: Path) -> None:
+    first, second = losses(runs, "encoder.0"), losses(runs, "encoder.1")
+    assert len(first) == len(second) == 4  # six scans in batches of two on each of two
+    assert all(map(torch.isfinite, map(torch.tensor, first + second)))
+    assert read_description(runs / "encoder" / "best").provenance["epoch"] == 2
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_dice_over_a_batch_is_that_of_monai(squared: bool) -> None:
+    scores = torch.randn(2, 3, 5, 6, 7, generator=torch.Generator().manual_seed(0))
+    classes = torch.randint(0, 3, (2, 1, 5, 6, 7), generator=torch.Generator().manual_seed(1))
+    expected = DiceLoss(softmax=True, to_onehot_y=True, batch=True, squared_pred=squared)(scores, classes)
+    truth = torch.zeros_like(scores).scatter_(1, classes, 1.0)
+    assert float(batch_dice(scores.softmax(1), truth, squared=squared).mean()) == pytest.approx(float(expected), 1e-5)
