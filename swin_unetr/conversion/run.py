@@ -16,7 +16,7 @@ from swin_unetr.conversion.pieces import How, make
 from swin_unetr.datasets import Case, Dataset, read_sound_cases
 from swin_unetr.datasets.patients import write_patients
 from swin_unetr.errors import ConfigError, SwinUnetrError
-from swin_unetr.files import write_json
+from swin_unetr.files import remove_partials, write_json
 from swin_unetr.parallel import run_parallel
 from swin_unetr.provenance import versions
 from swin_unetr.tasks import Modality, Task
@@ -88,6 +88,7 @@ def convert(
     settings = {"source": str(source.resolve()), "layout": dataset.layout, "to": to, "file_type": file_type}
     _check_output(output, dataset, settings)
     on_start(dataset)
+    remove_partials(output)  # of a conversion that was killed
     write_json(output / RECORD, {**settings, "state": "running"})
     report = Conversion(dataset=dataset, renumbered=values)
     report.failures += [Failure(source.name, str(fault)) for fault in faults]

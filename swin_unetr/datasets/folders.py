@@ -9,6 +9,7 @@ from pathlib import Path
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import image_suffix, scans_by_stem, visible
+from swin_unetr.datasets.plain import PAIRS
 from swin_unetr.errors import DataError
 
 #: Names of files that hold labels.
@@ -19,7 +20,7 @@ _LABEL = re.compile(
 
 def is_folders(root: Path) -> bool:
     """Whether a folder is one of case folders: the same scans in each, labels in some, no image beside them."""
-    if any(image_suffix(path) for path in visible(root)):
+    if any(image_suffix(path) for path in visible(root)) or any((root / images).is_dir() for images, _ in PAIRS):
         return False
     roles = _roles(root).values()
     scans = [{role for role in files if not _LABEL.fullmatch(role)} for files in roles]

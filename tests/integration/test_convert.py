@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from swin_unetr.cli import main
 from swin_unetr.conversion.run import Conversion, convert
-from swin_unetr.datasets import Dataset, read_dataset
+from swin_unetr.datasets import LAYOUTS, Dataset, read_dataset
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Target, Task, brats
 from transforms.geometry import Geometry, Volume
@@ -215,6 +215,61 @@ def test_what_nobody_labelled_comes_last_for_nnunet(tmp_path: Path) -> None:
     after = read_dataset(tmp_path / "raw", require_labels=True).task
     assert after is not None
     assert (after.targets[0].labels, after.other_labels, after.ignore_label) == ((2,), (1,), 3)
+
+
+#: Files of a case in each layout that can be read: of its two channels (or one) and of its label.
+WHERE = {
+    "nnunet": ("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz"),
+    "decathlon": ("x/a.mha", "y/a.nrrd"),
+    "btcv": ("imagesTr/img0001.nii.gz", "labelsTr/label0001.nii.gz"),
+    "brats": ("a/a-t2f.nii", "a/a-t1c.nii", "a/a-seg.nii"),
+    "bids": ("sub-a/anat/sub-a_FLAIR.nii", "sub-a/anat/sub-a_T1w.nii", "derivatives/m/sub-a/anat/sub-a_dseg.nii"),
+    "folders": ("a/one.mha", "a/two.mha", "a/mask.nii.gz"),
+    "list": ("1.nii", "2.nii", "3.nii"),
+    "plain": ("images/a.mhd", "labels/a.hdr"),
+}
+DESCRIBED = {
+    "nnunet": {"channel_names": {"0": "x", "1": "y"}, "labels": {"background": 0, "t": 1}, "file_ending": ".nii.gz"},
+    "decathlon": {
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "1": "t"},
+        "training": [{"image": "x/a.mha", "label": "y/a.nrrd"}],
+    },
+}
+
+
+def write_any(path: Path, volume: Volume) -> None:
+    """The same in formats with two files, which only others write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".hdr":
+        nibabel.save(nibabel.Nifti1Pair(volume.array[0], volume.geometry.affine), path)
+    elif path.suffix == ".mhd":
+        write_volume(path.with_suffix(".mha"), volume)
+        sitk.WriteImage(sitk.ReadImage(str(path.with_suffix(".mha"))), str(path))
+        path.with_suffix(".mha").unlink()
+    else:
+        write_volume(path, volume)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_understood_and_converted(tmp_path: Path, layout: str) -> None:
+    root, shape = tmp_path / "in", SHAPES[LAYOUTS.index(layout) % 2]
+    *images, label = WHERE[layout]
+    channels = [scan(shape, seed=number) for number, _ in enumerate(images)]
+    for path, volume in zip((*images, label), (*channels, labels(shape, 1)), strict=True):
+        write_any(root / path, volume)
+    if layout in DESCRIBED:
+        (root / "dataset.json").write_text(json.dumps(DESCRIBED[layout]))
+    if layout == "list":
+        (root / "cases.csv").write_text("case,image_x,image_y,label\na,1.nii,2.nii,3.nii\n")
+    for to in TARGETS:
+        run(root, to, tmp_path / to, modality="MR")
+        dataset = read_dataset(tmp_path / to, require_labels=True)
+        ((found, mask, affines),) = voxels(dataset).values()
+        np.testing.assert_array_equal(found, [volume.array[0] for volume in channels])
+        np.testing.assert_array_equal(mask, labels(shape, 1).array)
+        np.testing.assert_array_equal(affines, [AFFINE] * len(affines))
+        assert json.loads((tmp_path / to / "convert.json").read_text())["layout"] == layout
 
 
 def test_bids_with_its_patients(tmp_path: Path) -> None:

@@ -192,6 +192,11 @@ def test_case_folders_without_labels_are_not_guessed(tmp_path: Path) -> None:
     assert list(listed(read_dataset(tmp_path, layout="folders", require_labels=False))) == ["k1", "k2"]
 
 
+def test_folders_of_images_and_labels_are_no_case_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "images/p_gt.nii.gz", "images/p_ct.nii.gz", "labels/p_gt.nii.gz", "labels/p_ct.nii.gz")
+    assert find_layout(tmp_path) == "plain"
+
+
 def test_patterns(tmp_path: Path) -> None:
     touch(tmp_path, *(f"ward{index % 2}/P{index}/{scan}_x/ct.nii" for index in (1, 2) for scan in ("s1", "s2")))
     touch(
