@@ -7,6 +7,7 @@ Nothing is interpolated or left out: what is no even stack of slices is named, f
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from swin_unetr.datasets.listing import image_suffix, is_dicom, visible
 from swin_unetr.errors import DataError
+from transforms.claims import refuse_impossible_size
 from transforms.geometry import Geometry, Volume
 from transforms.io_itk import TO_RAS, reason
 
@@ -82,7 +84,11 @@ def read_dicom(folder: Path) -> Volume:
     """
     slices = _sound(folder)
     geometry = _geometry(slices)
-    array = np.empty((1, *geometry.shape), np.result_type(*(of.dtype for of in slices)), order="F")
+    dtype = np.result_type(*(of.dtype for of in slices))
+    refuse_impossible_size(
+        folder, math.prod(geometry.shape) * dtype.itemsize, sum(of.path.stat().st_size for of in slices)
+    )
+    array = np.empty((1, *geometry.shape), dtype, order="F")
     frames = slices[0].size[2]
     for index, of in enumerate(slices):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813  # the name its documentation uses
 
 from swin_unetr.errors import DataError
 from swin_unetr.files import replacing
+from transforms.claims import bytes_on_disk, refuse_impossible_size
 from transforms.geometry import Geometry, Volume
 
 #: LPS millimetres, in which ITK has its images, to RAS; and back.
@@ -22,8 +24,8 @@ def read_itk(path: Path) -> Volume:
     Raises:
         DataError: it cannot be read, or is not 3-D.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file; check the path")
+    geometry, channels, dtype = itk_header(path)
+    refuse_impossible_size(path, math.prod(geometry.shape) * channels * dtype.itemsize, bytes_on_disk(path))
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
 from swin_unetr.files import replacing
+from transforms.claims import DEFLATE_LIMIT
 from transforms.geometry import Geometry, Volume
 from transforms.stored import Stored, open_binary
 
-#: Deflate cannot shrink further than this; a header that claims more voxels than this allows is corrupt.
-_DEFLATE_LIMIT = 1100
 #: Level of ISA-L's gzip, 0..3, of what is written: of a label map 3 saves 4 % more and takes six times as long.
 _GZIP_LEVEL = 2
 #: NIfTI header extension for free text.
@@ -162,7 +161,7 @@ def _refuse_impossible_size(path: Path, image: Any) -> None:
     """A header that claims more than the file can hold is told before memory is taken for it."""
     claimed = int(np.prod(image.shape, dtype=np.float64)) * image.get_data_dtype().itemsize
     data = path.with_suffix(".img") if path.suffix == ".hdr" else path
-    held = data.stat().st_size * (_DEFLATE_LIMIT if _is_gzip(path) else 1) if data.exists() else claimed
+    held = data.stat().st_size * (DEFLATE_LIMIT if _is_gzip(path) else 1) if data.exists() else claimed
     if claimed > held:
         raise DataError(f"{path}: is truncated: its header claims {claimed} bytes of voxels; copy it again")
 

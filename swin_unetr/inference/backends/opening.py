@@ -45,7 +45,9 @@ def open_backend(
         channels = network.config.num_classes if output == "scores" else network.config.feature_size
         call = network if output == "scores" else network.forward_features
         return EagerBackend(call, output, channels, compute)
-    return _static(name)(network, output, roi_size, batch_size, compute, Store(cache))
+    backend = _static(name)
+    store = Store(cache, machine_code=backend.ahead_of_time)
+    return backend(network, output, roi_size, batch_size, compute, store)
 
 
 def _static(name: BackendName) -> type[StaticBackend[Any]]:

@@ -30,12 +30,17 @@ class Store:
     An entry is a folder that appears whole or not at all. Where the model folder cannot be written, the user's cache
     folder takes it.
 
+    Machine code is kept in the user's cache folder alone: a model folder may come from elsewhere, and what is found in
+    it is only ever data.
+
     Args:
         model: model folder to keep them in; none keeps nothing.
+        machine_code: whether what is kept is code that this process runs.
     """
 
-    def __init__(self, model: Path | None) -> None:
-        self._roots = [] if model is None else [model / FOLDER, _user_cache()]
+    def __init__(self, model: Path | None, *, machine_code: bool = False) -> None:
+        folders = [_user_cache()] if machine_code or model is None else [model / FOLDER, _user_cache()]
+        self._roots = [] if model is None else folders
         #: What became of the last entry, in words.
         self.said = "none"
 
