@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from finetune.config import FinetuneConfig
+from finetune.plan_command import plan_of_run
 from finetune.recipes import find_recipe, shipped_recipes
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.errors import ConfigError
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
     from finetune.run import FinetuneResult
 
 _USAGE = (
-    "swin-unetr finetune --config RECIPE --data DIR --output DIR [--fold K | --folds all] [--init MODEL] "
-    "[--resume auto] ..."
+    "swin-unetr finetune --data DIR --output DIR [--config RECIPE | --plan PLAN] [--fold K | --folds all] "
+    "[--init MODEL] [--resume auto] ..."
 )
 _DESCRIPTION = """Train on a labelled folder of scans.
 
 The folder of results takes config.yaml, run.json, folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt and
 the model folders best/ and last/. Every field of a recipe can be given as an option, such as
---network.feature_size 24; with --config, the defaults below are the recipe's.
+--network.feature_size 24; with --config, the defaults below are the recipe's. Without a recipe or a plan, it plans by
+itself, for this data and this machine, and leaves plan.yaml and fingerprint.json in the folder of results.
 
 With --folds all every fold is trained, in fold_0/, fold_1/ and so on, and every case is predicted by the model that did
 not see it: out_of_fold/, their report in report/, the summary in cross_validation.md. `predict` takes the folder for
@@ -37,7 +39,7 @@ _DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes
 #: Value of --folds that is no file.
 _ALL = "all"
 #: Options that are not fields of the configuration.
-_OWN = ("data", "output", "fold", "folds", "split", "parallel", "init", "resume", "config")
+_OWN = ("data", "output", "fold", "folds", "split", "parallel", "init", "resume", "config", "plan")
 
 
 def build_parser(recipe: dict[str, Any]) -> CommandParser:
@@ -47,6 +49,7 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     )
     recipes = ", ".join(shipped_recipes())
     parser.add_argument("--config", help=f"recipe: a YAML file, or the name of a shipped one ({recipes})")
+    parser.add_argument("--plan", help="plan.yaml that `swin-unetr plan` wrote, as it is or changed")
     parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels; see --layout")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
     held_back = "fold that is held back for validation, 0 unless said; all: none is"
@@ -76,15 +79,7 @@ def main(argv: Sequence[str]) -> int:
         ConfigError: wrong arguments or a wrong recipe.
         DataError: scans that cannot be used.
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config", nargs="?")
-    name = first.parse_known_args(list(argv))[0].config
-    recipe: dict[str, Any] = {}
-    if name is not None:
-        path = find_recipe(name)
-        recipe = read_yaml(path)
-        from_dict(FinetuneConfig, recipe, source=str(path))  # blames the file for what is wrong in the file
-    values = build_parser(recipe).parse_args(list(argv)).as_dict()
+    values = build_parser(_recipe(argv)).parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
     config = from_dict(FinetuneConfig, values, source="arguments")
     _check_folds(own)
@@ -109,6 +104,26 @@ def main(argv: Sequence[str]) -> int:
     if rank_zero_only.rank == 0:  # the processes of other devices run this too
         print(result.summary())
     return 0
+
+
+def _recipe(argv: Sequence[str]) -> dict[str, Any]:
+    """The values of the recipe or plan that is named, or that lies in the run folder; else of a new plan."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--config", "--plan"):
+        first.add_argument(option, nargs="?")
+    named = first.parse_known_args(list(argv))[0]
+    if named.config is not None and named.plan is not None:
+        raise ConfigError("plan: a plan is a recipe: give --config or --plan, not both")
+    if named.config is not None or named.plan is not None:
+        path = find_recipe(named.config or named.plan)
+    elif {"-h", "--help"} & set(argv):
+        return {}
+    else:
+        arguments = build_parser({}).parse_args(list(argv))  # what is wrong is said before anything is planned
+        path = plan_of_run(arguments.data, arguments.output, layout=arguments.layout)
+    recipe = read_yaml(path)
+    from_dict(FinetuneConfig, recipe, source=str(path))  # blames the file for what is wrong in the file
+    return recipe
 
 
 def _check_folds(own: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from swin_unetr.evaluation.results import EvaluationResult
 from swin_unetr.evaluation.run import evaluate
 from swin_unetr.inference.run import predict
 from swin_unetr.model_description import ComponentRule
+from swin_unetr.planning.names import PLANNED
 from swin_unetr.tasks import Task
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
@@ -72,7 +73,7 @@ def cross_validate(
     if apart and task is not None:
         raise ConfigError("task: cannot be given to processes of their own; put a task.yaml beside the data")
     run = Path(output)
-    check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE)
+    check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
     split = choose_split(run, dataset, config, folds)
     folders = [run / f"fold_{fold}" for fold in range(len(split.folds))]
     for folder in folders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from swin_unetr.configuration import CommandParser
 from swin_unetr.datasets import read_dataset
 from swin_unetr.errors import ConfigError
+from swin_unetr.planning.names import PLAN, PLANNED
 
 if TYPE_CHECKING:
     from swin_unetr.planning.plan import Plan
@@ -93,6 +95,34 @@ def plan_folder(
     dataset = read_dataset(data, layout=layout, require_labels=True)
     plan = plan_data(_survey(dataset, survey_file, workers), machine)
     return plan, write_plan(plan, output)
+
+
+def plan_of_run(data: Path, run: Path, *, layout: str) -> Path:
+    """The plan that a run without a recipe follows: the one in its folder, or a new one for the machine at hand.
+
+    Args:
+        data: folder of scans and labels.
+        run: folder of the run's results.
+        layout: of `data`.
+
+    Raises:
+        ConfigError: several processes would plan at a time, or the folder holds something else.
+        DataError: nothing to train on.
+    """
+    from swin_unetr.training.run_folder import CONFIG
+
+    for left in (run / PLAN, run / CONFIG):  # planned before; begun with a recipe
+        if left.is_file():
+            return left
+    if run.exists() and (not run.is_dir() or {path.name for path in run.iterdir()} - set(PLANNED)):
+        raise ConfigError(f"{run}: is not empty, and holds no plan; give --config or --plan, or another --output")
+    if any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
+        raise ConfigError(
+            f"plan: several processes cannot plan together; run 'swin-unetr plan {data} --output {run}' before"
+        )
+    plan, path = plan_folder(data, run, layout=layout)
+    print(*plan.headline(), plan.table(), f"plan: {path}", sep="\n", flush=True)
+    return path
 
 
 def _survey(dataset: Any, known: Path | None, workers: int) -> Survey:

@@ -16,11 +16,12 @@ from swin_unetr.inference.device import is_native
 from swin_unetr.inference.memory import available, resident
 from swin_unetr.parallel import cores
 from swin_unetr.planning.choices import as_recipe
-from swin_unetr.planning.fingerprint import FINGERPRINT_NAME, fingerprint
+from swin_unetr.planning.fingerprint import fingerprint
 from swin_unetr.planning.fit import Setting
 from swin_unetr.planning.footprint import Footprint
 from swin_unetr.planning.machine import Device, Machine
-from swin_unetr.planning.plan import PLAN_NAME, Plan, make_plan
+from swin_unetr.planning.names import FINGERPRINT, PLAN
+from swin_unetr.planning.plan import Plan, make_plan
 from swin_unetr.survey.facts import Survey
 
 #: Share of the memory that is free now which a training may take where nobody says how much.
@@ -64,14 +65,14 @@ def plan_data(survey: Survey, machine: Machine) -> Plan:
 
 def recipe_of(plan: Plan) -> FinetuneConfig:
     """The plan as a configuration."""
-    return from_dict(FinetuneConfig, as_recipe(plan.choices), source=PLAN_NAME)
+    return from_dict(FinetuneConfig, as_recipe(plan.choices), source=PLAN)
 
 
 def write_plan(plan: Plan, folder: Path) -> Path:
     """Write plan.yaml, and the fingerprint that it follows from; gives the plan's file."""
-    plan.data.save(folder / FINGERPRINT_NAME)
-    write_text(folder / PLAN_NAME, plan.text())
-    return folder / PLAN_NAME
+    plan.data.save(folder / FINGERPRINT)
+    write_text(folder / PLAN, plan.text())
+    return folder / PLAN
 
 
 def _step_of(setting: Setting, machine: Machine) -> FinetuneConfig:

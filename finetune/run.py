@@ -24,6 +24,7 @@ from swin_unetr.datasets.folds import Folds, load_folds, make_folds
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
+from swin_unetr.planning.names import PLANNED
 from swin_unetr.provenance import commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
@@ -117,7 +118,9 @@ def finetune(
     config, dataset, task = open_data(config, data, task)
     run = Path(output)
     # Processes that Lightning starts beside the first one find the folder in use.
-    checkpoint = check_run_folder(run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE)
+    checkpoint = check_run_folder(
+        run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE, beside=PLANNED
+    )
     before = {} if checkpoint is None else read_record(run / RECORD)
     if before and before.get("fold") != fold:
         raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")

@@ -18,8 +18,6 @@ from swin_unetr.tasks import Task
 from transforms.geometry import Geometry
 from transforms.way_back import Turn
 
-#: Name of the file beside a plan.
-FINGERPRINT_NAME = "fingerprint.json"
 FloatTriple = tuple[float, float, float]
 
 

@@ -87,11 +87,11 @@ def step_footprint(
         )
 
 
-class _Storages(TorchDispatchMode):
+class _Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types its modes loosely
     """Counts the bytes of all storages that are alive, and the most so far."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self.large = self.large_at_peak = 0
         self._alive: set[int] = set()

@@ -52,8 +52,8 @@ def target_grid(spacings_mm: Sequence[FloatTriple], shapes: Sequence[Triple]) ->
         tenth = float(np.percentile([each[worst] for each in spacings_mm], 10))
         spacing[worst] = max(tenth, finest_other)
         reason += (
-            f"; along {'XYZ'[worst]} their 10th percentile, since slices are more than {ANISOTROPY:g} times as thick as "
-            "pixels (nnU-Net's rule)"
+            f"; along {'XYZ'[worst]} their 10th percentile, since voxels are more than {ANISOTROPY:g} times as long "
+            "there as across (nnU-Net's rule)"
         )
     x, y, z = (_rounded(size) for size in spacing)
     return Grid((x, y, z), reason)

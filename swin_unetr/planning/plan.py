@@ -15,8 +15,6 @@ from swin_unetr.planning.fit import Fitted, Trace, fit
 from swin_unetr.planning.machine import Machine
 from swin_unetr.planning.rules import rules
 
-#: Name of a plan's file.
-PLAN_NAME = "plan.yaml"
 _WIDTH = 120
 
 

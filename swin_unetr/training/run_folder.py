@@ -13,10 +13,12 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.files import is_partial, write_text
 from swin_unetr.training.checkpoint_files import is_there
 
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
+CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.ckpt"
 
 
-def check_run_folder(folder: Path, config: Any, *, resume: bool, may_change: Collection[str]) -> Path | None:
+def check_run_folder(
+    folder: Path, config: Any, *, resume: bool, may_change: Collection[str], beside: Collection[str] = ()
+) -> Path | None:
     """Whether a run can start in a folder, or go on there; nothing is written.
 
     Args:
@@ -24,6 +26,7 @@ def check_run_folder(folder: Path, config: Any, *, resume: bool, may_change: Col
         config: dataclass of the run's configuration.
         resume: go on with the run that is in the folder, if there is one.
         may_change: dotted fields that may differ from those of the run that is resumed; a group allows its fields.
+        beside: names of files that may be there before a run begins.
 
     Returns:
         Where the checkpoint to resume from is, or was before a crash; none for a start.
@@ -31,9 +34,11 @@ def check_run_folder(folder: Path, config: Any, *, resume: bool, may_change: Col
     Raises:
         ConfigError: the folder holds something else, or a run with another configuration.
     """
-    file, checkpoint = folder / "config.yaml", folder / CHECKPOINT
+    file, checkpoint = folder / CONFIG, folder / CHECKPOINT
     # What was killed while it wrote its very first file leaves nothing else.
-    used = folder.exists() and (not folder.is_dir() or not all(map(is_partial, folder.iterdir())))
+    used = folder.exists() and (
+        not folder.is_dir() or not all(is_partial(path) or path.name in beside for path in folder.iterdir())
+    )
     if used and not resume:
         raise ConfigError(f"{folder}: is not empty; go on with its run by --resume auto, or choose another --output")
     if used and not file.is_file():
@@ -57,7 +62,7 @@ def check_run_folder(folder: Path, config: Any, *, resume: bool, may_change: Col
 def write_config(folder: Path, config: Any) -> None:
     """Write `config.yaml`, which is a recipe for the same run."""
     text = yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=120)
-    write_text(folder / "config.yaml", text)
+    write_text(folder / CONFIG, text)
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
