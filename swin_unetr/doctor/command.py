@@ -36,9 +36,18 @@ def main(argv: Sequence[str]) -> int:
             known=None if arguments.anew else earlier_survey(output),
             on_case=lambda done, total: progress.update(bar, completed=done, total=total),
         )
+    if not arguments.no_machine:
+        from swin_unetr.doctor.training import examine_training
+
+        recipe = arguments.plan or arguments.config
+        with stderr.status("one training step"):
+            machine, findings = examine_training(diagnosis.dataset, diagnosis.survey, output, recipe)
+        diagnosis = diagnosis.on(machine, findings)
     paths = write_diagnosis(diagnosis, output)
     print_diagnosis(diagnosis)
     print(f"report: {paths[0]}, for a browser: {paths[1]}")
+    if not diagnosis.errors and diagnosis.survey.task is not None:
+        print(f"next: swin-unetr plan {arguments.data} --survey {paths[2]}")
     return diagnosis.exit_code
 
 
@@ -52,5 +61,9 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--tolerance", type=float, default=0.05, metavar="MM", help="corners of two grids this close count as one grid"
     )
+    recipe = parser.add_mutually_exclusive_group()
+    recipe.add_argument("--plan", type=Path, help="plan.yaml of the training that the machine is looked at for")
+    recipe.add_argument("--config", help="the same as a recipe, by its file or name; without both, one is planned")
+    parser.add_argument("--no-machine", action="store_true", help="look at the data alone, and run no training step")
     parser.add_argument("--anew", action="store_true", help="read again what has not changed since the last time")
     return parser

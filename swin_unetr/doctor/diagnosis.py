@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -76,6 +76,10 @@ class Diagnosis:
     def exit_code(self) -> int:
         """1 with errors, 0 without."""
         return 1 if self.errors else 0
+
+    def on(self, machine: Machine, findings: Iterable[Finding]) -> Diagnosis:
+        """The same with what a training would find on a machine."""
+        return replace(self, machine=machine, findings=sorted_findings([*self.findings, *findings]))
 
     def to_json(self) -> dict[str, Any]:
         """For diagnosis.json; the survey has a file of its own."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.survey.facts import CaseFacts, ChannelFacts, Intensities, Survey
+from swin_unetr.survey.run import look_like_ct
 from swin_unetr.tasks import Modality
 
 #: Hounsfield units: fat and air lie below this, so every CT has voxels there; and tissue lies within a range at least
@@ -29,7 +30,8 @@ _MOST_CHANNELS = 5
 
 def intensity_findings(survey: Survey) -> Iterator[Finding]:
     """All that is wrong with intensities."""
-    modality = None if survey.task is None else survey.task.modality
+    modality: Modality = "CT" if look_like_ct(survey.cases) else "MR"
+    modality = modality if survey.task is None else survey.task.modality
     for case in survey.cases:
         for path, channel in channels_of(case):
             yield from _of_channel(path, channel, case, modality)
@@ -45,7 +47,7 @@ def channels_of(case: CaseFacts) -> Iterator[tuple[Path, ChannelFacts]]:
             yield image.path, channel
 
 
-def _of_channel(path: Path, channel: ChannelFacts, case: CaseFacts, modality: Modality | None) -> Iterator[Finding]:
+def _of_channel(path: Path, channel: ChannelFacts, case: CaseFacts, modality: Modality) -> Iterator[Finding]:
     if channel.not_finite:
         yield Finding("not-finite", f"{channel.not_finite:,} voxels", path, case.id)
     if channel.all is None:

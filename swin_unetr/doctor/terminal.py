@@ -68,7 +68,7 @@ def _structure_table(rows: Sequence[StructureRow], cases: int) -> Table:
     for title in ("structure", "labels", "cases", "smallest, ml", "median", "largest"):
         table.add_column(title, justify="left" if title == "structure" else "right")
     for row in rows:
-        volumes = (f"{value:.3g}" for value in row.spread or ())
+        volumes = (f"{value:.3g}" if value < 1000 else f"{value:,.0f}" for value in row.spread or ())
         labels = ", ".join(map(str, row.values))
         table.add_row(escape(row.name), labels, f"{len(row.volumes_ml)}/{cases}", *volumes)
     return table

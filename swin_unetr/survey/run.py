@@ -24,6 +24,8 @@ _MEMORY_SHARE, _PROCESS_BYTES = 0.6, 300 << 20
 _LOOKED_AT = 8
 #: Of a case whose header cannot be read: bytes in memory for a byte on disk.
 _GROWTH = 8
+#: Hounsfield units that only CT has, lungs and air, and that not even a CT has.
+_AIR_HU, _LOWEST_CT = -500.0, 20_000.0
 #: Below so many bytes on disk for each process, starting another one costs more than it saves.
 _WORTH_A_PROCESS = 8 << 20
 
@@ -81,12 +83,18 @@ def settled(dataset: Dataset, cases: Sequence[CaseFacts]) -> Task | None:
     found: Mapping[str, tuple[int, ...]] = {
         case.id: tuple(of.value for of in case.label.values) if case.label else () for case in cases
     }
-    ct = [case.channels[0].all for case in cases if case.channels]
-    looks_like_ct = sum(of is not None and of.low <= -500 for of in ct) > len(ct) / 2
     try:
-        return settle_task(dataset, modality="CT" if looks_like_ct else "MR", values_of=lambda case: found[case.id])
+        return settle_task(
+            dataset, modality="CT" if look_like_ct(cases) else "MR", values_of=lambda case: found[case.id]
+        )
     except (DataError, ConfigError):
         return dataset.task
+
+
+def look_like_ct(cases: Sequence[CaseFacts]) -> bool:
+    """Whether most scans have the air of a CT in them, where nothing says what they are."""
+    first = [case.channels[0].all for case in cases if case.channels]
+    return sum(of is not None and -_LOWEST_CT <= of.low <= _AIR_HU for of in first) > len(first) / 2
 
 
 def _failed(case: Case, error: Exception) -> CaseFacts:
