@@ -1,4 +1,4 @@
-"""Soft Dice of a whole batch, which several processes may share."""
+"""Soft Dice of every crop, and of a whole batch, which several processes may share."""
 
 from __future__ import annotations
 
@@ -25,8 +25,19 @@ def batch_dice(probabilities: Tensor, targets: Tensor, *, squared: bool = False)
     Returns:
         C losses in 0..1.
     """
-    axes = (0, *range(2, probabilities.ndim))
+    shared, total = summed(_overlap(probabilities, targets, squared).sum(dim=1))
+    return 1 - (2 * shared + _SMOOTH) / (total + _SMOOTH)
+
+
+def crop_dice(probabilities: Tensor, targets: Tensor, *, squared: bool = False) -> Tensor:
+    """The same of every crop by itself: B x C losses in 0..1, those of MONAI's `DiceLoss`."""
+    shared, total = _overlap(probabilities, targets, squared)
+    return 1 - (2 * shared + _SMOOTH) / (total + _SMOOTH)
+
+
+def _overlap(probabilities: Tensor, targets: Tensor, squared: bool) -> Tensor:
+    """What both share and their sizes together, 2 x B x C."""
+    axes = tuple(range(2, probabilities.ndim))
     targets = targets.to(probabilities.dtype)
     sizes = probabilities.square() + targets.square() if squared else probabilities + targets
-    shared, total = summed(torch.stack([(probabilities * targets).sum(axes), sizes.sum(axes)]))
-    return 1 - (2 * shared + _SMOOTH) / (total + _SMOOTH)
+    return torch.stack([(probabilities * targets).sum(axes), sizes.sum(axes)])

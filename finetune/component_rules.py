@@ -24,8 +24,11 @@ from swin_unetr.postprocessing.components import clean
 from swin_unetr.postprocessing.effect import ComponentTable, tabulate
 from swin_unetr.tasks import Target, Task
 
-#: Volumes that are tried.
+#: Volumes that are tried, as far as the references go.
 CANDIDATES_MM3 = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+#: Share of the cases whose structure may be smaller, as a whole, than a volume that is tried: a bound that weak
+#: predictions would gain by must not take away what good ones are right about.
+SMALLEST_SHARE = 0.05
 #: Least gain in mean Dice that is worth a rule.
 LEAST_GAIN = 0.001
 #: Least number of cases that it must make better: four could be by chance, one time in sixteen.
@@ -107,8 +110,11 @@ def choose_rule(structure: str, tables: Sequence[ComponentTable]) -> tuple[Compo
         structure: its name.
         tables: its components in every case.
     """
+    sizes = [table.reference[0] * table.voxel_mm3 for table in tables if table.reference[0]]
+    bound = float(np.quantile(sizes, SMALLEST_SHARE)) if sizes else 0.0
+    volumes = [volume for volume in CANDIDATES_MM3 if volume <= bound]
     rule, reasons, tried = ComponentRule(structure=structure), [], []
-    while further := _further(rule):
+    while further := _further(rule, volumes):
         trials = [_try(each, rule, tables) for each in further]
         tried += trials
         helping = [trial for trial in trials if trial.helps]
@@ -120,10 +126,10 @@ def choose_rule(structure: str, tables: Sequence[ComponentTable]) -> tuple[Compo
     return (replace(rule, reason="; then ".join(reasons)) if reasons else None), tried
 
 
-def _further(rule: ComponentRule) -> list[ComponentRule]:
+def _further(rule: ComponentRule, volumes: Sequence[float]) -> list[ComponentRule]:
     """The rule with what it does not say yet, by each candidate."""
-    volumes = [replace(rule, min_volume_mm3=volume) for volume in CANDIDATES_MM3] if not rule.min_volume_mm3 else []
-    return [*volumes, *([] if rule.largest_only else [replace(rule, largest_only=True)])]
+    bounded = [] if rule.min_volume_mm3 else [replace(rule, min_volume_mm3=volume) for volume in volumes]
+    return [*bounded, *([] if rule.largest_only else [replace(rule, largest_only=True)])]
 
 
 def _try(rule: ComponentRule, instead_of: ComponentRule, tables: Sequence[ComponentTable]) -> Trial:

@@ -68,9 +68,8 @@ def cross_validate(
     """
     _refuse_shared_work()
     config, dataset, known_task = open_data(config, data, task)
-    environments = slots(parallel, config.trainer.accelerator)
-    apart = parallel > 1 or _several_devices(config)
-    if apart and task is not None:
+    environments = slots(parallel, config.trainer.accelerator) if parallel > 1 or _several_devices(config) else []
+    if environments and task is not None:
         raise ConfigError("task: cannot be given to processes of their own; put a task.yaml beside the data")
     run = Path(output)
     check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
@@ -85,23 +84,12 @@ def cross_validate(
         (run / CROSS_VALIDATION).unlink(missing_ok=True)  # until all folds are done it stands for none of them
     if kept := len(folders) - len(todo):
         print(f"{kept} of {len(folders)} folds are finished and are kept", flush=True)
-    if apart:
-        processes = FoldProcesses(
-            {fold: _command(run, fold, dataset.root, init) for fold in todo},
-            environments,
-            run / LOGS if parallel > 1 else None,
-        )
-        failures = {fold: f"exit code {code}, see {processes.log_of(fold)}" for fold, code in processes.run().items()}
+    if environments:
+        commands = {fold: _command(run, fold, dataset.root, init) for fold in todo}
+        failures = FoldProcesses(commands, environments, run / LOGS if parallel > 1 else None).run()
     else:
-
-        def train(fold: int) -> None:
-            print(f"fold {fold} of 0..{len(folders) - 1}", flush=True)
-            finetune(
-                *(config,), data=data, output=folders[fold], fold=fold, folds=run / SPLIT, init=init, task=task,
-                resume=True,
-            )  # fmt: skip
-
-        failures = _one_by_one(todo, train)
+        given = {"data": data, "folds": run / SPLIT, "init": init, "task": task, "resume": True}
+        failures = _one_by_one(todo, lambda fold: finetune(config, output=folders[fold], fold=fold, **given))
     if failures:
         lines = "".join(f"\n  fold {fold}: {words}" for fold, words in sorted(failures.items()))
         raise SwinUnetrError(
@@ -150,10 +138,11 @@ def _learn(evaluation: EvaluationResult, task: Task) -> tuple[list[ComponentRule
     return learn_rules(pairs, task)
 
 
-def _one_by_one(folds: Sequence[int], train: Callable[[int], None]) -> dict[int, str]:
+def _one_by_one(folds: Sequence[int], train: Callable[[int], object]) -> dict[int, str]:
     """Train folds in this process; one that fails by itself does not stop the others."""
     failures = {}
     for fold in folds:
+        print(f"fold {fold}", flush=True)
         try:
             train(fold)
         except (ConfigError, DataError, CheckpointError):

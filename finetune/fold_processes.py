@@ -64,16 +64,16 @@ class FoldProcesses:
         self._running: dict[int, tuple[subprocess.Popen[bytes], Mapping[str, str]]] = {}
         self._stopped: int | None = None
 
-    def run(self) -> dict[int, int]:
+    def run(self) -> dict[int, str]:
         """Run all of them.
 
         Returns:
-            Exit code by fold, of those that did not end well.
+            What is known, by fold, of those that did not end well.
 
         Raises:
             KeyboardInterrupt: Ctrl-C or SIGTERM; the processes have written their checkpoints and ended.
         """
-        failures: dict[int, int] = {}
+        failures: dict[int, str] = {}
         signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
         before = {number: signal.signal(number, self._pass_on) for number in signals}
         try:
@@ -84,11 +84,7 @@ class FoldProcesses:
                     if (code := process.poll()) is not None:
                         del self._running[fold]
                         self._free.append(slot)
-                        failures.update({fold: code} if code else {})
-                        if self._logs is not None:
-                            print(
-                                f"fold {fold}: {'ended' if code == 0 else f'failed with exit code {code}'}", flush=True
-                            )
+                        failures.update(self._end(fold, code))
                 time.sleep(_POLL_SECONDS)
         finally:
             for number, handler in before.items():
@@ -97,17 +93,23 @@ class FoldProcesses:
             raise KeyboardInterrupt
         return failures
 
-    def log_of(self, fold: int) -> Path | None:
-        """Where the output of a fold is."""
-        return None if self._logs is None else self._logs / f"fold_{fold}.txt"
+    def _end(self, fold: int, code: int) -> dict[int, str]:
+        """Say that a fold has ended; gives what went wrong, if anything did."""
+        if self._logs is None:
+            return {fold: f"exit code {code}"} if code else {}
+        log = self._logs / f"fold_{fold}.txt"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        words = f"exit code {code}: {lines[-1] if lines else 'no output'} ({log})"
+        print(f"fold {fold}: {words if code else 'done'}", flush=True)
+        return {fold: words} if code else {}
 
     def _start(self, fold: int, command: Sequence[str]) -> None:
         slot = self._free.pop(0)
         options = {"env": {**os.environ, **slot}, "start_new_session": True}  # Ctrl-C reaches it through this process
-        log = self.log_of(fold)
-        if log is None:
+        if self._logs is None:
             process = subprocess.Popen(command, **options)  # type: ignore[call-overload]
         else:
+            log = self._logs / f"fold_{fold}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as file:
                 process = subprocess.Popen(command, stdout=file, stderr=file, **options)  # type: ignore[call-overload]

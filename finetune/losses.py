@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finetune.batch_dice import batch_dice
+from finetune.batch_dice import batch_dice, crop_dice
 from finetune.config import LossConfig
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Task
@@ -50,9 +49,6 @@ class SegmentationLoss(nn.Module):
         )
         #: First channel that counts in the Dice.
         self._first = 0 if config.include_background or not self._softmax else 1
-        self._dice_per_crop = DiceLoss(
-            squared_pred=config.squared, weight=None if weights is None else list(weights)[self._first :]
-        )
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         """The loss, a scalar in float32.
@@ -83,10 +79,7 @@ class SegmentationLoss(nn.Module):
         if counts is not None:
             shares, truth = shares * counts, truth * counts
         shares, truth = shares[:, self._first :], truth[:, self._first :]
-        if not self._config.batch:
-            per_crop: Tensor = self._dice_per_crop(shares, truth)
-            return per_crop
-        losses = batch_dice(shares, truth, squared=self._config.squared)
+        losses = (batch_dice if self._config.batch else crop_dice)(shares, truth, squared=self._config.squared)
         return (losses if self.weights is None else losses * self.weights[self._first :]).mean()
 
     def _cross_entropy(self, scores: Tensor, targets: Tensor, counts: Tensor | None) -> Tensor:

@@ -132,7 +132,7 @@ def finetune(
     fast_paths = choose_fast_paths(network, config.speed)
     report = [] if init is None or before else start_from(network, init).summary().splitlines()
     if rank_zero_only.rank == 0:
-        print(*report, _plan(network, task, training, validation), sep="\n", flush=True)
+        print(dataset.summary(), *report, _plan(network, task, training, validation), sep="\n", flush=True)
     facts = {
         "kind": "finetune",
         "data": str(dataset.root.resolve()),

@@ -18,9 +18,9 @@ def test_so_many_at_a_time_and_what_fails_is_told(tmp_path: Path) -> None:
     note = "import os, time; name = os.environ['SLOT']; open(f'{name}-running', 'x'); time.sleep(0.2)"
     note += "; os.remove(f'{name}-running'); print('slot', name)"  # two at a time in one slot would fail at 'x'
     commands = {fold: [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r}); {note}"] for fold in range(4)}
-    commands[2] = [sys.executable, "-c", "raise SystemExit(3)"]
+    commands[2] = [sys.executable, "-c", "import sys; print('no scans', file=sys.stderr); raise SystemExit(3)"]
     processes = FoldProcesses(commands, [{"SLOT": "a"}, {"SLOT": "b"}], tmp_path / "logs")
-    assert processes.run() == {2: 3}
+    assert processes.run() == {2: f"exit code 3: no scans ({tmp_path / 'logs' / 'fold_2.txt'})"}
     assert (tmp_path / "logs" / "fold_0.txt").read_text() == "slot a\n"
     assert (tmp_path / "logs" / "fold_1.txt").read_text() == "slot b\n"
     assert (tmp_path / "logs" / "fold_3.txt").read_text().startswith("slot ")
