@@ -22,6 +22,8 @@ BACKGROUND_OF_ZEROS = 0.25
 SEES_ENOUGH = 0.5
 #: A structure that takes less of a scan than this is rare.
 RARE = 0.001
+#: Batches of unlike scans that an epoch should have.
+FEWEST_BATCHES = 10
 #: Names that tell one side from its mirror image, by the axis that would be mirrored.
 _SIDES = (
     re.compile(r"\b(left|right|l|r|lh|rh)\b", re.IGNORECASE),
@@ -79,9 +81,10 @@ def _sampling(data: Fingerprint, fitted: Fitted, machine: Machine) -> Iterator[C
         rare = rarest is not None and rarest.share < RARE
         yield Choice("sampling.positive", 2 if rare else 1, "two of three crops" if rare else "every second crop")
         yield Choice("sampling.negative", 1, "the others anywhere on background")
-    scans = max(1, min(setting.batch, training_cases(data)))
-    yield Choice("sampling.scans_per_batch", scans, "unlike scans in a batch" if scans > 1 else "all that there is")
-    yield Choice("sampling.crops_per_scan", setting.batch // scans, f"batches of {setting.batch} fit into the memory")
+    scans = scans_per_batch(data, setting.batch)
+    words = "crops of unlike scans" if scans > 1 else "few scans: more steps an epoch"
+    yield Choice("sampling.scans_per_batch", scans, words)
+    yield Choice("sampling.crops_per_scan", setting.batch // scans, f"batches of {setting.batch} crops")
     workers = min(8, machine.cores) if machine.device == "cuda" else 0
     words = f"{machine.cores} cores keep the GPU busy" if workers else "the processor has the network to compute"
     yield Choice("sampling.num_workers", workers, words)
@@ -133,7 +136,7 @@ def _loss(data: Fingerprint, machine: Machine) -> Iterator[Choice]:
 def _training(data: Fingerprint, fitted: Fitted, machine: Machine) -> Iterator[Choice]:
     effort, features = EFFORTS[machine.device], fitted.setting.features
     training = training_cases(data)
-    per_epoch = max(1, training // max(1, min(fitted.setting.batch, training)))
+    per_epoch = training // scans_per_batch(data, fitted.setting.batch)
     epochs = max(1, round(effort.steps / per_epoch))
     words = f"{effort.steps:,} steps of {per_epoch} an epoch: {effort.words}"
     rate = float(f"{_RATE * _RATE_FEATURES / features:.2g}")
@@ -169,6 +172,11 @@ def num_folds(data: Fingerprint) -> int:
 def training_cases(data: Fingerprint) -> int:
     """Cases that are trained on with a fold held back; all of a single patient's."""
     return round(data.cases * (1 - 1 / num_folds(data))) if data.patients > 1 else data.cases
+
+
+def scans_per_batch(data: Fingerprint, batch: int) -> int:
+    """One for each crop of the batch, or a single one, where that would leave an epoch of few steps."""
+    return batch if training_cases(data) >= FEWEST_BATCHES * batch else 1
 
 
 def _native(machine: Machine) -> str:
