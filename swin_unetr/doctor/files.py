@@ -55,16 +55,15 @@ def _channels(case: CaseFacts, survey: Survey) -> Iterator[Finding]:
     """Too few or too many channels, for a case of which every file was read."""
     if not case.usable:
         return
+    stacked = [image for image in case.images if image.channels > 1] if len(case.images) > 1 else []
+    for image in stacked:
+        yield Finding("wrong-dimensions", f"{image.channels} channels in one file", image.path, case.id)
     wanted = len(survey.task.channels) if survey.task is not None else _usual(survey)
     held = len(case.channels)
-    if held != wanted:
+    if held != wanted and not stacked:
         code = "wrong-dimensions" if wanted == 1 else "channels-wrong"
         words = f"{held} channels where {wanted} {'is' if wanted == 1 else 'are'} wanted"
         yield Finding(code, words, case.images[0].path, case.id)
-    elif len(case.images) > 1:
-        for image in case.images:
-            if image.channels > 1:
-                yield Finding("wrong-dimensions", f"{image.channels} channels in one file", image.path, case.id)
 
 
 def _usual(survey: Survey) -> int:
