@@ -21,6 +21,8 @@ class Inputs:
     cases: list[Case] = field(default_factory=list)
     #: Paths that hold no scan, and cases that lack a channel.
     failures: list[Failure] = field(default_factory=list)
+    #: What each data set among the paths was taken for, for people; of plain folders there is nothing to say.
+    notes: list[str] = field(default_factory=list)
 
 
 def find_inputs(paths: Iterable[Path], task: Task, *, layout: str, selected: Sequence[str] | None) -> Inputs:
@@ -42,6 +44,7 @@ def find_inputs(paths: Iterable[Path], task: Task, *, layout: str, selected: Seq
             listed = _list(path, task, layout)
             found.cases += [case for case in listed.cases if wanted is None or case.id in wanted]
             found.failures += [failure for failure in listed.failures if wanted is None or failure.case in wanted]
+            found.notes += listed.notes
         except DataError as error:
             found.failures.append(Failure(path.name, str(error)))
     known = {case.id for case in found.cases} | {failure.case for failure in found.failures}
@@ -71,8 +74,9 @@ def _list(path: Path, task: Task, layout: str) -> Inputs:
     chosen = find_layout(path) if layout == "auto" else layout
     dataset = read_dataset(path, layout=chosen, require_labels=False) if chosen != "brats" else None
     if dataset is not None:
-        return Inputs(list(_of_channels(dataset, task.channels)))
-    found = Inputs()
+        notes = [] if dataset.layout == "plain" else dataset.summary().splitlines()
+        return Inputs(list(_of_channels(dataset, task.channels)), notes=notes)
+    found = Inputs(notes=[f"{path}: layout brats"])
     for case, files in brats_files(path).items():
         if missing := [channel for channel in task.channels if channel not in files]:
             folder = next(iter(files.values())).parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -110,6 +111,8 @@ def predict(
     run = _Run(predictor, records, started, save_probabilities, overwrite)
     run.report.failures += found.failures
     if found.cases:
+        if progress and found.notes:
+            print(*found.notes, sep="\n", file=sys.stderr, flush=True)
         run.do(found.cases, shown=progress)
     return run.report
 

@@ -56,8 +56,10 @@ def test_data_set_with_options(run, model, phantom_data, tmp_path) -> None:
     )
     assert code == 0
     assert stdout == [f"2 segmented, 0 failed; results in {out}"]
-    assert [line.split(":")[0] for line in stderr] == ["1/2 phantom_000", "2/2 phantom_003"]
-    assert stderr[0].endswith(" left")
+    found, *progress = stderr
+    assert found.startswith(f"{phantom_data}: layout decathlon: 8 cases, 6 with labels; channels CT; structures liver")
+    assert [line.split(":")[0] for line in progress] == ["1/2 phantom_000", "2/2 phantom_003"]
+    assert progress[0].endswith(" left")
     assert results(out) == [
         *("phantom_000.json", "phantom_000.nii.gz", "phantom_000_probabilities.nii.gz"),
         *("phantom_003.json", "phantom_003.nii.gz", "phantom_003_probabilities.nii.gz", "predictions.json"),
@@ -148,7 +150,7 @@ def test_nothing_is_written_where_there_is_no_scan(run, model, tmp_path) -> None
         (["--batch-size", 0], "batch_size: must be positive"),
         (["--device", "tpu"], "device: 'tpu' is not to be had here"),
         (["--precision", "float8"], "--precision"),
-        (["--layout", "bids"], "--layout"),
+        (["--layout", "dicom"], "--layout"),
         (["--fold", 0], "folds: --folds FILE and --fold K go together"),
         (["--backend", "tensorrt"], "--backend"),
         (["--weights", "flat"], "--weights"),
