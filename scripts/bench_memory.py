@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 SPACING_MM = (0.8, 0.8, 1.5)
 NETWORK_MM = (1.5, 1.5, 1.5)
@@ -102,16 +103,21 @@ def make_scan(arguments: argparse.Namespace) -> dict[str, Any]:
     _, scan, _, _, slices = arguments.of
     source = read_stored([arguments.scan]).array[0].astype(np.int16)
     size = (*arguments.size[:2], int(slices))
+    affine = np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0])
+    write_image(Path(scan), tiled(source, size), affine)
+    return {}
+
+
+def tiled(source: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+    """A volume of another size: the source repeated along all axes, turned every other time."""
     indices = []
     for length, wanted in zip(source.shape, size, strict=True):
         there_and_back = np.concatenate([np.arange(length), np.arange(length)[::-1]])
         indices.append(np.resize(there_and_back, wanted))
-    tiled = np.empty(size, np.int16, order="F")
+    result = np.empty(size, source.dtype, order="F")
     for index, plane in enumerate(indices[2]):
-        tiled[:, :, index] = source[:, :, plane][np.ix_(indices[0], indices[1])]
-    affine = np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0])
-    write_image(Path(scan), tiled, affine)
-    return {}
+        result[:, :, index] = source[:, :, plane][np.ix_(indices[0], indices[1])]
+    return result
 
 
 def make_model(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -68,12 +68,15 @@ def _fit_on(grid: Grid, data: Fingerprint, machine: Machine, trace: Trace) -> Fi
     shape = grid.shape_of(data.median_shape, data.median_spacing_mm)
     candidates = list(shapes(shape, grid.spacing_mm, effort.most_voxels))
     wanted = candidates[0]
-    for features, batch, checkpointing, least in _attempts(effort):
+    attempts = list(_attempts(effort))
+    for features, batch, checkpointing, least in attempts if machine.memory > machine.base else ():
         setting = Setting(wanted, features, batch, checkpointing)
         enough = [each for each in candidates if each.voxels >= min(least, wanted.voxels)]
         found = _largest(setting, enough, machine, trace)
         if found is not None:
             return Fitted(grid, *found, wanted)
+    features, batch, checkpointing, least = attempts[-1]
+    enough = [each for each in candidates if each.voxels >= min(least, wanted.voxels)]
     smallest = Setting(enough[-1], features, batch, checkpointing)
     least_bytes = machine.needs(trace(smallest))
     raise ConfigError(

@@ -1,0 +1,160 @@
+"""From scans on disk to a plan that is a recipe: on phantoms, and on data that nobody would wish for."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from finetune.config import FinetuneConfig
+from finetune.plan_command import main, plan_of_run
+from finetune.planning import plan_data, recipe_of, this_machine, write_plan
+from finetune.recipes import find_recipe
+from swin_unetr.configuration import load
+from swin_unetr.datasets import read_dataset
+from swin_unetr.errors import ConfigError
+from swin_unetr.files import write_json
+from swin_unetr.planning.fingerprint import fingerprint, load_fingerprint
+from swin_unetr.survey.run import survey
+from transforms.io import write_image, write_labels
+
+MEMORY = 8_000_000_000
+
+
+def plan_of(folder: Path):
+    return plan_data(survey(read_dataset(folder, require_labels=True), workers=1), this_machine(memory=MEMORY))
+
+
+@pytest.fixture(scope="module")
+def plan(phantom_data: Path):
+    return plan_of(phantom_data)
+
+
+def test_a_plan_is_a_recipe_with_a_reason_for_every_choice(plan, tmp_path: Path) -> None:
+    path = write_plan(plan, tmp_path)
+    config = load(FinetuneConfig, find_recipe(path))
+    assert config == recipe_of(plan)
+    assert config.network.window_size == plan.fitted.setting.shape.window
+    assert config.sampling.crop_size == (32, 32, 24)  # as large as the scans
+    lines = path.read_text().splitlines()
+    fields = [index for index, line in enumerate(lines) if not line.lstrip().startswith("#") and not line.endswith(":")]
+    assert len(fields) == len(plan.choices)
+    assert not [lines[index] for index in fields if "  # " not in lines[index] and "# " not in lines[index - 1]]
+    assert max(len(line) for index, line in enumerate(lines) if index in fields) <= 120
+
+
+def test_a_person_may_change_it(plan, tmp_path: Path) -> None:
+    path = write_plan(plan, tmp_path)
+    path.write_text(path.read_text().replace("learning_rate: 0.002 ", "learning_rate: 0.005 "))
+    assert load(FinetuneConfig, path).optimizer.learning_rate == 0.005
+
+
+def test_the_fingerprint_beside_it_is_read_back(plan, tmp_path: Path) -> None:
+    write_plan(plan, tmp_path)
+    assert load_fingerprint(tmp_path / "fingerprint.json") == plan.data
+
+
+def test_a_fingerprint_is_of_the_axes_of_the_patient(phantom_data: Path) -> None:
+    found = fingerprint(survey(read_dataset(phantom_data, require_labels=True), workers=1))
+    assert found.shapes == ((32, 32, 24),) * 6
+    assert [target.cases for target in found.targets] == [6] * 5
+    liver = found.targets[0]
+    assert 0.02 < liver.share < 0.1
+    assert liver.volume_mm3 == pytest.approx(
+        liver.share * np.median([np.prod(s) * 32 * 32 * 24 for s in found.spacings_mm]), rel=0.25
+    )
+    (channel,) = found.channels
+    assert 60 < channel.mean < 140  # organs of 110 to 220 HU, and what lies at their rims
+    assert channel.low < channel.mean < channel.high
+
+
+def test_of_regions_sigmoids_of_classes_a_softmax(plan) -> None:
+    reasons = {choice.path: choice.reason for choice in plan.choices}
+    assert reasons["loss.dice"] == "5 exclusive classes: softmax"
+
+
+def write_nnunet(
+    root: Path, shape: tuple[int, int, int], spacing: tuple[float, float, float], *, cases: int, channels: int
+):
+    """A data set in nnU-Net's layout, of noise with a bright box that is labelled."""
+    rng = np.random.default_rng(0)
+    affine = np.diag([*spacing, 1.0])
+    for index in range(cases):
+        label = np.zeros(shape, np.uint8)
+        label[tuple(slice(0, max(1, size // 2)) for size in shape)] = 1
+        for channel in range(channels):
+            image = rng.normal(100 + 50 * channel, 10, shape) + 100 * label
+            geometry = write_image(
+                root / "imagesTr" / f"case{index}_{channel:04d}.nii.gz", image.astype(np.float32), affine
+            )
+        write_labels(root / "labelsTr" / f"case{index}.nii.gz", label, geometry, {1: "box"})
+    names = {str(channel): name for channel, name in enumerate(("T1", "T2")[:channels])}
+    labels = {"background": 0, "box": 1}
+    write_json(
+        root / "dataset.json",
+        {"channel_names": names, "labels": labels, "numTraining": cases, "file_ending": ".nii.gz"},
+    )
+    return root
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "cases", "channels"),
+    [
+        pytest.param((20, 24, 20), (1.0, 1.0, 1.0), 1, 1, id="one case"),
+        pytest.param((40, 40, 1), (1.0, 1.0, 5.0), 3, 1, id="one slice"),
+        pytest.param((20, 20, 20), (1.0, 1.0, 1.0), 4, 2, id="two modalities"),
+        pytest.param((64, 64, 3), (0.2, 0.2, 30.0), 3, 1, id="hugely anisotropic"),
+    ],
+)
+def test_hostile_data_gets_a_plan_that_takes_a_step(tmp_path: Path, shape, spacing, cases, channels) -> None:
+    import torch
+
+    from finetune.module import FinetuneModule
+    from swin_unetr.networks import build_network
+
+    plan = plan_of(write_nnunet(tmp_path / "data", shape, spacing, cases=cases, channels=channels))
+    config = recipe_of(plan)
+    from dataclasses import replace
+
+    network = replace(config.network, in_channels=channels)
+    module = FinetuneModule(build_network(network), plan.data.task, config)
+    batch = {
+        "image": torch.randn(1, channels, *config.sampling.crop_size),
+        "label": torch.ones(1, 1, *config.sampling.crop_size, dtype=torch.uint8),
+    }
+    loss = module.training_step(batch, 0)
+    torch.autograd.backward(loss)
+    assert loss.isfinite()
+    assert (config.num_folds == 2) if cases == 1 else (config.num_folds == cases)
+
+
+def test_the_command_shows_and_writes(phantom_data: Path, tmp_path: Path, capsys) -> None:
+    assert main([str(phantom_data), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "32 x 32 x 24" in shown
+    assert f"finetune --plan {tmp_path / 'plan' / 'plan.yaml'}" in shown
+    assert yaml.safe_load((tmp_path / "plan" / "plan.yaml").read_text())["network"]["feature_size"] == 16
+    assert json.loads((tmp_path / "plan" / "fingerprint.json").read_text())["cases"] == 6
+
+
+def test_what_is_refused(phantom_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the least that would do is"):
+        main([str(phantom_data), "--output", str(tmp_path), "--memory", "100MB", "--workers", "1"])
+    with pytest.raises(ConfigError, match="give one of them"):
+        main([str(phantom_data), "--memory", "8GB", "--gpu-memory", "24GB"])
+    with pytest.raises(ConfigError, match="gpu_memory: '24' is no size"):
+        main([str(phantom_data), "--gpu-memory", "24"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_follows_the_plan_in_its_folder(phantom_data: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "plan.yaml").write_text("num_folds: 3\n")
+    assert plan_of_run(phantom_data, tmp_path, layout="auto") == tmp_path / "plan.yaml"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="is not empty"):
+        plan_of_run(phantom_data, tmp_path / "other", layout="auto")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="swin-unetr plan"):
+        plan_of_run(phantom_data, tmp_path / "new", layout="auto")
