@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from swin_unetr.datasets.listing import inside
 from swin_unetr.errors import DataError
 
 #: Deflate cannot shrink further than to one in so many bytes; a header that claims more is damaged, or made to harm.
@@ -33,13 +34,16 @@ def bytes_on_disk(path: Path) -> int:
     """Bytes of a MetaImage or NRRD file, and of the file beside it that its header names.
 
     Of a header that names many (a list, or a pattern with numbers), those of its whole folder.
+
+    Raises:
+        DataError: the header names a file outside its folder.
     """
     with path.open("rb") as file:
         found = _NAMED.search(file.read(_HEADER_BYTES))
     size = path.stat().st_size
     if found is None or found[1].upper() == b"LOCAL":
         return size
-    data = path.parent / found[1].decode("utf-8", "replace")
+    data = inside(path, found[1].decode("utf-8", "replace"))
     if data.is_file():
         return size + data.stat().st_size
     return sum(other.stat().st_size for other in path.parent.iterdir() if other.is_file())

@@ -95,7 +95,7 @@ def read_dataset(
     if layout not in ("auto", *LAYOUTS):
         raise ConfigError(f"layout: {layout!r} is none of auto, {', '.join(LAYOUTS)}")
     found = find_layout(root) if layout == "auto" else layout
-    if not is_image_file(root) and not is_dataset(root):
+    if not is_image_file(root) and (found not in ("list", "folders") or not is_dataset(root)):
         require_folder(root)
     dataset = _read(root, found, with_test=(not require_labels) if with_test is None else with_test)
     if not dataset.cases:

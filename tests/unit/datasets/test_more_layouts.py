@@ -289,6 +289,13 @@ def test_lists_that_are_wrong(tmp_path: Path, text: str, words: str) -> None:
     assert words in refused(tmp_path / "data", require_labels=False)
 
 
+def test_a_list_is_no_folder_of_another_layout(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("image\nx.nii\n")
+    for layout in ("plain", "nnunet", "brats"):
+        assert "is a file where the folder" in refused(tmp_path / "cases.csv", layout=layout, require_labels=False)
+    assert "no such file or folder" in refused(tmp_path / "absent.csv", layout="list", require_labels=False)
+
+
 def test_a_json_list_that_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "cases.json"
     for text, words in {

@@ -287,6 +287,21 @@ def test_other_formats_lie_where_simpleitk_says(tmp_path: Path, name: str) -> No
     np.testing.assert_array_equal(read_labels(path).array[0], array)
 
 
+@pytest.mark.parametrize("outside", ["../secret.raw", "/etc/hostname"])
+def test_a_header_may_not_take_its_voxels_from_elsewhere(tmp_path: Path, outside: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "secret.raw").write_bytes(bytes(1000))
+    image = sitk.GetImageFromArray(np.zeros((5, 5, 5), np.uint8))
+    for name, raw in (("scan.mhd", "scan.raw"), ("scan.nhdr", "scan.raw.gz")):
+        path = tmp_path / "data" / name
+        sitk.WriteImage(image, str(path))
+        assert read_labels(path).array.shape == (1, 5, 5, 5)
+        path.write_text(path.read_text().replace(raw, outside).replace("scan.raw", outside))
+        with pytest.raises(DataError, match="outside the folder") as error:
+            read_labels(path)
+        said(error, path)
+
+
 def test_other_formats_with_channels_or_without_depth(tmp_path: Path) -> None:
     array = voxels((*SHAPE, 2), np.float32)
     image = sitk.GetImageFromArray(array.transpose(2, 1, 0, 3), isVector=True)
