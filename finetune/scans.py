@@ -138,8 +138,8 @@ class ScansOnDisk:
         Raises:
             ConfigError: the disk is full or cannot be written.
         """
-        store = Store(self._folder, self._way(), option=_OPTION)
         with alone(self._folder, _tell, _NAME) as is_alone:
+            store = Store(self._folder, self._way(), option=_OPTION)
             if is_alone:
                 store.discard_partial()
             todo = [case for case in self._cases if self._find(store, case) is None]

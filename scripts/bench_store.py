@@ -19,16 +19,15 @@ of its share of what they have in common (PSS), the largest of what was seen eve
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,19 +136,14 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=24, help="crops that are timed; those of the store ten times")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--augment", action="store_true", help="change the crops, too")
-    parser.add_argument("--method", choices=METHODS, help=argparse.SUPPRESS)  # the processes of the benchmark
-    parser.add_argument("--fill", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = arguments.folder or arguments.output / "data"
     cases = [
-        Case(id=f"{index}", images=(folder / f"{index}.nii.gz",), label=folder / f"{index}_label.nii.gz")
+        Case(id=f"{index}", images=(folder / f"{index}.nii",), label=folder / f"{index}_label.nii")
         for index in range(arguments.cases)
     ]
-    if arguments.method is not None:
-        print(json.dumps(child(arguments, cases, folder / arguments.method)))
-        return
     make_scans(cases, arguments.scan, tuple(arguments.size))
-    rows = compared()
+    rows = compared(arguments, cases, folder)
     facts = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
@@ -184,12 +178,14 @@ def make_scans(cases: list[Case], source: Path, size: tuple[int, int, int]) -> N
             write_image(path, values, np.diag([0.8, 0.8, 1.0, 1.0]))
 
 
-def compared() -> list[dict[str, Any]]:
-    """All methods: that they agree, then how fast they are and what they take."""
-    filled = {method: run(method, "--fill") for method in (STORE, PERSISTENT)}  # CacheDataset lives in its process
+def compared(arguments: argparse.Namespace, cases: list[Case], folder: Path) -> list[dict[str, Any]]:
+    """All methods: that they agree, how fast they are and what they take."""
     rows: list[dict[str, Any]] = []
     for method in METHODS:
-        rows.append({"method": method, **run(method), **filled.get(method, {})})
+        # CacheDataset fills itself anew in every process; what is on disk is read by a process that did not write it.
+        filled = {} if method == CACHE else in_a_process(fill, method, arguments, cases, folder / method)
+        rows.append({"method": method, **in_a_process(timed, method, arguments, cases, folder / method), **filled})
+        print(f"{method}: {rows[-1]['samples_per_s']:.2f} samples/s", flush=True)
     seen = [row.pop("seen") for row in rows]
     for other in seen[1:]:
         np.testing.assert_allclose(seen[0], other, rtol=1e-4, atol=1e-4)
@@ -205,34 +201,36 @@ def compared() -> list[dict[str, Any]]:
     return rows
 
 
-def run(method: str, *options: str) -> dict[str, Any]:
-    """A process for one method; as given, so that every process gets the same."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--method", method, *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return values
+def in_a_process(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """What work gives in a process of its own, forked before anything was loaded."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        return pool.submit(work, *arguments).result()
 
 
-def child(arguments: argparse.Namespace, cases: list[Case], folder: Path) -> dict[str, Any]:
-    """What one process does: fill a dataset, or look at its first crops and time the loading of many."""
+def fill(method: str, arguments: argparse.Namespace, cases: list[Case], folder: Path) -> dict[str, Any]:
+    """Fill a dataset: how long it takes, and the space."""
     folder.mkdir(parents=True, exist_ok=True)
-    if arguments.method == STORE:
-        arguments.samples *= 10
     started = time.perf_counter()
-    crops = Crops(arguments.method, cases, folder, arguments)
-    fill_s = time.perf_counter() - started
+    Crops(method, cases, folder, arguments)
+    seconds = time.perf_counter() - started
     disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    values = {"fill_s": fill_s, "disk_bytes": disk}
-    if arguments.fill:
-        return values
+    return {"fill_s": seconds, "disk_bytes": disk}
+
+
+def timed(method: str, arguments: argparse.Namespace, cases: list[Case], folder: Path) -> dict[str, Any]:
+    """Look at the first crops of a dataset, and time the loading of many."""
+    arguments.samples *= 10 if method == STORE else 1
+    started = time.perf_counter()
+    crops = Crops(method, cases, folder, arguments)
+    values: dict[str, Any] = {"fill_s": time.perf_counter() - started, "disk_bytes": 0}
     values["seen"] = [_summary(crops[visit]) for visit in range(_CHECKED)]
     with peak_memory() as peak:
         batches = iter(DataLoader(crops, batch_size=1, num_workers=arguments.workers))
         next(batches)  # the start of the workers is not timed
         started = time.perf_counter()
-        timed = sum(1 for _ in batches)
+        number = sum(1 for _ in batches)
         seconds = time.perf_counter() - started
-    return {**values, "samples_per_s": timed / seconds, "samples": timed, "memory_bytes": max(peak)}
+    return {**values, "samples_per_s": number / seconds, "samples": number, "memory_bytes": max(peak)}
 
 
 class peak_memory:  # noqa: N801  # a block of code, as `open` is
@@ -285,5 +283,4 @@ def _hash(item: Any) -> bytes:
 
 
 if __name__ == "__main__":
-    multiprocessing.set_start_method("fork")
     main()

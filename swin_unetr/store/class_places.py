@@ -43,8 +43,8 @@ def _places(label: NDArray[Any], which: int, most: int) -> tuple[int, NDArray[np
     if total <= most:
         wanted = np.arange(total)
     else:
-        steps = np.arange(most) + np.random.default_rng(0).random(most)
-        wanted = np.minimum((steps * (total / most)).astype(np.int64), total - 1)
+        starts = np.arange(most + 1) * total // most
+        wanted = starts[:-1] + (np.random.default_rng(0).random(most) * np.diff(starts)).astype(np.int64)
     ends = counts.cumsum()
     found = []
     for x, end, count in zip(planes, ends.tolist(), counts.tolist(), strict=True):

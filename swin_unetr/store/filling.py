@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import psutil  # type: ignore[import-untyped]
+from rich.progress import track
 
 from swin_unetr.parallel import cores
 
@@ -32,16 +34,18 @@ def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, tell: 
         work: on one scan.
         items: the scans.
         workers: scans that are worked on at a time.
-        tell: is given a line a minute.
+        tell: is given a line a minute where no terminal shows a bar.
         name: what lines begin with.
     """
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
             last = start = time.monotonic()
-            for done, future in enumerate(as_completed(futures), start=1):
+            bar = sys.stdout.isatty() and tell is not quiet
+            shown = track(as_completed(futures), description=name, total=len(items), disable=not bar)
+            for done, future in enumerate(shown, start=1):
                 future.result()
-                if (now := time.monotonic()) - last > _REPORT_EVERY:
+                if not bar and (now := time.monotonic()) - last > _REPORT_EVERY:
                     left = (now - start) / done * (len(items) - done) / 60
                     tell(f"{name}: {done} of {len(items)} scans, about {left:.0f} min left")
                     last = now
@@ -65,11 +69,12 @@ def workers_for(voxels: int) -> int:
 def alone(folder: Path, tell: Tell, name: str = "cache") -> Iterator[bool]:
     """Wait while another process fills the folder, so that no scan is preprocessed twice.
 
-    Gives whether it is sure that no other does. Without locks (Windows, some network disks) the work may be done twice;
-    its result is the same.
+    Gives whether it is sure that no other does. Without locks (Windows, some network disks, disks that cannot be
+    written) the work may be done twice; its result is the same.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32" or not os.access(folder, os.W_OK):
         yield False
         return
     import fcntl

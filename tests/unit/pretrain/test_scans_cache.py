@@ -45,7 +45,7 @@ def cached(data: Path, preprocess: PreprocessConfig = MR, tell=lambda line: None
 
 
 def files(data: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in (data.parent / "cache").rglob("*.scan")}
+    return {str(path): path.stat().st_mtime_ns for path in (data.parent / "cache").rglob("[!.]*.scan")}
 
 
 def test_crops_are_those_of_the_preprocessed_scan(data) -> None:
