@@ -25,14 +25,12 @@ def batch_dice(probabilities: Tensor, targets: Tensor, *, squared: bool = False)
     Returns:
         C losses in 0..1.
     """
-    shared, total = summed(_overlap(probabilities, targets, squared).sum(dim=1))
-    return 1 - (2 * shared + _SMOOTH) / (total + _SMOOTH)
+    return _losses(summed(_overlap(probabilities, targets, squared).sum(dim=1)))
 
 
 def crop_dice(probabilities: Tensor, targets: Tensor, *, squared: bool = False) -> Tensor:
     """The same of every crop by itself: B x C losses in 0..1, those of MONAI's `DiceLoss`."""
-    shared, total = _overlap(probabilities, targets, squared)
-    return 1 - (2 * shared + _SMOOTH) / (total + _SMOOTH)
+    return _losses(_overlap(probabilities, targets, squared))
 
 
 def _overlap(probabilities: Tensor, targets: Tensor, squared: bool) -> Tensor:
@@ -41,3 +39,9 @@ def _overlap(probabilities: Tensor, targets: Tensor, squared: bool) -> Tensor:
     targets = targets.to(probabilities.dtype)
     sizes = probabilities.square() + targets.square() if squared else probabilities + targets
     return torch.stack([(probabilities * targets).sum(axes), sizes.sum(axes)])
+
+
+def _losses(overlap: Tensor) -> Tensor:
+    """From what both share and their sizes together."""
+    losses: Tensor = 1 - (2 * overlap[0] + _SMOOTH) / (overlap[1] + _SMOOTH)
+    return losses

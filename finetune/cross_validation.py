@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -88,7 +89,7 @@ def cross_validate(
         commands = {fold: _command(run, fold, dataset.root, init) for fold in todo}
         failures = FoldProcesses(commands, environments, run / LOGS if parallel > 1 else None).run()
     else:
-        given = {"data": data, "folds": run / SPLIT, "init": init, "task": task, "resume": True}
+        given: dict[str, Any] = {"data": data, "folds": run / SPLIT, "init": init, "task": task, "resume": True}
         failures = _one_by_one(todo, lambda fold: finetune(config, output=folders[fold], fold=fold, **given))
     if failures:
         lines = "".join(f"\n  fold {fold}: {words}" for fold, words in sorted(failures.items()))

@@ -7,6 +7,7 @@ any other training; the store of preprocessed scans is one for all of them.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -19,8 +20,12 @@ from types import FrameType
 import torch
 
 from swin_unetr.errors import ConfigError
+from swin_unetr.parallel import cores
 
 _POLL_SECONDS = 0.2
+#: Put before a command on Linux: should this process be killed, the folds save and end too, and are not trained twice
+#: when the cross-validation is gone on with.
+_UNTIL_THIS_ENDS = ("setpriv", "--pdeathsig", "TERM", "--")
 
 
 def slots(parallel: int, accelerator: str) -> list[dict[str, str]]:
@@ -41,8 +46,7 @@ def slots(parallel: int, accelerator: str) -> list[dict[str, str]]:
         if parallel > len(devices):
             raise ConfigError(f"parallel: {parallel} folds at a time, but {len(devices)} GPUs; each fold takes one")
         return [{"CUDA_VISIBLE_DEVICES": device} for device in devices[:parallel]]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // parallel))
+    share = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // parallel))
     return [{"OMP_NUM_THREADS": share}] * parallel
 
 
@@ -105,6 +109,7 @@ class FoldProcesses:
 
     def _start(self, fold: int, command: Sequence[str]) -> None:
         slot = self._free.pop(0)
+        command = [*(_UNTIL_THIS_ENDS if shutil.which("setpriv") else ()), *command]
         options = {"env": {**os.environ, **slot}, "start_new_session": True}  # Ctrl-C reaches it through this process
         if self._logs is None:
             process = subprocess.Popen(command, **options)  # type: ignore[call-overload]

@@ -1,7 +1,9 @@
 """Folds in processes of their own: how many at a time, what each is told, and how they are stopped."""
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -45,6 +47,32 @@ def test_a_stop_reaches_every_process_and_starts_no_other(tmp_path: Path) -> Non
     assert time.monotonic() - started < 50
     assert signal.getsignal(signal.SIGTERM) is before
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["fold_0.txt"]
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+def test_folds_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    note = f"import os, pathlib, time; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
+    fold = f"[sys.executable, '-c', {note + '; time.sleep(60)'!r}]"
+    start = "import sys; from finetune.fold_processes import FoldProcesses"
+    parent = subprocess.Popen([sys.executable, "-c", f"{start}; FoldProcesses({{0: {fold}}}, [{{}}], None).run()"])
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        parent.kill()
+        parent.wait()
+    while is_running((tmp_path / "pid").read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return "State:\tZ" not in Path("/proc", pid, "status").read_text()
+    except OSError:
+        return False
 
 
 def test_cores_are_shared_and_gpus_given_out(monkeypatch) -> None:
