@@ -40,6 +40,7 @@ from pretrain.scans.find import find_scans
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.configuration import from_dict
 from swin_unetr.phantoms import make_phantoms
+from swin_unetr.store.scan_file import SUFFIX
 
 #: Some seconds of training on phantoms of 32 x 32 x 24 voxels.
 TINY: dict[str, Any] = {
@@ -120,11 +121,10 @@ def check_training(folder: Path, kills: int, seed: int, epochs: int) -> list[str
     config = from_dict(FinetuneConfig, values, source="check_kills")
 
     def train(run: Path) -> None:
-        build = finetune.run.build_trainer
+        module: Any = finetune.run
+        build = module.build_trainer
         log = StepLog(run.with_suffix(".steps"))
-        finetune.run.build_trainer = lambda *given, callbacks, **named: build(  # type: ignore[attr-defined]
-            *given, callbacks=[*callbacks, log], **named
-        )
+        module.build_trainer = lambda *given, callbacks, **named: build(*given, callbacks=[*callbacks, log], **named)
         swin_unetr.training.resume_point.SAVE_EVERY_SECONDS = 0.3  # within epochs too, in a run of seconds
         finetune.run.finetune(config, data=data, output=run, resume=True)
 
@@ -178,8 +178,8 @@ def _train_through_kills(
 
 def check_preprocessing(folder: Path, kills: int, seed: int, scans: int) -> list[str]:
     """Kill the preprocessing of scans into blocks on disk; gives what is wrong."""
-    data = make_phantoms(folder / "data", cases=scans, held_back=0, size=(96, 96, 64))
-    config = PreprocessConfig(spacing_mm=(2.0, 2.0, 2.0))
+    data = make_phantoms(folder / "data", cases=scans, held_back=0, size=(48, 48, 32))
+    config = PreprocessConfig(spacing_mm=(4.0, 4.0, 4.0))
 
     def preprocess(cache: Path) -> None:
         cache_scans(find_scans([data]), config, cache, workers=2)
@@ -263,18 +263,14 @@ def table(run: Path) -> list[dict[str, str]]:
 
 
 def finished(cache: Path) -> dict[str, int]:
-    """Scans that are whole in a cache, and when their blocks were written."""
-    return {file.stem: file.with_suffix(".npy").stat().st_mtime_ns for file in cache.glob("*/*.json") if _is_scan(file)}
+    """Scans that stand in a store under their final names, and when they were written."""
+    return {file.name: file.stat().st_mtime_ns for file in cache.glob(f"*/[!.]*{SUFFIX}")}
 
 
 def contents(cache: Path) -> dict[str, bytes | set[bytes]]:
     """All files of a cache, half-written ones too; of the list of contents its lines in any order."""
     files = {str(file.relative_to(cache)): file.read_bytes() for file in cache.rglob("*") if file.is_file()}
     return {name: set(data.splitlines()) if name.endswith(".jsonl") else data for name, data in files.items()}
-
-
-def _is_scan(file: Path) -> bool:
-    return file.with_suffix(".npy").is_file()
 
 
 if __name__ == "__main__":

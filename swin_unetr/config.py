@@ -203,6 +203,7 @@ class TrainerConfig:
     validate_every: int = 10
     accelerator: str = "auto"
     devices: int | str = "auto"
+    #: How several processes train together: "ddp"; "auto" takes it where there are several.
     strategy: str = "auto"
     #: Lightning's precision, such as "32-true", "bf16-mixed", "16-mixed".
     precision: str = "32-true"

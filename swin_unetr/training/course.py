@@ -35,7 +35,7 @@ class Course(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._steps = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The sum so far, for an epoch that is stopped in the middle: the mean of the processes, which all take part."""
+        """The sum so far, for an epoch that is stopped in the middle: the mean of all processes, which take part."""
         mean = None if self._sum is None else float(summed(self._sum) / processes())
         return {"sum": mean, "steps": self._steps}
 

@@ -26,6 +26,9 @@ from swin_unetr.training.metrics_table import MetricsTable
 from swin_unetr.training.progress import ProgressReport
 from swin_unetr.training.resume_point import ResumePoint
 
+#: Strategies that divide the weights among processes. Models would be written, gradients clipped and scans validated
+#: with a part of them.
+_SHARDED = ("fsdp", "deepspeed", "model_parallel")
 #: In what torch says of a process that reads data.
 _WORKER = "DataLoader worker"
 
@@ -50,8 +53,12 @@ def build_trainer(
         callbacks: what else is to be called.
 
     Raises:
-        ConfigError: devices or a precision that this machine does not have.
+        ConfigError: devices or a precision that this machine does not have, or a strategy that is not supported.
     """
+    if config.strategy.startswith(_SHARDED):
+        raise ConfigError(
+            f"trainer.strategy: {config.strategy!r} divides the weights, which is not supported; use 'ddp'"
+        )
     own: list[Callback] = [
         finite := FiniteLoss(run_folder),  # first, before anything is written
         Course(config.seed),  # before others, which read the loss that it logs
