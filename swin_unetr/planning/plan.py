@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 
@@ -50,8 +50,24 @@ class Plan:
         if setting.shape != self.fitted.wanted:
             wanted = " x ".join(map(str, self.fitted.wanted.crop))
             yield f"With more memory the crop would be {wanted}"
-        for names in [self.data.left_out] if self.data.left_out else []:
-            yield f"Left out, since they cannot be read: {', '.join(names)}"
+        if (validation := self.validation_bytes()) > self.machine.memory:
+            yield (
+                f"Validating the largest scan takes {size_in_words(validation)}, which is more: make "
+                "preprocess.spacing_mm coarser, or train on a machine with more memory"
+            )
+        if self.data.left_out:
+            yield f"Left out, since they cannot be read: {', '.join(self.data.left_out)}"
+
+    def validation_bytes(self) -> int:
+        """What validating the largest scan takes: its voxels, their scores, and both label maps by structure."""
+        grid, classes = self.fitted.grid, self.data.task.num_classes
+        voxels = max(
+            math.prod(grid.shape_of(shape, spacing))
+            for shape, spacing in zip(self.data.shapes, self.data.spacings_mm, strict=True)
+        )
+        each = 4 * len(self.data.channels) + 4 * classes + 2 * len(self.data.targets) + 8
+        state = self.fitted.footprint.weights + self.fitted.footprint.training_state
+        return self.machine.needs(replace(self.fitted.footprint, peak=state, large=0)) + int(each * voxels)
 
     def table(self) -> str:
         """The main choices, a line each."""

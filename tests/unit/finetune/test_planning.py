@@ -1,12 +1,14 @@
 """From scans on disk to a plan that is a recipe: on phantoms, and on data that nobody would wish for."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from finetune.command import main as finetune
 from finetune.config import FinetuneConfig
 from finetune.plan_command import main, plan_of_run
 from finetune.planning import plan_data, recipe_of, this_machine, write_plan
@@ -115,8 +117,6 @@ def test_hostile_data_gets_a_plan_that_takes_a_step(tmp_path: Path, shape, spaci
 
     plan = plan_of(write_nnunet(tmp_path / "data", shape, spacing, cases=cases, channels=channels))
     config = recipe_of(plan)
-    from dataclasses import replace
-
     network = replace(config.network, in_channels=channels)
     module = FinetuneModule(build_network(network), plan.data.task, config)
     batch = {
@@ -127,6 +127,16 @@ def test_hostile_data_gets_a_plan_that_takes_a_step(tmp_path: Path, shape, spaci
     torch.autograd.backward(loss)
     assert loss.isfinite()
     assert (config.num_folds == 2) if cases == 1 else (config.num_folds == cases)
+
+
+def test_a_validation_that_takes_more_than_the_training_is_told(plan) -> None:
+    data = replace(plan.data, shapes=((2000, 2000, 2000),) * 6)
+    assert plan.validation_bytes() < MEMORY
+    larger = replace(plan, data=data)
+    assert [line for line in larger.headline() if "Validating" in line]
+    # 8e9 voxels of 4 bytes, 6 scores of 4, 2 maps of 5 structures and 8 bytes for the choice are 368 GB; the largest
+    # scan's voxels are up to a quarter larger than the median's.
+    assert 368e9 < larger.validation_bytes() < 368e9 * 1.5
 
 
 def test_the_command_shows_and_writes(phantom_data: Path, tmp_path: Path, capsys) -> None:
@@ -158,3 +168,15 @@ def test_a_run_follows_the_plan_in_its_folder(phantom_data: Path, tmp_path: Path
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="swin-unetr plan"):
         plan_of_run(phantom_data, tmp_path / "new", layout="auto")
+
+
+def test_a_run_without_a_recipe_plans_by_itself_and_goes_on(phantom_data: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    options = ["--data", str(phantom_data), "--output", str(run), "--optimizer.warmup_epochs", "0"]
+    assert finetune(["--trainer.max_epochs", "1", *options]) == 0
+    assert "crop         32 x 32 x 24" in capsys.readouterr().out
+    planned, done = (load(FinetuneConfig, run / name) for name in ("plan.yaml", "config.yaml"))
+    assert done.network == replace(planned.network, in_channels=1, num_classes=6)
+    assert (done.trainer.max_epochs, planned.trainer.max_epochs) == (1, 400)
+    assert finetune(["--trainer.max_epochs", "2", *options, "--resume", "auto"]) == 0
+    assert len((run / "metrics.csv").read_text().splitlines()) == 3
