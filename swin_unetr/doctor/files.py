@@ -22,7 +22,7 @@ def listing_findings(faults: Iterable[DataError], root: Path) -> Iterator[Findin
     for fault in faults:
         place, _, words = str(fault).partition(": ")
         code = "channel-missing" if "lacks " in words else "duplicate-id" if "the same case id" in words else "layout"
-        yield Finding(code, words, Path(place) if Path(place) != root else None)
+        yield Finding(code, words.partition("; ")[0], Path(place) if Path(place) != root else None)
 
 
 def file_findings(survey: Survey, dataset: Dataset, named: Iterable[Path | None] = ()) -> Iterator[Finding]:

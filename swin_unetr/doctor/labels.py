@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -50,12 +51,12 @@ def _values(case: CaseFacts, label: LabelFacts, survey: Survey) -> Iterator[Find
         yield finding("label-not-map", f"too many different values{f', such as {quoted}' if quoted else ''}")
         return
     for code, count, what in (
-        ("label-not-finite", label.not_finite, "NaN or infinite voxels"),
-        ("label-not-integer", label.not_integer, f"voxels that are no whole numbers, such as {quoted}"),
-        ("label-negative", label.negative, f"voxels below 0: {quoted}"),
+        ("label-not-finite", label.not_finite, "NaN or infinite"),
+        ("label-not-integer", label.not_integer, f"no whole number, such as {quoted}"),
+        ("label-negative", label.negative, f"below 0: {quoted}"),
     ):
         if count:
-            yield finding(code, f"{count:,} {what}")
+            yield finding(code, f"{count:,} of {math.prod(label.shape):,} voxels: {what}")
     if survey.task is not None and (unknown := [of for of in label.values if of.value not in survey.task.known_labels]):
         listed = ", ".join(f"{of.value} ({of.voxels:,} voxels)" for of in unknown[:5])
         yield finding("label-unknown", f"{listed}; the task knows {sorted(survey.task.known_labels)}")

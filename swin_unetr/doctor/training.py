@@ -81,9 +81,7 @@ def examine_training(
     assert config is not None
     network = replace(config.network, in_channels=len(survey.task.channels), num_classes=survey.task.num_classes)
     config = replace(config, network=network, store="memory")
-    # MONAI's Dice of each crop cannot be gone through without values; that of the batch takes as much memory.
-    traced = replace(config, loss=replace(config.loss, batch=True))
-    footprint = training_footprint(traced, survey.task, device=here.device)
+    footprint = training_footprint(config, survey.task, device=here.device)
     machine = _needs(here, config, cases, survey.task, footprint)
     machine = replace(machine, recipe=_in_words(config, "the plan" if recipe is None else str(recipe)))
     findings = list(_too_little(machine))

@@ -20,12 +20,11 @@ from swin_unetr.survey.fit import fit
 from swin_unetr.survey.intensities import channel_facts, choose_sample, foreground_positions, foreground_sample
 from swin_unetr.survey.labels import Labels, read_values
 from swin_unetr.survey.nifti_header import RawHeader, nifti_facts, read_raw
+from transforms.claims import DEFLATE_LIMIT
 from transforms.content import content_hash
 from transforms.geometry import Geometry, Volume
 from transforms.io import NIFTI_SUFFIXES, dicom_problems, read_file
 
-#: Deflate cannot shrink further than this.
-_DEFLATE_LIMIT = 1100
 #: Data files of a pair, by the name of their header.
 _DATA_SUFFIXES = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
 
@@ -107,7 +106,7 @@ def _read_file(path: Path, problems: list[Problem]) -> tuple[Volume, dict[str, A
         return None
     raw = read_raw(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else None
     size = sum(file.stat().st_size for file in parts_of(path))
-    if raw is not None and raw.claimed_bytes > size * _DEFLATE_LIMIT:
+    if raw is not None and raw.claimed_bytes > size * DEFLATE_LIMIT:
         shape = " x ".join(map(str, raw.shape))
         words = f"its header claims {shape} voxels ({raw.claimed_bytes / 1e9:.3g} GB), the file has {size:,} bytes"
         problems.append(Problem(code="impossible-size", path=path, words=words))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from swin_unetr.survey.run import survey
 from swin_unetr.survey.store import read_survey, write_survey
 
 CHANNELS = ("flair", "t1ce")
+GRID = np.diag([-4.0, -4.0, 4.0, 1.0])
 
 
 def found(diagnosis: Diagnosis) -> set[tuple[str, str]]:
@@ -43,7 +45,7 @@ def brats(tmp_path: Path, test_data: Path):
             for end, image in read.items():
                 array = np.asarray(image.dataobj)[start::4, start::4, start::4]
                 array = array.astype(np.uint8 if end == "seg" else np.float32)
-                save(array, root / f"case{number:02d}" / f"case{number:02d}_{end}.nii.gz", np.diag([-4, -4, 4, 1]))
+                save(array, root / f"case{number:02d}" / f"case{number:02d}_{end}.nii.gz", GRID)
 
     def path(number: int, end: str) -> Path:
         return root / f"case{number:02d}" / f"case{number:02d}_{end}.nii.gz"
@@ -59,13 +61,11 @@ def test_channels(brats) -> None:
     path(3, "flair").write_bytes(t1ce), path(3, "t1ce").write_bytes(flair)
     array = np.asarray(nib.load(path(4, "t1ce")).dataobj)
     save(array, path(4, "t1ce"), np.diag([-4, -4, 4.4, 1]))
-    save(
-        np.stack([np.asarray(nib.load(path(5, "t1ce")).dataobj)] * 2, axis=-1), path(5, "t1ce"), np.diag([-4, -4, 4, 1])
-    )
-    save(np.asarray(nib.load(path(6, "flair")).dataobj) * 1e4, path(6, "flair"), np.diag([-4, -4, 4, 1]))
+    save(np.stack([np.asarray(nib.load(path(5, "t1ce")).dataobj)] * 2, axis=-1), path(5, "t1ce"), GRID)
+    save(np.asarray(nib.load(path(6, "flair")).dataobj) * 1e4, path(6, "flair"), GRID)
     labels = np.asarray(nib.load(path(7, "seg")).dataobj).copy()
     labels[labels == 4] = 7
-    save(labels, path(7, "seg"), np.diag([-4, -4, 4, 1]))
+    save(labels, path(7, "seg"), GRID)
     assert found(diagnose(root, tolerance_mm=0.05, workers=1)) == {
         ("case01", "channel-missing"),
         ("case02/case02_t1ce.nii.gz", "channels-same"),
@@ -79,9 +79,7 @@ def test_channels(brats) -> None:
 
 def test_what_a_decathlon_lists(tmp_path: Path, phantom_data: Path) -> None:
     root = tmp_path / "data"
-    root.mkdir()
-    for folder in ("imagesTr", "labelsTr"):
-        (root / folder).symlink_to(phantom_data / folder)
+    shutil.copytree(phantom_data, root)
     values = json.loads((phantom_data / "dataset.json").read_text())
     values["training"] = [
         *values["training"][:3],

@@ -14,7 +14,8 @@ function drawFindings() {
   byId("findings").replaceChildren(...codes.map((code) => {
     const [severity, title, remedy] = data.kinds[code];
     const found = data.findings.filter((finding) => finding.code === code);
-    return el("details", { class: `finding ${severity}`, "data-code": code, open: found.length <= 12 },
+    return el("details", { style: `border-left: 5px solid ${severity === "error" ? "#b3261e" : "#e69f00"}; padding: .1rem 1rem; margin: .7rem 0`,
+      "data-code": code, open: found.length <= 12 },
       el("summary", {}, `${severity === "error" ? "Error" : "Warning"}: ${title} (${found.length})`),
       el("p", {}, `What to do: ${remedy}.`),
       el("ul", {}, found.map((finding) => el("li", { "data-file": finding.file },
