@@ -83,7 +83,7 @@ def examine_training(
     config = replace(config, network=network, store="memory")
     footprint = training_footprint(config, survey.task, device=here.device)
     machine = _needs(here, config, cases, survey.task, footprint)
-    machine = replace(machine, recipe=_in_words(config, "the plan" if recipe is None else str(recipe)))
+    machine = replace(machine, recipe=_in_words(config, "the plan" if recipe is None else Path(recipe).stem))
     findings = list(_too_little(machine))
     if not findings:
         machine, failed = _step(machine, config, cases, survey.task)

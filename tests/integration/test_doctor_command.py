@@ -49,17 +49,8 @@ def test_a_sound_data_set_and_a_step_of_its_training(phantom_data: Path, tmp_pat
         "inference: {roi_size: [16, 16, 16]}\n"
         "optimizer: {warmup_epochs: 0}\ntrainer: {max_epochs: 10}\n"
     )
-    command = [
-        "doctor",
-        str(phantom_data),
-        "--config",
-        str(recipe),
-        "--workers",
-        "1",
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    assert main(command) == 0
+    arguments = ["--config", str(recipe), "--workers", "1", "--output", str(tmp_path / "out")]
+    assert main(["doctor", str(phantom_data), *arguments]) == 0
     printed = capsys.readouterr().out
     assert "nothing wrong was found" in printed
     assert "one step of small" in printed
