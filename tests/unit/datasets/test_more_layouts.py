@@ -247,7 +247,7 @@ ENTRIES = [
     ("name", "text"), [("cases.csv", CSV), ("mine.tsv", CSV.replace(";", "\t")), ("cases.json", json.dumps(ENTRIES))]
 )
 def test_lists(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text("\ufeff" * name.endswith("sv") + text)
+    (tmp_path / name).write_text("\ufeff" * name.endswith("sv") + text, encoding="utf-8")
     dataset = read_dataset(tmp_path if name.startswith("cases") else tmp_path / name, require_labels=True)
     assert (dataset.layout, dataset.channels, dataset.root) == ("list", ("FLAIR", "T1"), tmp_path)
     assert listed(dataset) == {"x": (["a/f.nii", "a/t.nii"], "a/l.nii"), "y": (["b/f.nii", "b/t.nii"], "b/l.nii")}
