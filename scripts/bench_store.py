@@ -94,8 +94,8 @@ class Crops(Dataset[Sample]):
     def __init__(self, method: str, cases: list[Case], folder: Path, arguments: argparse.Namespace) -> None:
         sampling = SamplingConfig(crop_size=tuple(arguments.crop))
         self._augment = augmentation(sampling, AUGMENT if arguments.augment else NO_AUGMENT, TASK)
-        self._visits = arguments.samples
-        self._cases = len(cases)
+        self._visits: int = arguments.samples
+        self._number = len(cases)
         self._scans: Any
         if method == STORE:
             self._scans = ScansOnDisk(cases, TASK, PREPROCESS, folder)
@@ -114,7 +114,7 @@ class Crops(Dataset[Sample]):
 
     def __getitem__(self, visit: int) -> Sample:
         self._augment.set_random_state(seed=derived_seed(SEED, visit))
-        index = visit % self._cases
+        index = visit % self._number
         if isinstance(self._scans, ScansOnDisk):
             (crop,) = self._augment(self._scans.scan(index))
         else:
@@ -164,7 +164,7 @@ def make_scans(cases: list[Case], source: Path, size: tuple[int, int, int]) -> N
         assert case.label is not None
         if case.images[0].is_file() and case.label.is_file():
             continue
-        turned = np.flip(array, axis=[axis for axis in range(3) if index >> axis & 1])
+        turned = np.flip(array, axis=tuple(axis for axis in range(3) if index >> axis & 1))
         tiles = np.concatenate([turned, turned[:, :, ::-1]], axis=2)
         tiles = np.roll(tiles, 37 * index, axis=0)
         repeats = [-(-wanted // there) for wanted, there in zip(size, tiles.shape, strict=True)]
