@@ -149,8 +149,8 @@ QUIRKS: dict[str, set[tuple[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["ct/volumes", "ct/dicom_series"])
-def test_untouched_ct(test_data: Path, name: str) -> None:
+@pytest.mark.parametrize("name", QUIRKS)
+def test_untouched_scans(test_data: Path, name: str) -> None:
     assert found(diagnose(test_data / name, tolerance_mm=0.05, workers=1)) == QUIRKS[name]
 
 
