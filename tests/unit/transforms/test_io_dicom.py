@@ -1,5 +1,6 @@
 """DICOM series written here slice by slice: order, values, tilt, and every way in which a folder is no series."""
 
+import locale
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,7 +40,9 @@ def write_slice(path: Path, pixels: np.ndarray[Any, Any], position: Sequence[flo
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     writer.SetFileName(str(path.with_suffix(".dcm")))
+    before = locale.setlocale(locale.LC_ALL)
     writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # GDCM's writer leaves "C" behind: text files would be ASCII from then on
     return path.with_suffix(".dcm")
 
 
