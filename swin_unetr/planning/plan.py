@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -148,7 +149,7 @@ def _lines(choice: Choice, indent: str) -> Iterator[str]:
     if len(field) + len(reason) + 4 <= _WIDTH:
         yield f"{field}  # {reason}"
     else:
-        yield f"{indent}# {reason}"
+        yield from textwrap.wrap(reason, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
         yield field
 
 
