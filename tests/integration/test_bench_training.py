@@ -14,11 +14,11 @@ def run(project_root, *options):
 
 
 @pytest.mark.slow
-def test_two_batches(project_root, tmp_path):
-    run(project_root, "--size", "64", "32", "32", "--batch", "1", "2", "--precision", "float32", "--steps", "1",
+def test_a_batch(project_root, tmp_path):
+    run(project_root, "--size", "64", "32", "32", "--batch", "2", "--precision", "float32", "--steps", "1",
         "--variants", "MONAI", "ours, auto", "--output", tmp_path)  # fmt: skip
     rows = json.loads((tmp_path / "bench_training.json").read_text())["results"]
-    assert [row["batch"] for row in rows] == [1, 1, 2, 2]
+    assert [row["batch"] for row in rows] == [2, 2]
     for row in rows:
         assert row["size"] == [64, 32, 32]
         assert row["step_s"] > 0
@@ -26,9 +26,9 @@ def test_two_batches(project_root, tmp_path):
         assert row["operations"] > 100
         assert 0 < row["gradient_error"] < 1e-3
         assert set(row["parts_s"]) == {"convolutions", "attention and linears", "norms and activations", "rest"}
-    assert [row["speed_ratio"] for row in rows if row["variant"] == "MONAI"] == [1, 1]
-    # Twice the crops are twice the arithmetic.
-    assert rows[2]["floor_s"] / rows[0]["floor_s"] == pytest.approx(2, rel=0.7)
+    assert [row["variant"] for row in rows] == ["MONAI", "ours, auto"]
+    assert rows[0]["speed_ratio"] == 1
+    assert rows[1]["speed_ratio"] == pytest.approx(rows[0]["step_s"] / rows[1]["step_s"])
     assert (tmp_path / "bench_training.png").stat().st_size > 5000
 
 
