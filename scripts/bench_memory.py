@@ -2,12 +2,14 @@
 
     python scripts/bench_memory.py --scan CT.nii.gz [--output DIR] [--size 512 512 400] [--classes 14 117]
                                    [--max-memory 4GB] [--feature-size 48] [--roi-size 96 96 96] [--overlap 0.5]
+                                   [--parts classes series labels monai]
 
 The scan is a real CT tiled to the size, with voxels of 0.8 x 0.8 x 1.5 mm; the models have random weights (seeded) and
 work at 1.5 mm. Four questions: how much memory does the whole command take for each number of classes; how do time and
 memory grow with the voxels (four sizes, with a plot); are the labels those of a run without a limit (on a crop, under
 a limit that makes tiles necessary); and how much would MONAI take (its transforms, `SwinUNETR`,
-`sliding_window_inference`, `Invertd`), measured on two small sizes and continued in a straight line.
+`sliding_window_inference`, `Invertd`), measured on growing sizes until the memory that is free does not do, and
+continued in a straight line. `--parts` measures some of them; those of an earlier run in the same output folder stay.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import shlex
 import subprocess
 import sys
@@ -27,47 +28,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from memory_children import CHILDREN
 
-SPACING_MM = (0.8, 0.8, 1.5)
-NETWORK_MM = (1.5, 1.5, 1.5)
-WINDOW = (-175.0, 250.0)
-#: Slices of the crop on which labels are compared, and of MONAI's two sizes, as shares of the whole.
-CROP, MONAI_SHARES = 0.2, (0.1, 0.2)
-SERIES = (0.25, 0.5, 0.75, 1.0)
+from swin_unetr.files import write_json
+from swin_unetr.provenance import commit, versions
+
+#: Slices of the crop on which labels are compared, as a share of the whole.
+CROP = 0.2
+SERIES = (0.25, 0.5, 0.75)
+#: MONAI's sizes, as shares of the whole, smallest first.
+MONAI_SHARES = (0.05, 0.1, 0.2, 0.4)
 
 
 def main() -> None:
-    """Make scans and models, run every child, print and write."""
+    """Make scans and models, run every child, print and write what is there after each part."""
     arguments = _parser().parse_args()
     if arguments.child:
         print(json.dumps(CHILDREN[arguments.child](arguments)))
         return
-    started = time.time()
+    path = arguments.output / "bench_memory.json" if arguments.output else None
+    report = json.loads(path.read_text()) if path and path.is_file() else {}
     with tempfile.TemporaryDirectory(dir=arguments.work) as name:
-        folder = Path(name)
-        run = Runs(arguments, folder)
-        report: dict[str, Any] = {"command": shlex.join(sys.argv), **_machine(), "classes": {}}
-        for classes in arguments.classes:
-            report["classes"][classes] = run("predict", classes, 1.0)
-            print(f"{classes} classes: {_words(report['classes'][classes])}", flush=True)
-        few = arguments.classes[0]
-        report["series"] = [run("predict", few, share) for share in SERIES[:-1]] + [report["classes"][few]]
-        for each in report["series"]:
-            print(f"{each['voxels'] / 1e6:.1f} million voxels: {_words(each)}", flush=True)
-        report["labels"] = {classes: run("compare", classes, CROP) for classes in arguments.classes}
-        for classes, each in report["labels"].items():
-            print(f"{classes} classes, crop of {each['voxels'] / 1e6:.1f} million voxels: {each['words']}", flush=True)
-        if arguments.monai:
-            report["monai"] = {classes: _monai(run, classes) for classes in arguments.classes}
-            for classes, each in report["monai"].items():
-                print(f"MONAI, {classes} classes: {each['words']}", flush=True)
-    report["seconds in all"] = time.time() - started
-    if arguments.output:
-        from swin_unetr.files import write_json
-
-        write_json(arguments.output / "bench_memory.json", report)
-        _plot(report["series"], arguments.output / "bench_memory.png")
+        run = Runs(arguments, Path(name))
+        for part in arguments.parts:
+            started = time.time()
+            found = PARTS[part](run, arguments)
+            made = {"command": shlex.join(sys.argv), **_machine(), "seconds": time.time() - started}
+            report[part] = {"results": found, **made}
+            if path:
+                write_json(path, report)
+    if path and {"classes", "series"} <= report.keys():
+        whole = next(iter(report["classes"]["results"].values()))
+        _plot([*report["series"]["results"], whole], path.with_suffix(".png"))
 
 
 class Runs:
@@ -96,191 +88,66 @@ class Runs:
         return result
 
 
-def make_scan(arguments: argparse.Namespace) -> dict[str, Any]:
-    """A real CT, repeated along all axes, turned every other time."""
-    from transforms.io import read_stored, write_image
-
-    _, scan, _, _, slices = arguments.of
-    source = read_stored([arguments.scan]).array[0].astype(np.int16)
-    size = (*arguments.size[:2], int(slices))
-    affine = np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0])
-    write_image(Path(scan), tiled(source, size), affine)
-    return {}
+def measure_classes(run: Runs, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The whole scan, for each number of classes."""
+    found = {}
+    for classes in arguments.classes:
+        found[str(classes)] = run("predict", classes, 1.0)
+        print(f"{classes} classes: {_words(found[str(classes)])}", flush=True)
+    return found
 
 
-def tiled(source: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
-    """A volume of another size: the source repeated along all axes, turned every other time."""
-    indices = []
-    for length, wanted in zip(source.shape, size, strict=True):
-        there_and_back = np.concatenate([np.arange(length), np.arange(length)[::-1]])
-        indices.append(np.resize(there_and_back, wanted))
-    result = np.empty(size, source.dtype, order="F")
-    for index, plane in enumerate(indices[2]):
-        result[:, :, index] = source[:, :, plane][np.ix_(indices[0], indices[1])]
-    return result
+def measure_series(run: Runs, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Fewer slices, with the first number of classes."""
+    found = []
+    for share in SERIES:
+        found.append(run("predict", arguments.classes[0], share))
+        print(f"{found[-1]['voxels'] / 1e6:.1f} million voxels: {_words(found[-1])}", flush=True)
+    return found
 
 
-def make_model(arguments: argparse.Namespace) -> dict[str, Any]:
-    """A model folder with random weights, opened once: what a backend makes of a model is kept from then on."""
-    import torch
-
-    from swin_unetr import Predictor
-    from swin_unetr.checkpoints import save_model
-    from swin_unetr.config import InferenceConfig, IntensityConfig, NetworkConfig, PreprocessConfig
-    from swin_unetr.model_description import ModelDescription
-    from swin_unetr.networks import build_network
-    from swin_unetr.tasks import Task, exclusive
-
-    _, _, model, classes, _ = arguments.of
-    torch.manual_seed(0)
-    task = Task(
-        name="bench",
-        modality="CT",
-        channels=("CT",),
-        targets=exclusive(tuple(f"class {index}" for index in range(1, int(classes)))),
-    )
-    network = NetworkConfig(in_channels=1, num_classes=int(classes), feature_size=arguments.feature_size)
-    description = ModelDescription(
-        kind="segmentation",
-        network=network,
-        task=task,
-        preprocess=PreprocessConfig(
-            spacing_mm=NETWORK_MM, intensity=IntensityConfig(scheme="hu_window", window=WINDOW)
-        ),
-        inference=InferenceConfig(roi_size=tuple(arguments.roi_size), overlap=arguments.overlap),
-    )
-    save_model(build_network(network), Path(model), description=description)
-    Predictor(Path(model), backend=arguments.backend, precision=arguments.precision)
-    return {}
+def compare_labels(run: Runs, arguments: argparse.Namespace) -> dict[str, Any]:
+    """With a limit and without, on a crop."""
+    found = {}
+    for classes in arguments.classes:
+        found[str(classes)] = each = run("compare", classes, CROP)
+        print(f"{classes} classes, crop of {each['voxels'] / 1e6:.1f} million voxels: {each['words']}", flush=True)
+    return found
 
 
-def run_predict(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The command, as a user gives it; this process's time and peak."""
-    from swin_unetr.cli import main as command
-
-    folder, scan, model, classes, slices = arguments.of
-    output = Path(folder) / f"results{classes}-{slices}"
-    options = ["--max-memory", arguments.max_memory, "--backend", arguments.backend, "--precision", arguments.precision]
-    started = time.time()
-    with _prints_to_stderr():
-        code = command(["predict", model, scan, "--output", str(output), "--overwrite", *options])
-    if code:
-        raise SystemExit(code)
-    record = json.loads(next(output.glob("scan*.json")).read_text())
-    voxels = arguments.size[0] * arguments.size[1] * int(slices)
-    return {"voxels": voxels, "seconds": time.time() - started, "peak_bytes": peak_bytes(), "record": record}
-
-
-def run_compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Labels without a limit against those under one that makes tiles necessary."""
-    from swin_unetr import Predictor
-    from swin_unetr.errors import ConfigError
-    from swin_unetr.inference.budget import Budget
-    from transforms.io import read_stored
-
-    _, scan, model, _, _ = arguments.of
-    predictor = Predictor(Path(model), backend=arguments.backend, precision=arguments.precision)
-    prepared = predictor.prepare(read_stored([Path(scan)]))
-    free = predictor.plan(prepared)
-    unlimited = predictor.segment_prepared(prepared, plan=free).labels
-    tight, limit = free, free.bytes
-    while len(tight.tiles) == 1:  # the first that cuts: the least memory would mean many times the windows
-        limit = int(limit * 0.97)
-        try:
-            budget = Budget(predictor.ensemble, predictor.compute.device, limit)
-            tight = budget.plan(prepared, with_probabilities=False, reserve=0)
-        except ConfigError:
-            break
-    labels = predictor.segment_prepared(prepared, plan=tight).labels
-    differing = int(np.count_nonzero(labels != unlimited))
-    return {
-        "voxels": labels.size,
-        "differing": differing,
-        "values": len(np.unique(labels)),
-        "unlimited": str(free),
-        "limited": str(tight),
-        "words": f"{differing} voxels differ; without a limit: {free}; under one: {tight}",
-    }
+def measure_monai(run: Runs, arguments: argparse.Namespace) -> dict[str, Any]:
+    """MONAI on growing sizes; the whole by the straight line through the largest two."""
+    found = {}
+    for classes in arguments.classes:
+        measured: list[dict[str, Any]] = []
+        not_done = None
+        for share in MONAI_SHARES:
+            each = run("monai", classes, share)
+            if "peak_bytes" not in each:
+                not_done = each["voxels"]
+                break
+            measured.append(each)
+        line = _line(run, measured)
+        found[str(classes)] = {"measured": measured, "did_not_fit": not_done, **line}
+        words = ", ".join(f"{one['voxels'] / 1e6:.1f} million voxels {_words(one)}" for one in measured)
+        if not_done:
+            words += f"; {not_done / 1e6:.1f} million did not fit into the free memory"
+        if line:
+            words += f"; computed for the whole (not run), at least {line['computed_peak_bytes'] / 1e9:.0f} GB"
+        print(f"MONAI, {classes} classes: {words}", flush=True)
+    return found
 
 
-def run_monai(arguments: argparse.Namespace) -> dict[str, Any]:
-    """MONAI as its tutorials do it: probabilities of the whole scan, resampled back, argmax."""
-    import torch
-    from monai.inferers import sliding_window_inference
-    from monai.networks.nets import SwinUNETR
-    from monai.transforms import (
-        Compose,
-        EnsureChannelFirstd,
-        Invertd,
-        LoadImaged,
-        Orientationd,
-        SaveImage,
-        ScaleIntensityRanged,
-        Spacingd,
-    )
-
-    folder, scan, _, classes, slices = arguments.of
-    low, high = WINDOW
-    steps = Compose(
-        [
-            LoadImaged("image"),
-            EnsureChannelFirstd("image"),
-            Orientationd("image", axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
-            Spacingd("image", pixdim=NETWORK_MM, mode="bilinear"),
-            ScaleIntensityRanged("image", a_min=low, a_max=high, b_min=0, b_max=1, clip=True),
-        ]
-    )
-    torch.manual_seed(0)
-    network = SwinUNETR(in_channels=1, out_channels=int(classes), feature_size=arguments.feature_size).eval()
-    started = time.time()
-    with torch.inference_mode(), _prints_to_stderr():
-        values = steps({"image": scan})
-        values["pred"] = sliding_window_inference(
-            values["image"][None], tuple(arguments.roi_size), 1, network, overlap=arguments.overlap, mode="gaussian"
-        )[0].softmax(dim=0)
-        back = Invertd("pred", steps, orig_keys="image", nearest_interp=False)(values)
-        SaveImage(output_dir=folder, output_postfix="monai", separate_folder=False, print_log=False)(
-            back["pred"].argmax(dim=0, keepdim=True)
-        )
-    voxels = arguments.size[0] * arguments.size[1] * int(slices)
-    return {"voxels": voxels, "seconds": time.time() - started, "peak_bytes": peak_bytes()}
+def _line(run: Runs, measured: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The peak for the whole; too little, where the small sizes were padded to a window."""
+    if len(measured) < 2:
+        return {}
+    small, large = measured[-2:]
+    slope = (large["peak_bytes"] - small["peak_bytes"]) / (large["voxels"] - small["voxels"])
+    return {"computed_peak_bytes": large["peak_bytes"] + slope * (int(np.prod(run.arguments.size)) - large["voxels"])}
 
 
-CHILDREN = {
-    "scan": make_scan,
-    "model": make_model,
-    "predict": run_predict,
-    "compare": run_compare,
-    "monai": run_monai,
-}
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held, mapped files included.
-
-    Linux counts what the parent held at the fork into a child's `ru_maxrss`; VmHWM is the child's own.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _monai(run: Runs, classes: int) -> dict[str, Any]:
-    """Measured on two small sizes; the whole by the straight line through them."""
-    small, larger = (run("monai", classes, share) for share in MONAI_SHARES)
-    whole = int(np.prod(run.arguments.size))
-    slope = (larger["peak_bytes"] - small["peak_bytes"]) / max(larger["voxels"] - small["voxels"], 1)
-    computed = larger["peak_bytes"] + slope * (whole - larger["voxels"])
-    words = (
-        f"measured {small['peak_bytes'] / 1e9:.2f} GB for {small['voxels'] / 1e6:.1f} and "
-        f"{larger['peak_bytes'] / 1e9:.2f} GB for {larger['voxels'] / 1e6:.1f} million voxels; computed from these "
-        f"(not run): {computed / 1e9:.1f} GB for {whole / 1e6:.1f} million"
-    )
-    return {"measured": [small, larger], "computed_peak_bytes": computed, "words": words}
+PARTS = {"classes": measure_classes, "series": measure_series, "labels": compare_labels, "monai": measure_monai}
 
 
 def _words(result: dict[str, Any]) -> str:
@@ -288,23 +155,11 @@ def _words(result: dict[str, Any]) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    from swin_unetr.provenance import commit, versions
-
     return {
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},
         "commit": commit(),
         "versions": versions(),
     }
-
-
-class _prints_to_stderr:  # noqa: N801  # reads as a statement
-    """What is printed goes to stderr: stdout is for the result."""
-
-    def __enter__(self) -> None:
-        self.before, sys.stdout = sys.stdout, sys.stderr
-
-    def __exit__(self, *_: object) -> None:
-        sys.stdout = self.before
 
 
 def _plot(series: Sequence[dict[str, Any]], path: Path) -> None:
@@ -338,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--overlap", type=float, default=0.5)
     add("--backend", default="auto")
     add("--precision", default="auto")
-    add("--monai", action=argparse.BooleanOptionalAction, default=True, help="measure MONAI too")
+    add("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
     add("--child", choices=CHILDREN, help=argparse.SUPPRESS)
     add("--of", nargs=5, help=argparse.SUPPRESS)
     return parser

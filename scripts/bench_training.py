@@ -1,13 +1,15 @@
 """Times training steps of this network against MONAI's `SwinUNETR` with the same weights, in one run.
 
-    python scripts/bench_training.py [--output DIR] [--device cpu] [--size 64 64 64] [--feature-size 24] [--batch 1]
+    python scripts/bench_training.py [--output DIR] [--device cpu] [--feature-size 24] [--size 64 64 64] [--batch 1]
+    python scripts/bench_training.py --feature-size 48 --size 96 96 96 --size 128 128 128 --batch 1 2 4 --device cuda
     python scripts/bench_training.py --curves 200 --size 64 32 32 --feature-size 12
 
 Every variant runs in a process of its own, so that the peak of its memory is its own, on one thread unless
 OMP_NUM_THREADS says otherwise. Before it is timed, its gradients are compared with those of MONAI's network in float64;
 the variants of ours add one thing at a time. "floor" is the time that the arithmetic alone would take at the speed of
 this machine's largest matrix product in the same precision. With --curves, both train for so many steps from the same
-weights on the same data, and the losses are compared. On a GPU the same command takes --device cuda.
+weights on the same data, and the losses are compared; beside stands how far MONAI's own in bfloat16 lie from its own in
+float32, which is what rounding alone does. Writes JSON and a picture.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
+from training_pictures import draw_curves, draw_table
 
 from swin_unetr.checkpoints import export_monai_weights
 from swin_unetr.config import NetworkConfig, SpeedConfig
@@ -50,6 +54,7 @@ VARIANTS: dict[str, SpeedConfig | None] = {
     "+ attention": SpeedConfig(memory_layout="unchanged"),
     "+ memory layout": SpeedConfig(attention="auto", memory_layout="channels_last"),
     "ours, auto": SpeedConfig(),
+    "ours, compiled": SpeedConfig(compile=True),
 }
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 #: Which part of the time an operation belongs to, by its name; the first that fits.
@@ -65,14 +70,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/bench_training"), help="folder of the JSON")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--size", type=int, nargs=3, default=(64, 64, 64), metavar=("X", "Y", "Z"))
+    parser.add_argument("--size", type=int, nargs=3, action="append", metavar=("X", "Y", "Z"), help="may be repeated")
     parser.add_argument("--feature-size", type=int, default=24)
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1])
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="MONAI first")
     parser.add_argument("--steps", type=int, default=5, help="timed steps; the fastest counts")
     parser.add_argument("--curves", type=int, metavar="STEPS", help="compare loss curves instead")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)  # the processes of the benchmark
     arguments = parser.parse_args()
+    arguments.size = arguments.size or [[64, 64, 64]]
     if arguments.variant is not None:
         print(json.dumps((losses if arguments.curves else measured)(arguments)))
         return
@@ -90,19 +97,21 @@ def main() -> None:
         "results": table,
     }
     name = "bench_training_curves.json" if arguments.curves else "bench_training.json"
-    write_json(arguments.output / name, facts)
-    print(f"written: {arguments.output / name}")
+    path = arguments.output / name
+    write_json(path, facts)
+    (draw_curves if arguments.curves else draw_table)(table, path.with_suffix(".png"))
+    print(f"written: {path} and {path.with_suffix('.png').name}")
 
 
 def compared(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """All variants in all precisions, each as a ratio to MONAI in the same precision."""
+    """All variants in all sizes, batches and precisions, each as a ratio to MONAI in the same."""
     rows = []
-    for precision in arguments.precision:
+    for size, batch, precision in product(arguments.size, arguments.batch, arguments.precision):
         base: dict[str, Any] = {}
-        print(f"\n{precision}, {arguments.size}, feature size {arguments.feature_size}, batch {arguments.batch}")
+        print(f"\n{precision}, {size}, feature size {arguments.feature_size}, batch {batch}")
         print(f"{'':18}{'s/step':>8}{'faster':>8}{'GB':>8}{'ratio':>8}{'floor':>8}{'error':>9}{'calls':>8}  parts, s")
-        for variant in VARIANTS:
-            row = in_process(arguments, variant, precision)
+        for variant in arguments.variants:
+            row = in_process(arguments, variant, precision, size, batch)
             base = base or row
             row |= {"speed_ratio": base["step_s"] / row["step_s"], "memory_ratio": row["memory_gb"] / base["memory_gb"]}
             rows.append(row)
@@ -115,31 +124,46 @@ def compared(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def curves(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Losses of MONAI's network and ours, step by step."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    size, batch = arguments.size[0], arguments.batch[0]
     for precision in arguments.precision:
-        found = {name: in_process(arguments, name, precision)["losses"] for name in ("MONAI", "ours, auto")}
-        theirs, ours = (torch.tensor(values, dtype=torch.float64) for values in found.values())
-        away = (ours - theirs).abs() / theirs
-        tenth = max(len(away) // 10, 1)
-        summary = {
-            "first_tenth": float(away[:tenth].max()),
-            "whole": float(away.max()),
-            "mean_of_last_tenth_monai": float(theirs[-tenth:].mean()),
-            "mean_of_last_tenth_ours": float(ours[-tenth:].mean()),
+        found = {
+            name: in_process(arguments, name, precision, size, batch)["losses"] for name in ("MONAI", "ours, auto")
         }
-        rows.append({"precision": precision, **summary, "losses": found})
-        print(precision, "largest relative difference of the losses and their level at the end:", summary, flush=True)
+        row = {"precision": precision, **differences(found["MONAI"], found["ours, auto"]), "losses": found}
+        if rows:
+            row["monai_by_rounding"] = differences(rows[0]["losses"]["MONAI"], found["MONAI"])
+        rows.append(row)
+        told = {name: value for name, value in row.items() if name != "losses"}
+        print("largest relative difference of the losses and their level at the end:", told, flush=True)
     return rows
 
 
-def in_process(arguments: argparse.Namespace, variant: str, precision: str) -> dict[str, Any]:
+def differences(theirs: list[float], ours: list[float]) -> dict[str, float]:
+    """Of two courses of losses."""
+    before, after = (torch.tensor(values, dtype=torch.float64) for values in (theirs, ours))
+    away = (after - before).abs() / before
+    tenth = max(len(away) // 10, 1)
+    return {
+        "first_tenth": float(away[:tenth].max()),
+        "whole": float(away.max()),
+        "mean": float(away.mean()),
+        "mean_of_last_tenth_monai": float(before[-tenth:].mean()),
+        "mean_of_last_tenth_ours": float(after[-tenth:].mean()),
+    }
+
+
+def in_process(
+    arguments: argparse.Namespace, variant: str, precision: str, size: list[int], batch: int
+) -> dict[str, Any]:
     """Run one variant in a process of its own."""
     command = [sys.executable, __file__, "--variant", variant, "--precision", precision, "--device", arguments.device]
-    command += ["--size", *map(str, arguments.size), "--feature-size", str(arguments.feature_size)]
-    command += ["--batch", str(arguments.batch), "--steps", str(arguments.steps)]
+    command += ["--size", *map(str, size), "--feature-size", str(arguments.feature_size)]
+    command += ["--batch", str(batch), "--steps", str(arguments.steps)]
     command += ["--curves", str(arguments.curves)] if arguments.curves else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return {"variant": variant, "precision": precision, **json.loads(done.stdout.splitlines()[-1])}
+    facts = {"variant": variant, "precision": precision, "size": size, "batch": batch}
+    return {**facts, **json.loads(done.stdout.splitlines()[-1])}
 
 
 def network_of(variant: str, feature_size: int) -> nn.Module:
@@ -159,7 +183,7 @@ def network_of(variant: str, feature_size: int) -> nn.Module:
 def batch_of(arguments: argparse.Namespace, seed: int) -> tuple[Tensor, Tensor]:
     """Blurred noise, and its quantiles as labels: something that can be learnt, the same for both networks."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(arguments.batch, 1, *arguments.size, generator=generator)
+    noise = torch.randn(arguments.batch[0], 1, *arguments.size[0], generator=generator)
     image = 10 * F.avg_pool3d(noise, 9, stride=1, padding=4)
     labels = torch.bucketize(image[:, 0], torch.linspace(-1, 1, NUM_CLASSES - 1))
     return image.to(arguments.device), labels.to(arguments.device)

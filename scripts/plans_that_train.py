@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_memory import SPACING_MM, tiled
+from memory_children import SPACING_MM, tiled
 
 from swin_unetr.datasets import read_dataset
 from swin_unetr.files import write_json

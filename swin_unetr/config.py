@@ -192,6 +192,8 @@ class SpeedConfig:
     fast: bool = True
     attention: AttentionPath = "auto"
     memory_layout: MemoryLayout = "auto"
+    #: Compile the network by `torch.compile`: a minute or more at the start of a training, then faster steps.
+    compile: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,4 +26,7 @@ def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]
             module.path = attention
         elif isinstance(module, ResidualBlock):
             module.layout = layout
-    return {"attention": attention, "memory_layout": layout}
+    compiled = config.fast and config.compile
+    if compiled:
+        network.compile(dynamic=False)  # in place: its weights keep their names
+    return {"attention": attention, "memory_layout": layout, "compiled": "yes" if compiled else "no"}

@@ -230,7 +230,7 @@ def test_average_of_weights_in_bfloat16_by_command(
     assert load_model(folder / "best").description.network.feature_size == 8
     record = json.loads((folder / "run.json").read_text())
     assert (record["fold"], record["config"]["trainer"]["ema_decay"]) == (2, 0.9)
-    assert record["fast_paths"] == {"attention": "explicit", "memory_layout": "unchanged"}
+    assert record["fast_paths"] == {"attention": "explicit", "memory_layout": "unchanged", "compiled": "no"}
 
 
 def test_a_split_is_reused(phantom_data: Path, tmp_path: Path) -> None:

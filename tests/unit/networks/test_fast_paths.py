@@ -1,5 +1,7 @@
 """The fast paths compute the same function, and one flag switches them off."""
 
+import copy
+
 import pytest
 import torch
 
@@ -25,10 +27,15 @@ def gradients(model: SwinUNETR, image: torch.Tensor) -> dict[str, torch.Tensor]:
 def test_the_fast_paths_are_the_same_function(batch: int) -> None:
     image = torch.randn(batch, 1, 64, 32, 32, dtype=torch.float64)
     plain, fast = network(), network()
-    assert choose_fast_paths(plain, SpeedConfig(fast=False)) == {"attention": "explicit", "memory_layout": "unchanged"}
+    assert choose_fast_paths(plain, SpeedConfig(fast=False, compile=True)) == {
+        "attention": "explicit",
+        "memory_layout": "unchanged",
+        "compiled": "no",
+    }
     assert choose_fast_paths(fast, SpeedConfig(attention="blockwise")) == {
         "attention": "blockwise",
         "memory_layout": "auto",
+        "compiled": "no",
     }
     wanted, found = gradients(plain, image), gradients(fast, image)
     for name, gradient in wanted.items():
@@ -71,3 +78,13 @@ def test_checkpointing_recomputes_the_same() -> None:
     recomputing = build_network(NetworkConfig(**{**CONFIG.__dict__, "gradient_checkpointing": True})).double()
     for name, gradient in gradients(recomputing, image).items():
         assert torch.equal(gradient, kept[name]), name
+
+
+def test_compiling_changes_no_names() -> None:
+    """What the compiled network computes is checked by scripts/bench_training.py: compiling takes a minute."""
+    image = torch.randn(1, 1, 32, 32, 32, dtype=torch.float64)
+    plain, compiled = network(), network()
+    assert choose_fast_paths(compiled, SpeedConfig(compile=True))["compiled"] == "yes"
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    with torch.compiler.set_stance("force_eager"):
+        assert torch.equal(copy.deepcopy(compiled)(image), plain(image))  # as for the average of the weights

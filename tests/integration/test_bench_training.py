@@ -1,0 +1,41 @@
+"""The benchmark of training steps runs and says what it measured; at a small size."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run(project_root, *options):
+    command = [sys.executable, project_root / "scripts" / "bench_training.py", "--feature-size", "12", *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_batch(project_root, tmp_path):
+    run(project_root, "--size", "64", "32", "32", "--batch", "2", "--precision", "float32", "--steps", "1",
+        "--variants", "MONAI", "ours, auto", "--output", tmp_path)  # fmt: skip
+    rows = json.loads((tmp_path / "bench_training.json").read_text())["results"]
+    assert [row["batch"] for row in rows] == [2, 2]
+    for row in rows:
+        assert row["size"] == [64, 32, 32]
+        assert row["step_s"] > 0
+        assert row["memory_gb"] > 0
+        assert row["operations"] > 100
+        assert 0 < row["gradient_error"] < 1e-3
+        assert set(row["parts_s"]) == {"convolutions", "attention and linears", "norms and activations", "rest"}
+    assert [row["variant"] for row in rows] == ["MONAI", "ours, auto"]
+    assert rows[0]["speed_ratio"] == 1
+    assert rows[1]["speed_ratio"] == pytest.approx(rows[0]["step_s"] / rows[1]["step_s"])
+    assert (tmp_path / "bench_training.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_curves(project_root, tmp_path):
+    run(project_root, "--size", "64", "32", "32", "--curves", "3", "--output", tmp_path)
+    full, half = json.loads((tmp_path / "bench_training_curves.json").read_text())["results"]
+    assert full["whole"] < 1e-4
+    assert half["mean"] < 10 * half["monai_by_rounding"]["mean"]
+    assert (tmp_path / "bench_training_curves.png").stat().st_size > 5000
