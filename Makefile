@@ -54,7 +54,7 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=logical --maxprocesses=8 --durations=15
 
 # After a change of the requirements in pyproject.toml, in an environment that has passed `make test`.
 constraints:
