@@ -115,11 +115,11 @@ class Figures(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
-        rows = self._latest.rows()
+        kept = self._latest.kept()
         return {
             "sums": {name: value.cpu() for name, value in self._sums.items()},
             "steps": self._steps,
-            "features": None if rows is None else rows.cpu(),
+            "features": None if kept is None else kept.cpu(),
             "warnings": [list(warning) for warning in self.warnings],
         }
 

@@ -95,6 +95,9 @@ class LatestFeatures:
 
     def rows(self) -> Tensor | None:
         """The latest features, N x C; none before there are `LEAST_VIEWS`."""
-        if sum(map(len, self._kept)) < min(LEAST_VIEWS, self._views):
-            return None
-        return torch.cat(self._kept)[-self._views :]
+        kept = self.kept()
+        return None if kept is None or len(kept) < min(LEAST_VIEWS, self._views) else kept
+
+    def kept(self) -> Tensor | None:
+        """The latest features, N x C, however few; none before the first step."""
+        return torch.cat(self._kept)[-self._views :] if self._kept else None
