@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
 from typing import Any
@@ -14,6 +16,20 @@ from typing import Any
 _NOTICE = b"\nstopping after this step (or validation); Ctrl-C once more stops at once\n"
 #: SLURM sends it ahead of a job's end, where asked to: `#SBATCH --signal=USR1@120`. Windows has none.
 _REQUEUE: int | None = getattr(signal, "SIGUSR1", None)
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, *(() if _REQUEUE is None else (_REQUEUE,)))
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """After the block the signals are handled as before it: Lightning leaves its handler of SIGTERM behind."""
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                if handler is not None:  # one that was not set from Python cannot be set from it
+                    signal.signal(number, handler)
 
 
 class Stop(IntEnum):
@@ -43,8 +59,7 @@ class StopSignals:
     def listen(self) -> None:
         """Take the signals; only the main thread may, others leave them as they are."""
         if threading.current_thread() is threading.main_thread():
-            numbers = {signal.SIGINT, signal.SIGTERM, *(() if _REQUEUE is None else (_REQUEUE,))}
-            self._handlers = {number: signal.signal(number, self._note) for number in numbers}
+            self._handlers = {number: signal.signal(number, self._note) for number in _NUMBERS}
 
     def leave(self) -> None:
         """Give the signals back to whom they belonged."""

@@ -25,6 +25,7 @@ from swin_unetr.training.finite_loss import FiniteLoss
 from swin_unetr.training.metrics_table import MetricsTable
 from swin_unetr.training.progress import ProgressReport
 from swin_unetr.training.resume_point import ResumePoint
+from swin_unetr.training.stop_signals import handlers_kept
 
 #: Strategies that divide the weights among processes. Models would be written, gradients clipped and scans validated
 #: with a part of them.
@@ -124,7 +125,7 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, *,
         resume_from, notice = newest_whole(resume_from)
         if notice and trainer.is_global_zero:
             print(notice, flush=True)
-    with _quiet():
+    with _quiet(), handlers_kept():
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
         except SystemExit as error:  # what Lightning makes of KeyboardInterrupt

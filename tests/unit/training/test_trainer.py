@@ -149,11 +149,11 @@ def test_stops_early_when_the_score_no_longer_rises(line, tmp_path: Path) -> Non
 def test_ctrl_c_ends_the_step_writes_the_checkpoint_and_can_be_resumed(line, tmp_path: Path, step: int) -> None:
     whole, undisturbed, data = line(tmp_path / "whole")
     fit(whole, undisturbed, data, resume_from=None)
-    handler, folder = signal.getsignal(signal.SIGINT), tmp_path / "stopped"
+    handlers, folder = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], tmp_path / "stopped"
     trainer, module, data = line(folder, callbacks=[At(step, interrupt)])
     with pytest.raises(TrainingStopped):
         fit(trainer, module, data, resume_from=None)
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert torch.load(folder / CHECKPOINT, weights_only=True)["global_step"] == step
     trainer, module, data = line(folder, validate_every=3)
     fit(trainer, module, data, resume_from=folder / CHECKPOINT)
