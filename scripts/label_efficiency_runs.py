@@ -78,7 +78,11 @@ class Experiment:
             self.config.trainer, max_epochs=epochs, validate_every=epochs, seed=run.seed, early_stop_patience=None
         )
         return replace(
-            self.config, trainer=trainer, optimizer=replace(self.config.optimizer, warmup_epochs=warmup), num_folds=2
+            self.config,
+            trainer=trainer,
+            optimizer=replace(self.config.optimizer, warmup_epochs=warmup),
+            num_folds=2,
+            store=str(self.output / "store") if self.config.store == "auto" else self.config.store,
         )
 
     def steps_per_epoch(self, run: Run) -> int:

@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         flush_folder(path.parent)
     except OSError as error:
-        if error.filename is None:  # a disk that is full has no name
+        if error.filename is None and error.errno is not None:  # a disk that is full has no name
             error.filename = str(path)
         raise
     finally:

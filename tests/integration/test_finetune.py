@@ -106,7 +106,7 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
     assert sorted(record["training"] + record["validation"]) == [f"phantom_{index:03d}" for index in range(6)]
     assert record["seconds"] > 0
     assert record["config"]["network"]["num_classes"] == 6
-    assert record["fast_paths"] == {"attention": "auto", "memory_layout": "auto"}
+    assert record["fast_paths"] == {"attention": "auto", "memory_layout": "auto", "compiled": "no"}
     assert [session["status"] for session in record["sessions"]] == ["finished"]
     with (undisturbed / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
