@@ -7,8 +7,8 @@
 encoder pass for each view, MONAI's encoder. The others are recipes of ours, at the same size. Each runs in a process of
 its own, on one thread unless OMP_NUM_THREADS says otherwise, on the same batch of noise in memory: what the disk takes
 is not in it. A step makes the views, runs the network, computes the losses, goes back and steps the optimiser; outside
-the network are views and losses. A sub-volume is one crop of a scan; the published method makes two views of it, a recipe
-as many as it says.
+the network are views and losses. A sub-volume is one crop of a scan; the published method makes two views of it, and a
+recipe as many as it says.
 """
 
 from __future__ import annotations
