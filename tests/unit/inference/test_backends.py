@@ -79,7 +79,8 @@ def test_same_function_as_the_network_and_short_batches(name, output, precision,
 
 
 @pytest.mark.slow  # the C++ compiler takes a minute
-def test_compiled_ahead_of_time(tmp_path, windows) -> None:
+def test_compiled_ahead_of_time(tmp_path, windows, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))  # what an earlier run kept there would be found
     torch.manual_seed(0)
     config = NetworkConfig(in_channels=2, feature_size=6, depths=(1, 1), num_heads=(3, 3))
     network = build_network(config).eval().requires_grad_(False)
