@@ -1,4 +1,4 @@
-"""Weighted sums of overlapping windows: of a whole box, or of the few planes around the windows at work."""
+"""Computes the windows of an image, and holds only the few planes around those at work."""
 
 from __future__ import annotations
 
@@ -10,63 +10,12 @@ import torch
 from torch import Tensor
 
 from swin_unetr.config import Triple
+from swin_unetr.inference.sums import SUMS, Accumulate, WeightedSum, with_span
 from swin_unetr.inference.windows import Layout, Span
 from transforms.linear import Box
 
 #: Maps B x channels x *roi_size to B x what is summed x *roi_size.
 Network = Callable[[Tensor], Tensor]
-
-
-class WeightedSum:
-    """What windows give in a box of the image, summed by weight, in float32.
-
-    Args:
-        box: voxels of the image that are summed.
-        channels: of what the windows give.
-        device: where it is summed.
-    """
-
-    def __init__(self, box: Box, channels: int, device: torch.device) -> None:
-        self.box = box
-        size = [high - low for low, high in box]
-        #: channels x *box: the sum, and once finished the mean.
-        self.values = torch.zeros(channels, *size, device=device)
-        #: *box, once finished: where at least one window was added; none where that is everywhere.
-        self.covered: Tensor | None = None
-        self._weights = torch.zeros(size, device=device)
-
-    def add(self, result: Tensor, weights: Tensor, start: Triple) -> None:
-        """Add the part of a window that lies in the box.
-
-        Args:
-            result: channels x *roi_size.
-            weights: *roi_size.
-            start: first voxel of the window in the image; may be negative.
-        """
-        here, there = [], []
-        for (low, high), first, size in zip(self.box, start, weights.shape, strict=True):
-            begin, end = max(low, first), min(high, first + size)
-            here.append(slice(begin - low, end - low))
-            there.append(slice(begin - first, end - first))
-        part = weights[tuple(there)]
-        self._weights[tuple(here)].add_(part)
-        self.values[:, here[0], here[1], here[2]].addcmul_(result[:, there[0], there[1], there[2]], part)
-
-    def finish(self) -> None:
-        """Turn the sum into the mean; voxels that no window touched stay 0."""
-        covered = self._weights > 0
-        if not bool(covered.all()):
-            self.covered = covered
-            self._weights.masked_fill_(~covered, 1)
-        self.values.div_(self._weights)
-        self._weights = self._weights[:0]
-
-    def keep_from(self, axis: int, plane: int) -> None:
-        """Give the memory of the planes before one back."""
-        first = plane - self.box[axis][0]
-        self.values = self.values[_from(axis + 1, first)].clone()
-        self.covered = None if self.covered is None else self.covered[_from(axis, first)].clone()
-        self.box = _with_span(self.box, axis, (plane, self.box[axis][1]))
 
 
 @dataclass(frozen=True)
@@ -96,6 +45,7 @@ class Sweep:
         weights: of a window's voxels.
         batch_size: windows in a batch.
         skip: starts of the windows to leave out.
+        accumulate: type of the sums.
         on_windows: told of the windows that were just computed.
     """
 
@@ -111,11 +61,13 @@ class Sweep:
         weights: Tensor,
         batch_size: int = 1,
         skip: Set[Triple] = frozenset(),
+        accumulate: Accumulate = "float32",
         on_windows: Callable[[int], None] | None = None,
     ) -> None:
         self._image, self._layout, self._axis, self._owned = image, layout, axis, owned
         self._network, self._channels, self._weights = network, channels, weights
         self._batch_size, self._skip, self._on_windows = batch_size, skip, on_windows
+        self._sum = SUMS[accumulate]
         self._spans = spans(layout, axis)
         self._sums: dict[Span, WeightedSum] = {}
         self._layers = layers(layout, axis, owned)
@@ -151,7 +103,7 @@ class Sweep:
         """Means of a box whose planes were reached; none where no window of it was computed."""
         first, stop = box[self._axis]
         pieces = [
-            (span, self._sums.get(span), _with_span(box, self._axis, (max(first, span[0]), min(stop, span[1]))))
+            (span, self._sums.get(span), with_span(box, self._axis, (max(first, span[0]), min(stop, span[1]))))
             for span in self._spans
             if span[0] < stop and first < span[1]
         ]
@@ -175,7 +127,7 @@ class Sweep:
             nothing = self._image.new_zeros(size, dtype=torch.bool)
             return Block(torch.zeros(self._channels, *size, device=self._image.device), nothing)
         x, y, z = (slice(low - base, high - base) for (low, high), (base, _) in zip(box, total.box, strict=True))
-        return Block(total.values[:, x, y, z], None if total.covered is None else total.covered[x, y, z])
+        return Block(total.means(x, y, z), None if total.covered is None else total.covered[x, y, z])
 
     def _compute(self, starts: list[Triple]) -> None:
         for start, result in computed(self._image, self._layout, starts, self._network, self._batch_size):
@@ -185,8 +137,8 @@ class Sweep:
                     and span[0] < start[self._axis] + self._layout.roi_size[self._axis]
                 ):
                     if span not in self._sums:
-                        box = _with_span(self._owned, self._axis, (max(span[0], self._released), span[1]))
-                        self._sums[span] = WeightedSum(box, self._channels, result.device)
+                        box = with_span(self._owned, self._axis, (max(span[0], self._released), span[1]))
+                        self._sums[span] = self._sum(box, self._channels, result.device)
                     self._sums[span].add(result, self._weights, start)
             if self._on_windows is not None:
                 self._on_windows(1)
@@ -224,12 +176,3 @@ def layers(layout: Layout, axis: int, owned: Box) -> list[list[Triple]]:
 def leaves_memory(span: Span, before: int) -> bool:
     """Whether giving back the planes before one is worth a copy of the others: where they are the fewer."""
     return 2 * before > sum(span)
-
-
-def _with_span(box: Box, axis: int, span: Span) -> Box:
-    x, y, z = (span if other == axis else each for other, each in enumerate(box))
-    return x, y, z
-
-
-def _from(axis: int, first: int) -> tuple[slice, ...]:
-    return (*(slice(None),) * axis, slice(first, None))

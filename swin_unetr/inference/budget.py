@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from swin_unetr.inference.memory import available, peak_during, resident
 from swin_unetr.inference.models import Ensemble, Member
 from swin_unetr.inference.plan import Plan, Summed, make_plan
 from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.inference.sums import SUMS
 from swin_unetr.inference.windows import lay_windows
 from swin_unetr.postprocessing.components import BYTES_PER_VOXEL
 from transforms.prepare import Prepared
@@ -37,13 +39,16 @@ class Budget:
         ensemble: the models.
         device: of their networks.
         limit: bytes that the process may take; none for nearly all that the machine has available.
+        accumulate: type of the sums, "float32" or "float16", or "auto": float16 where nothing fits in float32.
 
     Raises:
-        ConfigError: the limit is too little for any scan.
+        ConfigError: the limit is too little for any scan, or no such type.
     """
 
-    def __init__(self, ensemble: Ensemble, device: torch.device, limit: int | None) -> None:
-        self._ensemble, self._device, self._limit = ensemble, device, limit
+    def __init__(self, ensemble: Ensemble, device: torch.device, limit: int | None, accumulate: str = "auto") -> None:
+        if accumulate not in ("auto", *SUMS):
+            raise ConfigError(f"accumulate: {accumulate!r} is not one of auto, {', '.join(SUMS)}")
+        self._ensemble, self._device, self._limit, self._accumulate = ensemble, device, limit, accumulate
         self._measured: int | None = None
         if limit is not None and limit < (least := self._least()):
             raise ConfigError(
@@ -67,31 +72,32 @@ class Budget:
         summed = [Summed(lay_windows((x, y, z), each.inference), each.backend.channels) for each in members]
         words = " and ".join(dict.fromkeys(map(_in_words, members)))
         blocks = BLOCKS_HELD * BLOCK_BYTES.get(self._device.type, BLOCK_BYTES["cpu"])
+        plan = partial(make_plan, summed, prepared.way_back, summed=words, accumulate=self._accumulate)
         if self._device.type == "cuda":
             self._workspace()  # what the network takes there is not free after that
             free = int(_SHARE * torch.cuda.mem_get_info(self._device)[0])
             budget = free if self._limit is None else min(free, self._limit - torch.cuda.memory_reserved(self._device))
             fixed = prepared.image.numel() * prepared.image.element_size() + blocks
-            return make_plan(summed, prepared.way_back, fixed=fixed, budget=budget, summed=words)
+            return plan(fixed=fixed, budget=budget)
         now = resident()
         budget = now + int(_SHARE * available()) if self._limit is None else self._limit
         outputs = self._outputs(prepared.way_back, with_probabilities=with_probabilities)
         taken = now + int(_SLACK * (reserve + blocks + outputs))
         # Measuring takes as long as a few windows: only where it could spare a tile.
-        roomy = make_plan(
-            summed, prepared.way_back, fixed=taken + self._generous_workspace(), budget=sys.maxsize, slack=_SLACK
-        )
+        roomy = plan(fixed=taken + self._generous_workspace(), budget=sys.maxsize, slack=_SLACK)
         if roomy.bytes <= budget:
-            return replace(roomy, budget=budget, summed=words)
+            return replace(roomy, budget=budget)
         workspace = self._workspace()
         taken += resident() - now  # what the first call keeps
-        return make_plan(summed, prepared.way_back, fixed=taken + workspace, budget=budget, slack=_SLACK, summed=words)
+        return plan(fixed=taken + workspace, budget=budget, slack=_SLACK)
 
     def _least(self) -> int:
         """What is held already, and one window's results and their sum."""
         held = resident() if self._device.type == "cpu" else 0
+        kind = SUMS["float32" if self._accumulate == "float32" else "float16"]
         return held + max(
-            8 * each.backend.channels * math.prod(each.inference.roi_size) for each in self._ensemble.members
+            (4 * each.backend.channels + kind.voxel_bytes(each.backend.channels)) * math.prod(each.inference.roi_size)
+            for each in self._ensemble.members
         )
 
     def _outputs(self, way_back: WayBack, *, with_probabilities: bool) -> int:

@@ -103,6 +103,13 @@ def build_parser() -> CommandParser:
     )
     add("--max-memory", metavar="SIZE", help="bound of the process's memory, such as 4GB; labels stay the same")
     add(
+        "--accumulate",
+        choices=["auto", "float32", "float16"],
+        default="auto",
+        help="sums of windows; float16 takes half the memory and may change labels where two are nearly equal; auto: "
+        "only where --max-memory is too little otherwise",
+    )
+    add(
         "--skip-empty",
         action=BooleanOptionalAction,
         default=True,

@@ -1,4 +1,4 @@
-"""How a scan is segmented within a budget of memory: what is swept, in how many tiles."""
+"""How a scan is segmented within a budget of memory: what is swept, in how many tiles, summed in which type."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import pairwise, product
 from swin_unetr.errors import ConfigError
 from swin_unetr.inference.accumulate import leaves_memory, spans
 from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.inference.sums import SUMS, Accumulate
 from swin_unetr.inference.windows import Layout, Span
 from transforms.linear import Box
 from transforms.way_back import WayBack
@@ -43,15 +44,17 @@ class Plan:
     #: The most that is held at a time, and what may be.
     bytes: int
     budget: int
-    #: What is summed, in words.
+    #: What is summed, in words, and the type of the sums.
     summed: str = ""
+    accumulate: Accumulate = "float32"
 
     @property
     def text(self) -> str:
         """The plan in one line."""
         tiles = f"{len(self.tiles)} tiles" if len(self.tiles) > 1 else "one piece"
+        half = "" if self.accumulate == "float32" else f" in {self.accumulate}"
         return (
-            f"{self.windows} windows; {self.summed} summed along {'XYZ'[self.axis]} in {tiles}; "
+            f"{self.windows} windows; {self.summed} summed{half} along {'XYZ'[self.axis]} in {tiles}; "
             f"at most {size_in_words(self.bytes)} of {size_in_words(self.budget)} memory"
         )
 
@@ -67,9 +70,18 @@ class Plan:
 
 
 def make_plan(
-    members: Sequence[Summed], way_back: WayBack, *, fixed: int, budget: int, slack: float = 1.0, summed: str = ""
+    members: Sequence[Summed],
+    way_back: WayBack,
+    *,
+    fixed: int,
+    budget: int,
+    slack: float = 1.0,
+    summed: str = "",
+    accumulate: str = "auto",
 ) -> Plan:
     """The plan with the fewest windows that fits.
+
+    Sums in float16 may change labels, tiles do not: they come only after all tiles.
 
     Args:
         members: what each model sums; all of them at the same time.
@@ -78,6 +90,7 @@ def make_plan(
         budget: bytes that may be held.
         slack: what is really taken for each byte that is summed.
         summed: what is summed, in words.
+        accumulate: type of the sums, or "auto": float16 where nothing fits in float32.
 
     Raises:
         ConfigError: no plan fits; tells the least that would do.
@@ -85,27 +98,28 @@ def make_plan(
     axis = max(range(3), key=lambda each: way_back.prepared_shape[each])
     size, prepared = way_back.native_shape, way_back.prepared_shape
     slab = max(1, round(_SLAB_PLANES * size[axis] / prepared[axis]))
-    first, second = (other for other in range(3) if other != axis)
-    choices = [_cuts(members, way_back, other) for other in (first, second)]
-    held = [planes_held(member.layout, axis, way_back, slab) for member in members]
-    costs = [_cost(members, held, axis, one, other) for one, other in product(*choices)]
-    taken = [fixed + int(slack * 4 * voxels) for _, voxels in costs]
-    fitting = [index for index, each in enumerate(taken) if each <= budget]
+    kinds = [kind for kind in SUMS if accumulate in ("auto", kind)]
+    ways = list(_ways(members, way_back, axis, slab, kinds))
+    taken = {way: fixed + int(slack * way.bytes) for way in ways}
+    fitting = [way for way in ways if taken[way] <= budget]
     if not fitting:
+        least = min(ways, key=lambda way: way.bytes)
+        half = "" if least.kind == "float32" else f", with sums in {least.kind}"
         raise ConfigError(
             f"max_memory: {size_in_words(budget)} is too little for this scan; the least that would do is "
-            f"{size_in_words(min(taken))}"
+            f"{size_in_words(taken[least])}{half}"
         )
-    best = min(fitting, key=lambda index: costs[index])
-    one, other = list(product(*choices))[best]
+    best = min(fitting, key=lambda way: (kinds.index(way.kind), way.windows, way.bytes))
     tiles = []
-    for spans_of_tile in product(one.native, other.native):
-        box = {axis: (0, size[axis]), first: spans_of_tile[0], second: spans_of_tile[1]}
-        tiles.append((box[0], box[1], box[2]))
-    return Plan(axis, tuple(tiles), slab, costs[best][0], taken[best], budget, summed)
+    for across in product(best.one.native, best.other.native):
+        spans_of_tile = list(across)
+        spans_of_tile.insert(axis, (0, size[axis]))
+        x, y, z = spans_of_tile
+        tiles.append((x, y, z))
+    return Plan(axis, tuple(tiles), slab, best.windows, taken[best], budget, summed, best.kind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Cuts:
     """One way to cut an axis."""
 
@@ -130,14 +144,33 @@ def _cuts(members: Sequence[Summed], way_back: WayBack, axis: int) -> list[_Cuts
     return found
 
 
-def _cost(members: Sequence[Summed], held: Sequence[int], axis: int, one: _Cuts, other: _Cuts) -> tuple[int, int]:
-    """Windows to compute, and values that are summed at a time (those of the weights too)."""
-    windows = sum(
-        len(member.layout.starts[axis]) * along * across
-        for member, along, across in zip(members, one.windows, other.windows, strict=True)
-    )
-    planes = sum(planes * (member.channels + 1) for member, planes in zip(members, held, strict=True))
-    return windows, planes * one.widest * other.widest
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """One way to segment a scan."""
+
+    kind: Accumulate
+    #: Of the axes that are not swept.
+    one: _Cuts
+    other: _Cuts
+    #: Windows to compute, and bytes of the sums that are held at a time.
+    windows: int
+    bytes: int
+
+
+def _ways(
+    members: Sequence[Summed], way_back: WayBack, axis: int, slab: int, kinds: Sequence[Accumulate]
+) -> Iterator[_Way]:
+    """All ways to sum and to cut, beginning with one piece."""
+    first, second = (_cuts(members, way_back, other) for other in range(3) if other != axis)
+    held = [planes_held(member.layout, axis, way_back, slab) for member in members]
+    for kind, one, other in product(kinds, first, second):
+        windows = sum(
+            len(member.layout.starts[axis]) * along * across
+            for member, along, across in zip(members, one.windows, other.windows, strict=True)
+        )
+        voxel = [SUMS[kind].voxel_bytes(member.channels) for member in members]
+        column = sum(planes * each for planes, each in zip(held, voxel, strict=True))
+        yield _Way(kind, one, other, windows, column * one.widest * other.widest)
 
 
 def planes_held(layout: Layout, axis: int, way_back: WayBack, slab: int) -> int:

@@ -20,6 +20,7 @@ from swin_unetr.inference.device import choose_compute, memory_errors_in_words
 from swin_unetr.inference.finish import Pass, Result, finish_tile
 from swin_unetr.inference.models import Member, ModelArgument, load_ensemble
 from swin_unetr.inference.plan import Plan
+from swin_unetr.inference.sizes import parse_size
 from swin_unetr.inference.windows import blending_weights, empty_windows, lay_windows
 from swin_unetr.postprocessing.components import clean
 from transforms.geometry import Volume
@@ -62,8 +63,11 @@ class Predictor:
         tta: whether to average over mirror images of each window along the axes that the model's training mirrored;
             none takes each model's own.
         batch_size: windows in one pass of the network; none takes each model's own.
-        max_memory: bytes that the process may take, on a GPU those that it may take there; none takes nearly all that
-            is available.
+        max_memory: what the process may take, on a GPU what it may take there, in bytes or as "4GB"; none takes nearly
+            all that is available.
+        accumulate: type in which overlapping windows are summed, "float32" or "float16", which takes half the memory
+            and may change a label where two are nearly equal; "auto": float16 only where `max_memory` is too little for
+            any number of tiles in float32.
         skip_empty: whether windows in which every channel has one value throughout are left out; what no other window
             covers is background.
         postprocess: whether components are removed as the models' folders say; several models must agree on it.
@@ -86,7 +90,8 @@ class Predictor:
         weights: str | None = None,
         tta: bool | None = None,
         batch_size: int | None = None,
-        max_memory: int | None = None,
+        max_memory: int | str | None = None,
+        accumulate: str = "auto",
         skip_empty: bool = True,
         postprocess: bool = True,
         cache: bool = True,
@@ -104,8 +109,9 @@ class Predictor:
             batch_size=batch_size,
         )
         self.task = self.ensemble.task
-        self.max_memory, self.skip_empty = max_memory, skip_empty
-        self._budget = Budget(self.ensemble, self.compute.device, max_memory)
+        self.max_memory = parse_size(max_memory) if isinstance(max_memory, str) else max_memory
+        self.skip_empty, self.accumulate = skip_empty, accumulate
+        self._budget = Budget(self.ensemble, self.compute.device, self.max_memory, accumulate)
 
     def predict_volume(self, volume: Volume, on_windows: OnWindows | None = None) -> NDArray[Any]:
         """Label values of a scan, X x Y x Z in its stored order; see `segment`."""
@@ -151,14 +157,9 @@ class Predictor:
         """
         return self._budget.plan(prepared, with_probabilities=with_probabilities, reserve=reserve)
 
-    def facts(self) -> dict[str, Any]:
-        """What a record says of how it computes, beside the models."""
-        return {
-            "device": str(self.compute.device),
-            "backend": self.compute.backend,
-            "precision": self.compute.precision,
-            "skip_empty": self.skip_empty,
-        }
+    def options(self) -> dict[str, Any]:
+        """What a record says of what was asked for, beside the models and where they run."""
+        return {"skip_empty": self.skip_empty, "accumulate": self.accumulate}
 
     def segment_prepared(
         self,
@@ -229,6 +230,7 @@ class _Work:
             weights=self._weights,
             batch_size=member.inference.batch_size,
             skip=self._skip,
+            accumulate=plan.accumulate,
             on_windows=on_windows,
         )
         return Pass(sweep, member.head, max(classes, member.backend.channels))

@@ -69,6 +69,8 @@ class CaseQueue:
     ) -> None:
         for claim in self._claims:
             claim.release()
+        for path in self._folder.glob("*.lock"):
+            self._remove_unless_held(path)
         with suppress(OSError):  # not empty: others work still
             self._folder.rmdir()
 
@@ -94,6 +96,15 @@ class CaseQueue:
             if self._set_aside:
                 time.sleep(_WAIT_SECONDS)
         return None
+
+    @staticmethod
+    def _remove_unless_held(path: Path) -> None:
+        """Remove the lock of a process that was killed, perhaps when its case was done."""
+        lock = FileLock(path, thread_local=False)
+        with suppress(OSError, Timeout):
+            lock.acquire(blocking=False)
+            path.unlink()
+        lock.release()
 
     def _try(self, case: Case) -> Claim | None:
         """Claim a case, unless it is done or another process works on it."""

@@ -127,6 +127,9 @@ class Records:
             return False
         try:
             record = json.loads(record_path(self.output, case.id).read_text(encoding="utf-8"))
+            asked = self._method.get("accumulate", "auto")
+            if asked not in ("auto", record.get("accumulate", "float32")):
+                return False
             return _way(record) == _way({**self._method, "sources": source_files(case)})
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return False  # no record, or not one of ours

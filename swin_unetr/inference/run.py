@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from swin_unetr.batch import BatchReport, Failure
-from swin_unetr.config import Triple
 from swin_unetr.datasets import Case
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import DataError
@@ -21,7 +21,6 @@ from swin_unetr.inference.predictor import Predictor
 from swin_unetr.inference.progress import PredictionProgress
 from swin_unetr.inference.queue import CaseQueue
 from swin_unetr.inference.record import Records, record_path
-from swin_unetr.inference.sizes import parse_size
 from swin_unetr.inference.steps import CaseSteps
 
 
@@ -30,24 +29,14 @@ def predict(
     inputs: str | Path | Iterable[str | Path],
     output: str | Path,
     *,
-    overlap: float | None = None,
-    roi_size: Triple | None = None,
-    tta: bool | None = None,
-    batch_size: int | None = None,
     save_probabilities: bool = False,
-    device: str = "auto",
-    precision: str = "auto",
-    backend: str = "auto",
-    weights: str | None = None,
-    max_memory: int | str | None = None,
-    skip_empty: bool = True,
-    postprocess: bool = True,
     layout: str = "auto",
     folds: str | Path | None = None,
     fold: int | None = None,
     cases: Iterable[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    **options: Any,
 ) -> BatchReport:
     """Segment scans, and write `<case id>.nii.gz` on each scan's own grid, with `<case id>.json` beside it.
 
@@ -60,25 +49,15 @@ def predict(
             the probabilities of several are averaged.
         inputs: image files, folders of them, roots of data sets.
         output: folder of the results; a file there that `predict` did not write is never replaced.
-        overlap: share of a window that overlaps its neighbour; none takes each model's own.
-        roi_size: size of a window in voxels X, Y, Z; none takes each model's own.
-        tta: whether to average over mirror images along the axes that the model's training mirrored; none takes
-            each model's own.
-        batch_size: windows in one pass of the network; none takes each model's own.
         save_probabilities: whether to write `<case id>_probabilities.nii.gz` too: 4-D, float32.
-        device: "auto" (the first CUDA GPU, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
-        precision: "float32", "bfloat16", "float16", or "auto": what the hardware multiplies natively.
-        backend: what runs the network: "torch", "compile", "openvino", "onnx", or "auto".
-        weights: how overlapping windows are blended: "gaussian" or "constant"; none takes each model's own.
-        max_memory: what the process may take, in bytes or as "4GB"; none takes what the machine has available.
-        skip_empty: whether windows without anything in them are left out.
-        postprocess: whether components are removed as the models' folders say.
         layout: of the folders among the inputs: "auto", or one of `swin_unetr.datasets.LAYOUTS`.
         folds: a split file; segments the validation cases of `fold` only.
         fold: which fold of `folds`.
         cases: segments these ids only.
         overwrite: makes anew what stands already.
         progress: whether to show it, on standard error.
+        options: of `Predictor`: device, precision, backend, overlap, roi_size, weights, tta, batch_size, max_memory,
+            accumulate, skip_empty, postprocess, cache.
 
     Returns:
         The cases done, and the failures.
@@ -91,23 +70,10 @@ def predict(
     started = time.monotonic()
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
     selected = select_cases(folds, fold, cases)
-    predictor = Predictor(
-        models,
-        device=device,
-        precision=precision,
-        backend=backend,
-        overlap=overlap,
-        roi_size=roi_size,
-        weights=weights,
-        tta=tta,
-        batch_size=batch_size,
-        max_memory=parse_size(max_memory) if isinstance(max_memory, str) else max_memory,
-        skip_empty=skip_empty,
-        postprocess=postprocess,
-    )
+    predictor = Predictor(models, **options)
     found = find_inputs(paths, predictor.task, layout=layout, selected=selected)
     check_output(Path(output), found.cases)
-    records = Records(Path(output), predictor.ensemble, predictor.compute, paths, {"skip_empty": skip_empty})
+    records = Records(Path(output), predictor.ensemble, predictor.compute, paths, predictor.options())
     run = _Run(predictor, records, started, save_probabilities, overwrite)
     run.report.failures += found.failures
     if found.cases:

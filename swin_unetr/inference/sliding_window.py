@@ -9,7 +9,8 @@ from torch import Tensor
 
 from swin_unetr.config import InferenceConfig, NetworkConfig, Triple
 from swin_unetr.errors import ConfigError
-from swin_unetr.inference.accumulate import Network, WeightedSum, computed
+from swin_unetr.inference.accumulate import Network, computed
+from swin_unetr.inference.sums import WeightedSum
 from swin_unetr.inference.windows import blending_weights, lay_windows
 from transforms.linear import Box
 

@@ -112,13 +112,13 @@ class CaseSteps:
         return prepare_bytes(geometry.shape, channels, dtype, self.predictor.ensemble.preprocess, geometry.spacing_mm)
 
     def may_read_ahead(self, job: Job, prepared: Prepared, following: Job) -> bool:
-        """Whether the next scan fits into memory beside this one, and costs this one no further window."""
+        """Whether the next scan fits into memory beside this one, and costs this one no further window and no digit."""
         job.plan = self._plan(prepared)
         try:
             beside = self._plan(prepared, reserve=self._reading_bytes(following.case))
         except SwinUnetrError:  # it does not fit, or its header is damaged, which its reading will tell
             return False
-        if beside.windows > job.plan.windows:
+        if beside.windows > job.plan.windows or beside.accumulate != job.plan.accumulate:
             return False
         job.plan, following.is_ahead = beside, True
         return True
@@ -138,7 +138,7 @@ class CaseSteps:
                 on_windows=lambda done, total: self.progress.windows(name, done, total),
             )
         windows = {"computed": result.windows_done, "skipped": result.windows_skipped}
-        job.facts = {"plan": str(plan), "windows": windows}
+        job.facts = {"plan": str(plan), "accumulate": plan.accumulate, "windows": windows}
         if result.removed:
             job.facts["removed_voxels"] = dict(result.removed)
         return prepared.geometry, result

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from torch.export import ExportedProgram
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.inference.backends.installed import BackendName
+from swin_unetr.inference.backends.quiet import quietly
 from swin_unetr.inference.backends.static import StaticBackend
 
 _FILE = "model.pt2"
@@ -39,18 +38,12 @@ class CompiledBackend(StaticBackend[Path]):
         """
         if not os.environ.get("CXX") and not any(map(shutil.which, _COMPILERS)):
             raise ConfigError("backend: compile needs a compiler for C++; install g++, or leave --backend out")
-        logger = logging.getLogger("torch._inductor")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quietly("torch._inductor"):
                 return Path(torch._inductor.aoti_compile_and_package(graph))
         except RuntimeError as error:
             first = str(error).strip().partition("\n")[0]
             raise ConfigError(f"backend: torch could not compile the network ({first}); leave --backend out") from error
-        finally:
-            logger.setLevel(level)
 
     def write(self, made: Path, folder: Path) -> None:
         """Move the package."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from torch.export import ExportedProgram
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.inference.backends.installed import BackendName
+from swin_unetr.inference.backends.quiet import quietly
 from swin_unetr.inference.backends.static import StaticBackend
 
 FILE = "model.onnx"
@@ -30,7 +28,7 @@ def convert(graph: ExportedProgram, output: str) -> Any:
         graph: of static shapes.
         output: name of the output; that of the input is `INPUT`.
     """
-    with _quietly():
+    with quietly("torch.onnx"):  # the exporter's remarks on packages that nobody needs
         return torch.onnx.export(
             graph, dynamo=True, opset_version=_OPSET, verbose=False, input_names=[INPUT], output_names=[output]
         )
@@ -87,17 +85,3 @@ class OnnxBackend(StaticBackend[Any]):
     def use(self, made: Any) -> Callable[[Tensor], Tensor]:
         """Prepare the model for this machine."""
         return load_onnx(made.model_proto.SerializeToString(), self.compute.device)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the exporter's remarks on packages that nobody needs."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -1,5 +1,6 @@
 """Plans: what they count and estimate is what the sweep then does."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -104,13 +105,44 @@ def test_less_memory_takes_no_fewer_windows() -> None:
 
 def test_too_little_memory_is_refused_with_the_least_that_would_do() -> None:
     way_back = grids((64, 80, 96))
-    member = summed(way_back)
-    with pytest.raises(ConfigError, match=r"max_memory: 1.0 MB is too little .* is ([\d.]+) MB$") as caught:
-        make_plan([member], way_back, fixed=1_000_000, budget=1_000_000)
-    least = float(str(caught.value).split()[-2])
-    make_plan([member], way_back, fixed=1_000_000, budget=int((least + 0.1) * 1e6))
+    member = summed(way_back, channels=20_000)
+    leasts = {}
+    for accumulate, end in (("float32", "$"), ("auto", ", with sums in float16$")):
+        options = {"fixed": 1000, "accumulate": accumulate}
+        with pytest.raises(ConfigError, match=r"max_memory: 1.0 MB is too little .* is [\d.]+ MB" + end) as caught:
+            make_plan([member], way_back, budget=1_000_000, **options)
+        leasts[accumulate] = least = float(re.search(r"is ([\d.]+) MB", str(caught.value))[1])
+        plan = make_plan([member], way_back, budget=int((least + 0.5) * 1e6), **options)
+        assert plan.accumulate == ("float16" if accumulate == "auto" else "float32")
+        with pytest.raises(ConfigError):
+            make_plan([member], way_back, budget=int((least - 0.5) * 1e6), **options)
+    assert leasts["float32"] > 10
+    assert leasts["auto"] == pytest.approx(leasts["float32"] / 2, abs=0.6)
+
+
+def test_sums_are_in_half_precision_only_where_no_tiles_fit_otherwise() -> None:
+    way_back = grids((64, 80, 96))
+    member = summed(way_back, channels=48)
+    most = make_plan([member], way_back, fixed=0, budget=HUGE).bytes
+    found = []
+    budget = most
+    while True:
+        try:
+            found.append(make_plan([member], way_back, fixed=0, budget=budget))
+        except ConfigError:
+            break
+        budget = budget * 9 // 10
+    kinds = [plan.accumulate for plan in found]
+    assert kinds == sorted(kinds, reverse=True)
+    assert set(kinds) == {"float32", "float16"}
+    first = found[kinds.index("float16")]
     with pytest.raises(ConfigError):
-        make_plan([member], way_back, fixed=1_000_000, budget=int((least - 0.1) * 1e6))
+        make_plan([member], way_back, fixed=0, budget=first.budget, accumulate="float32")
+    assert max(len(plan.tiles) for plan in found if plan.accumulate == "float32") > 4
+    asked = make_plan([member], way_back, fixed=0, budget=most * 6 // 10, accumulate="float16")
+    assert (asked.accumulate, len(asked.tiles)) == ("float16", 1)
+    assert asked.bytes * (4 * 48 + 4) == most * (2 * 48 + 4)
+    assert "summed in float16 along" in str(asked)
 
 
 def test_models_are_summed_at_the_same_time() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from swin_unetr.datasets import Case
 from swin_unetr.inference import queue as queues
@@ -109,3 +110,18 @@ def test_results_that_stand_are_not_handed_out(open_queue, done) -> None:
     with open_queue(told) as queue:
         assert list(drain(queue, done)) == ["c"]
     assert told == ["a", "b"]
+
+
+def test_the_lock_that_a_killed_process_left_of_a_case_that_stands_is_removed(open_queue, done, tmp_path) -> None:
+    (tmp_path / ".queue").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / f".queue/{name}.lock").touch()
+    done.update("abc")
+    other = FileLock(tmp_path / ".queue/b.lock")
+    with other, open_queue() as queue:
+        assert queue.take(wait=False) is None
+        queue.__exit__(None, None, None)
+        assert [path.name for path in (tmp_path / ".queue").iterdir()] == ["b.lock"]
+    with open_queue():
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -77,6 +77,9 @@ def test_a_result_stands_when_it_was_made_of_the_same_files_in_the_same_way(open
     assert stands(open_records(replace(FLOAT32, backend="openvino")), done)  # what runs the same function
     assert not stands(open_records(replace(FLOAT32, precision="bfloat16")), done)
     assert not stands(open_records(skip_empty=False), done)
+    assert stands(open_records(accumulate="auto"), done)
+    assert stands(open_records(accumulate="float32"), done)  # as it was made when nothing else could be asked for
+    assert not stands(open_records(accumulate="float16"), done)
     models.overlap = 0.25
     assert not stands(open_records(), done)
 
@@ -103,6 +106,13 @@ def test_all_files_of_the_result_are_wanted(open_records, done, tmp_path) -> Non
     assert stands(open_records(), done, with_probabilities=True)
     labels_path(tmp_path / "out", done.id).unlink()
     assert not stands(open_records(), done)
+
+
+def test_what_was_summed_in_half_precision_is_done_anew_where_that_is_not_wanted(open_records, done) -> None:
+    open_records(accumulate="auto").write_case(done, source_files(done), {"accumulate": "float16"})
+    assert stands(open_records(accumulate="auto"), done)
+    assert stands(open_records(accumulate="float16"), done)
+    assert not stands(open_records(accumulate="float32"), done)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"models": 3}', '{"models": [3]}', "null"])

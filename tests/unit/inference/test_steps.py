@@ -26,13 +26,14 @@ class Planner:
         self.ensemble = SimpleNamespace(preprocess=PreprocessConfig())
         self.task = SimpleNamespace(channels=("CT",))
         self.reserved: list[int] = []
-        self.windows_beside = 8
+        self.windows_beside, self.sums_beside = 8, "float32"
 
     def plan(self, prepared: object, *, with_probabilities: bool, reserve: int) -> SimpleNamespace:
         self.reserved.append(reserve)
         if reserve and not self.windows_beside:
             raise ConfigError("max_memory: too little")
-        return SimpleNamespace(windows=self.windows_beside if reserve else 8, reserve=reserve)
+        windows, accumulate = (self.windows_beside, self.sums_beside) if reserve else (8, "float32")
+        return SimpleNamespace(windows=windows, accumulate=accumulate, reserve=reserve)
 
 
 def steps(planner: Planner) -> CaseSteps:
@@ -58,10 +59,10 @@ def test_the_next_scan_is_read_ahead_where_it_costs_no_window(jobs) -> None:
     assert jobs[1].is_ahead
 
 
-@pytest.mark.parametrize("windows", [9, 0])  # more windows; no plan at all
-def test_the_next_scan_waits_where_it_would_cost_something(jobs, windows) -> None:
+@pytest.mark.parametrize(("windows", "sums"), [(9, "float32"), (0, "float32"), (8, "float16")])  # 0: no plan at all
+def test_the_next_scan_waits_where_it_would_cost_something(jobs, windows, sums) -> None:
     planner = Planner()
-    planner.windows_beside = windows
+    planner.windows_beside, planner.sums_beside = windows, sums
     assert not steps(planner).may_read_ahead(jobs[0], object(), jobs[1])
     assert jobs[0].plan.reserve == 0
     assert not jobs[1].is_ahead
