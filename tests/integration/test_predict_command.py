@@ -156,6 +156,7 @@ def test_nothing_is_written_where_there_is_no_scan(run, model, tmp_path) -> None
         (["--weights", "flat"], "--weights"),
         (["--max-memory", "4"], "max_memory: '4' is no size; give a number with its unit"),
         (["--max-memory", "1MB"], "max_memory"),
+        (["--accumulate", "bfloat16"], "--accumulate"),
         (["--tat"], "--tat"),
     ],
 )
@@ -220,6 +221,21 @@ def test_what_was_made_of_the_same_files_in_the_same_way_is_kept(run, model, pha
     assert predicted("--overlap", 0.1, "--no-skip-empty", "--batch-size", 2) == []
     os.utime(scans / "phantom_006.nii.gz", ns=(1, 1))
     assert predicted("--overlap", 0.1, "--no-skip-empty") == both[:1]
+
+
+def test_sums_in_half_precision_are_said_and_not_taken_for_those_in_float32(run, model, phantom_data, tmp_path) -> None:
+    out, scan = tmp_path / "out", phantom_data / "imagesTs/phantom_006.nii.gz"
+    labels = {}
+    for accumulate, begins in (("float32", "1/1"), ("float16", "1/1"), ("auto", "1 of 1 results stand already")):
+        code, _, stderr = run(model, scan, "--output", out, "--accumulate", accumulate)
+        assert (code, stderr[0].startswith(begins)) == (0, True)
+        record = json.loads((out / "phantom_006.json").read_text())
+        assert record["accumulate"] == ("float32" if accumulate == "float32" else "float16")
+        assert ("summed in float16" in record["plan"]) == (accumulate != "float32")
+        assert json.loads((out / "predictions.json").read_text())["accumulate"] == accumulate
+        labels[accumulate] = np.asarray(nibabel.load(out / "phantom_006.nii.gz").dataobj)
+    assert (labels["float16"] == labels["float32"]).mean() > 0.99
+    assert run(model, scan, "--output", out, "--accumulate", "float32")[2][0].startswith("1/1")
 
 
 def test_stopped_run_says_how_to_go_on(make_threshold_model, phantom_data, tmp_path) -> None:

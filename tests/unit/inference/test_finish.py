@@ -172,6 +172,19 @@ def test_labels_in_tiles_are_those_of_the_whole(spacing) -> None:
     assert cut.windows_done > whole.windows_done
 
 
+def test_labels_of_sums_in_half_precision_are_those_of_float32_but_where_two_are_nearly_equal() -> None:
+    volume = scan((60, 64, 37))
+    whole = Predictor(model(), **EXACT).segment(volume, with_probabilities=True)
+    half = Predictor(model(), **EXACT, accumulate="float16").segment(volume, with_probabilities=True)
+    assert (whole.plan.accumulate, half.plan.accumulate) == ("float32", "float16")
+    assert half.plan.windows == whole.plan.windows
+    assert 0 < np.abs(half.probabilities - whole.probabilities).max() < 0.01
+    ordered = np.sort(whole.probabilities, axis=0)
+    clear = ordered[-1] - ordered[-2] > 0.02
+    assert clear.mean() > 0.9
+    assert np.array_equal(half.labels[clear], whole.labels[clear])
+
+
 @pytest.mark.parametrize("share", [1, 0.4])
 def test_features_give_the_same_as_scores(make_model, share) -> None:
     """A network with more classes than features is summed by features; told otherwise, by scores."""

@@ -214,5 +214,9 @@ def test_options_stand_in_place_of_the_model_s_own(make_model) -> None:
     assert member.inference == InferenceConfig(roi_size=(16, 16, 16), overlap=0.6, tta=False)
     with pytest.raises(ConfigError, match="overlap: must lie in"):
         exact(model, overlap=1.0)
+    with pytest.raises(ConfigError, match="accumulate: 'half' is not one of auto, float32, float16"):
+        exact(model, accumulate="half")
+    with pytest.raises(ConfigError, match="max_memory: '4' is no size"):
+        exact(model, max_memory="4")
     with pytest.raises(ConfigError, match="the nearest that does is 16 16 24"):
         exact(model, roi_size=(18, 16, 24))
