@@ -23,7 +23,7 @@ BRATS_SIZE = (240, 240, 155)
 
 
 def make_scan(name: str, path: Path, crop: tuple[int, int, int] | None) -> tuple[int, ...]:
-    """Write a scan, and give its voxels along X, Y, Z; `crop` takes its middle."""
+    """Write a scan ("ct", "brats", or that of a file), and give its voxels along X, Y, Z; `crop` takes its middle."""
     if name == "ct":
         source = read_image([DATA / "ct" / "volumes" / "torso_3mm.nii.gz"])
         image = MetaTensor(
@@ -31,6 +31,9 @@ def make_scan(name: str, path: Path, crop: tuple[int, int, int] | None) -> tuple
         )
         fine = Spacing((1.5, 1.5, 1.5), mode="bilinear", padding_mode="border")(image)
         voxels, affine = fine.numpy().round().astype(np.int16), fine.affine.numpy()
+    elif name != "brats":
+        source = read_image([Path(name)])
+        voxels, affine = source.array, source.geometry.affine
     else:
         folder = DATA / "brats2013" / "brats_2013_pat0001_1"
         two = read_image([folder / f"{folder.name}_{modality}.nii.gz" for modality in ("flair", "t1ce")])

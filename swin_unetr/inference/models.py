@@ -44,9 +44,10 @@ class Head:
     bias: Tensor
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Map features x ... to classes x ..., float32."""
-        scores = torch.addmm(self.bias[:, None], self.weight, features.float().flatten(1))
-        return scores.view(len(self.bias), *features.shape[1:])
+        """Map features x ... to classes x ..., float32; the scores of a voxel lie side by side in memory."""
+        # That way the highest of 117 is found in half the time: elsewhere every class is a step of a whole block.
+        scores = torch.addmm(self.bias, features.float().flatten(1).t(), self.weight.t())
+        return scores.t().view(len(self.bias), *features.shape[1:])
 
 
 @dataclass(frozen=True)
