@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -21,7 +19,7 @@ from swin_unetr.doctor.intensities import intensity_findings
 from swin_unetr.doctor.labels import label_findings
 from swin_unetr.doctor.machine import Machine
 from swin_unetr.errors import DataError
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import command, commit, versions
 from swin_unetr.survey.facts import Survey
 from swin_unetr.survey.run import survey
 
@@ -90,7 +88,7 @@ class Diagnosis:
                 "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "versions": versions(),
                 "commit": commit(),
-                "command": shlex.join(sys.argv),
+                "command": command(),
             },
             "root": str(self.survey.root),
             "layout": self.survey.layout,
