@@ -78,7 +78,8 @@ def find_references(path: Path, known: Collection[str]) -> References:
         # Two files are a pair, whatever their names.
         case = next(iter(known)) if len(known) == 1 else _case_of(stem(path), known)
         return References(path, {case: _existing(path)})
-    if path.is_dir() and not is_brats(path) and (files := _label_files(path)):
+    stray = (path / "labelsTr").is_dir()  # files beside the folders of a data set are none of its labels
+    if path.is_dir() and not stray and not is_brats(path) and (files := _label_files(path)):
         return References(path, unique((_case_of(name, known), file) for name, file in files.items()))
     if find_layout(path) in ("brats", "plain") and (cases := brats_labels(path)):
         return References(path, cases, brats())
@@ -114,6 +115,10 @@ def pair_cases(
         else:
             near = _near(case, labels)
             failures.append(Failure(case, f"{references.path}: has no label of this case{near}; check the name"))
+    if not pairs and not set(wanted) & set(labels):
+        raise DataError(
+            f"{references.path}: has no label of the wanted cases ({_some(wanted)}); it has those of {_some(labels)}"
+        )
     if not pairs:
         near = near_names(wanted, predictions)
         raise DataError(

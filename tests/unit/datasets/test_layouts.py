@@ -284,6 +284,13 @@ def test_pairs_of_folders(tmp_path: Path) -> None:
     assert listed(dataset) == {"a": (["images/a.mha"], "labels/a.nii.gz"), "b": (["images/b.nii.gz"], "labels/b.nrrd")}
 
 
+def test_what_a_plain_folder_leaves_out_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii.gz", "ct/b.nii.gz", "ct/c.mha", "texts/notes.txt")
+    dataset = read_dataset(tmp_path, require_labels=False)
+    assert [case.id for case in dataset.cases] == ["a"]
+    assert dataset.notes == ("left out: the images in ct (2); name these folders to take them",)
+
+
 def test_scans_alone(tmp_path: Path) -> None:
     names = ["a.nii", "b.nii.gz", "c.hdr", "d.nrrd", "e.mha", "f.mhd", "g.NII.GZ", "h.two.dots.nii.gz"]
     touch(tmp_path, *names, "c.img", "f.raw", "h.json")

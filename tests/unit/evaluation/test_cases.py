@@ -9,8 +9,8 @@ from swin_unetr.tasks import brats
 
 
 def touch(folder, *names):
-    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     return folder
 
@@ -116,6 +116,14 @@ def test_nothing_in_common_names_both_sides(tmp_path):
     assert "no prediction (p1)" in message
     assert "(r0, r1, r2 and 2 more)" in message
     assert "\n" not in message
+
+
+def test_files_beside_the_folders_of_a_data_set_are_none_of_its_labels(tmp_path):
+    pred = touch(tmp_path / "pred", "a.nii.gz")
+    touch(tmp_path / "data", "other.nii.gz", "imagesTr/a.nii.gz", "labelsTr/a.nii.gz")
+    assert ids(pair(pred, tmp_path / "data")) == [("a", "a.nii.gz", "a.nii.gz")]
+    with pytest.raises(DataError, match=r"data: has no label of the wanted cases \(b\); it has those of a"):
+        pair(pred, tmp_path / "data", selected=("b",))
 
 
 def test_two_files_are_a_pair_whatever_their_names(tmp_path):
