@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from swin_unetr.datasets import find_layout, is_dataset, read_dataset
 from swin_unetr.datasets.brats_layouts import brats_labels, is_brats
 from swin_unetr.datasets.listing import images_by_stem, stem, unique
 from swin_unetr.errors import DataError
-from swin_unetr.evaluation.near_names import near_names
+from swin_unetr.evaluation.near_names import near_names, nearest
 from swin_unetr.tasks import Task, brats
 
 #: Ends the stem of the scores that `predict --save-probabilities` writes beside its label files.
@@ -148,8 +147,8 @@ def _case_of(name: str, known: Collection[str]) -> str:
 
 
 def _near(case: str, ids: Iterable[str]) -> str:
-    near = difflib.get_close_matches(case, list(ids), n=1)
-    return f" (the nearest name is {near[0]})" if near else ""
+    near = nearest(case, ids)
+    return "" if near is None else f" (the nearest name is {near})"
 
 
 def _some(ids: Iterable[str], most: int = 3) -> str:

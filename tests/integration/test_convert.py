@@ -378,7 +378,7 @@ def test_channels_on_two_grids_are_not_joined(tmp_path: Path) -> None:
     assert "y.nii: does not lie on the grid of" in report.failures[0].message
 
 
-@pytest.mark.parametrize("broken", ["output", "source", "other", "nothing", "meaning"])
+@pytest.mark.parametrize("broken", ["output", "source", "inside", "other", "nothing", "meaning"])
 def test_what_is_refused_before_anything_is_written(
     plain: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: str
 ) -> None:
@@ -388,6 +388,8 @@ def test_what_is_refused_before_anything_is_written(
         (output / "mine.txt").touch()
     elif broken == "source":
         output = source
+    elif broken == "inside":
+        output = source / "nnunet"
     elif broken == "other":
         run(source, "plain", output)
     elif broken == "nothing":
@@ -400,8 +402,9 @@ def test_what_is_refused_before_anything_is_written(
     )
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    words = {"output": "not an empty", "source": "files of the source", "other": "to plain, now nnunet"}
-    assert {**words, "nothing": "no such file", "meaning": "task.yaml"}[broken] in said
+    words = {"output": "not an empty", "source": "files of the source", "inside": "lies in the source"}
+    words |= {"other": "to plain, now nnunet", "nothing": "no such file", "meaning": "task.yaml"}
+    assert words[broken] in said
     assert files(tmp_path) == before
 
 

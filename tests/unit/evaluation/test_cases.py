@@ -5,6 +5,7 @@ import pytest
 from swin_unetr.batch import Failure
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
+from swin_unetr.evaluation.near_names import nearest
 from swin_unetr.tasks import brats
 
 
@@ -105,6 +106,12 @@ def test_brats_case_folders_need_no_complete_scans(with_scans, tmp_path):
     assert find_references(tmp_path / "ref", ()).task == brats()
     alone = pair(pred / "case2.nii.gz", tmp_path / "ref" / "case2", selected=("case2",))
     assert ids(alone) == expected[1:]
+
+
+def test_a_case_of_another_number_is_not_near():
+    assert nearest("case_01", ["case_02", "cases_01"]) == "cases_01"
+    assert nearest("case_01", ["case_1"]) == "case_1"
+    assert nearest("case_01", ["case_02", "case_03"]) is None
 
 
 def test_nothing_in_common_names_both_sides(tmp_path):
