@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from finetune.plan_command import plan_of_run
 from finetune.recipes import find_recipe, shipped_recipes
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.errors import ConfigError
+from swin_unetr.provenance import command
 
 if TYPE_CHECKING:
     from finetune.cross_report import CrossValidationResult
@@ -142,4 +141,4 @@ def _resume_command(argv: Sequence[str]) -> str:
     if "--resume" in arguments:
         at = arguments.index("--resume")
         del arguments[at : at + 2]
-    return shlex.join([os.path.basename(sys.argv[0]) or "swin-unetr", "finetune", *arguments, "--resume", "auto"])
+    return command(["finetune", *arguments, "--resume", "auto"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin_unetr.configuration import CommandParser
-from swin_unetr.datasets import read_dataset
+from swin_unetr.datasets import LAYOUTS, read_dataset
 from swin_unetr.errors import ConfigError
 from swin_unetr.planning.names import PLAN, PLANNED
 
@@ -31,7 +31,7 @@ def build_parser() -> CommandParser:
     )
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="folder of scans and labels")
-    add("--layout", default="auto", help="layout of the folder; by default told by its files")
+    add("--layout", choices=["auto", *LAYOUTS], default="auto", help="of DATA; auto tells it by the files")
     add("--output", type=Path, default=Path(), help="folder for plan.yaml and fingerprint.json; by default this one")
     add("--gpu-memory", metavar="SIZE", help="plan for a GPU of so much memory, such as 24GB; by default the one here")
     add("--memory", metavar="SIZE", help="plan for a processor, and so much memory for the process, such as 8GB")

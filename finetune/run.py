@@ -266,12 +266,20 @@ def open_data(
         config: the configuration, or a recipe: its file, or the name of a shipped one.
         data: folder of scans and labels.
         task: what the labels mean, where the data set does not say.
+
+    Raises:
+        ConfigError: a window of Hounsfield units for what is no CT, as in the plan of another data set.
     """
     if not isinstance(config, FinetuneConfig):
         config = load(FinetuneConfig, find_recipe(config))
     dataset = read_dataset(Path(data), layout=config.layout, require_labels=True, task=task)
     if task is None:
         task = settle_task(dataset, modality="CT" if config.preprocess.intensity.scheme == "hu_window" else "MR")
+    if config.preprocess.intensity.scheme == "hu_window" and task.modality != "CT":
+        raise ConfigError(
+            f"preprocess.intensity.scheme: hu_window is for CT, and {dataset.root} is {task.modality}; take a plan or "
+            "recipe for it, or zscore"
+        )
     network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     return replace(config, network=network), dataset, task
 

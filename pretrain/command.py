@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from pretrain.config import PretrainConfig
 from pretrain.recipes import find_recipe, shipped_recipes
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
+from swin_unetr.provenance import command
 
 _USAGE = "swin-unetr pretrain --config RECIPE --data PATH ... --output DIR [--exclude FILE] [--probe DIR] ..."
 _DESCRIPTION = """Train an encoder on scans without labels.
@@ -77,8 +76,7 @@ def main(argv: Sequence[str]) -> int:
         result = pretrain(config, **{**own, "resume": own["resume"] == "auto"})
     except KeyboardInterrupt:
         if "--resume" not in argv:
-            again = [os.path.basename(sys.argv[0]) or "swin-unetr", "pretrain", *argv, "--resume", "auto"]
-            print(f"to go on: {shlex.join(again)}", file=sys.stderr)
+            print(f"to go on: {command(['pretrain', *argv, '--resume', 'auto'])}", file=sys.stderr)
         raise
     if rank_zero_only.rank == 0:  # the processes of other devices run this too
         print(result.summary())

@@ -25,6 +25,8 @@ from swin_unetr.files import replacing, write_json, write_text
 SCRATCH = "scratch"
 #: Dice by (arm, fraction, seed, case, structure).
 Scores = Mapping[tuple[str, float, int], Mapping[str, Mapping[str, float]]]
+#: Arms at the same share of labels stand apart by this factor, on a logarithmic axis.
+_BESIDE = 1.05
 #: Okabe and Ito's colours; scratch is grey.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -238,14 +240,18 @@ def markdown(levels: Sequence[Level], found: Sequence[Gain], facts: Mapping[str,
 
 
 def plot(levels: Sequence[Level], found: Sequence[Gain]) -> Figure:
-    """Dice against the share of labels (bars: over cases), and the gain over scratch (bars: over seeds too)."""
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    """Dice against the share of labels (bars: over cases), and the gain over scratch (bars: over seeds too).
+
+    The arms stand a little beside each other, so that no bar hides another one.
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     arms = list(dict.fromkeys(of.arm for of in sorted(levels, key=lambda of: of.arm != SCRATCH)))
     colours = dict(zip((arm for arm in arms if arm != SCRATCH), _COLOURS * len(arms), strict=False))
+    beside = {arm: _BESIDE ** (index - (len(arms) - 1) / 2) for index, arm in enumerate(arms)}
     for arm in arms:
         of_arm = sorted((of for of in levels if of.arm == arm), key=lambda of: of.fraction)
-        points = [(of.fraction, of.dice, of.ci_low, of.ci_high) for of in of_arm]
+        points = [(of.fraction * beside[arm], of.dice, of.ci_low, of.ci_high) for of in of_arm]
         _bars(left, points, colours.get(arm, "#555555"), arm)
     for arm, colour in colours.items():
         of_gain = sorted((of for of in found if of.arm == arm), key=lambda of: of.fraction)
@@ -253,10 +259,14 @@ def plot(levels: Sequence[Level], found: Sequence[Gain]) -> Figure:
             (of.difference.ci_low, of.difference.ci_high) if math.isnan(of.both_low) else (of.both_low, of.both_high)
             for of in of_gain
         ]
-        gained = [(of.fraction, of.difference.mean, *pair) for of, pair in zip(of_gain, ends, strict=True)]
+        placed = [(of.fraction * beside[arm], of.difference.mean) for of in of_gain]
+        gained = [(*place, *pair) for place, pair in zip(placed, ends, strict=True)]
         _bars(right, gained, colour, arm)
     right.axhline(0, color="#555555", linewidth=1)
-    for axis, title in ((left, "Dice (points)"), (right, "difference from scratch (points)")):
+    for axis, title in (
+        (left, "Dice in points, 95 % over cases"),
+        (right, "difference from scratch, 95 % over cases and seeds"),
+    ):
         axis.set_xscale("log")
         shares = sorted({of.fraction for of in levels})
         axis.set_xticks(shares, [f"{share:.0%}" for share in shares])
@@ -264,7 +274,7 @@ def plot(levels: Sequence[Level], found: Sequence[Gain]) -> Figure:
         axis.set_xlabel("share of labels")
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
-    left.legend(fontsize=8)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(arms), 6), fontsize=8)
     return figure
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from swin_unetr.errors import SwinUnetrError
-from swin_unetr.files import is_full
+from swin_unetr.files import is_full, is_refusal
 
 #: Command: (where its function is, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -63,10 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"swin-unetr {name}: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        if not is_full(error):
+        if not is_full(error) and not is_refusal(error):
             raise
         where = error.filename or "what was written last"
-        print(f"swin-unetr {name}: {where}: no room left on the disk; free some, and go on", file=sys.stderr)
+        refused = f"{error.strerror}; check the path and your permissions"
+        what = "no room left on the disk; free some, and go on" if is_full(error) else refused
+        print(f"swin-unetr {name}: {where}: {what}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"swin-unetr {name}: stopped", file=sys.stderr)

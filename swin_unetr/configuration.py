@@ -5,6 +5,7 @@ The one place that turns a wrong field into one line for the user. Knows no torc
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser
+from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from swin_unetr.errors import ConfigError
 
@@ -26,8 +27,26 @@ _ROOT = "config"
 _CLASS = "class_path"
 
 
+class _HelpFormatter(DefaultHelpFormatter):  # type: ignore[misc]
+    """jsonargparse's help without what tells a person nothing: types of Python, defaults of flags and of nothing.
+
+    Defaults look as they would be typed: [2, 2] and true, not (2, 2) and True.
+    """
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text: str = super()._get_help_string(action)
+        nothing = action.default is None or action.default == [] or action.nargs == 0
+        for part in ("type: %(type)s", *(["default: %(default)s"] if nothing else [])):
+            text = text.replace(f", {part}", "").replace(f"({part}, ", "(").replace(f" ({part})", "")
+        typed = isinstance(action.default, tuple | bool)
+        return text.replace("%(default)s", json.dumps(action.default)) if typed else text
+
+
 class CommandParser(ArgumentParser):  # type: ignore[misc]  # jsonargparse types its parser loosely
     """A parser whose errors are `ConfigError`s of one line, not a usage text and a traceback."""
+
+    def __init__(self, *args: Any, **keys: Any) -> None:
+        super().__init__(*args, **{"formatter_class": _HelpFormatter, **keys})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing the usage."""
@@ -54,6 +73,8 @@ def add_config_arguments(
             action.help = SUPPRESS  # a group has an option that reads it from a file: one way too many
         elif action.dest in comments:
             action.help = comments[action.dest]
+            if "tuple[" in str(_hint(cls, action.dest)):
+                action.metavar = "[ITEM,...]"  # also where it may be none, which jsonargparse does not tell
     parser.set_defaults(dict(_flat(cls, values)))
 
 

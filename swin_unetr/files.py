@@ -61,6 +61,12 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def is_refusal(error: OSError) -> bool:
+    """Whether the system refused a path that the user may mend: permissions, a file where a folder is wanted."""
+    mendable = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+    return error.filename is not None and error.errno in (*mendable, errno.EIO)
+
+
 def is_partial(path: Path) -> bool:
     """Whether a name is one of `replacing`'s temporary ones."""
     return path.name.startswith(_PARTIAL)

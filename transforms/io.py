@@ -19,7 +19,6 @@ from transforms import io_nifti as nifti
 from transforms.geometry import Geometry, Volume, require_same_geometry
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
-OTHER_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 _NO_FILES = "a scan without files; check the data set's description"
 

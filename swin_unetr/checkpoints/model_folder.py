@@ -97,8 +97,11 @@ def read_description(folder: Path) -> ModelDescription:
     path = folder / DESCRIPTION
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        what = f"holds no {DESCRIPTION}: it is no model or run folder" if folder.exists() else "no such model folder"
+        raise CheckpointError(f"{folder}: {what}; check the path") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); give the path of a model folder") from error
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except ValueError as error:
         raise CheckpointError(f"{path}: is damaged, not valid JSON; copy the model folder again") from error
     version = values.pop("format_version", None) if isinstance(values, dict) else None

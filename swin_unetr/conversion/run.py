@@ -128,6 +128,9 @@ def _check_output(output: Path, dataset: Dataset, settings: dict[str, Any]) -> N
     files = [path for case in dataset.cases for path in (*case.images, *filter(None, [case.label]))]
     if any(path.resolve().is_relative_to(output.resolve()) for path in files):
         raise ConfigError(f"output: {output} holds files of the source; name another folder")
+    source = Path(settings["source"])
+    if source.is_dir() and output.resolve().is_relative_to(source):
+        raise ConfigError(f"output: {output} lies in the source, {source}; name a folder beside it")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     record = output / RECORD

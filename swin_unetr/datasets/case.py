@@ -50,7 +50,7 @@ class Dataset:
     def summary(self) -> str:
         """What was found, in one line, and the notes below it."""
         labelled = sum(case.label is not None for case in self.cases)
-        parts = [f"{len(self.cases)} cases, {labelled} with labels"]
+        parts = [f"{len(self.cases)} case{'s' * (len(self.cases) != 1)}, {labelled} with labels"]
         if patients := set(self.groups.values()):
             parts.append(f"{len(patients)} patients")
         if channels := self.task.channels if self.task else self.channels:

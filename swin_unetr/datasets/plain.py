@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import DESCRIPTION as DECATHLON
 from swin_unetr.datasets.decathlon import read_decathlon_task
-from swin_unetr.datasets.listing import holds_dicom, image_suffix, images_by_stem, scans_by_stem, stem
+from swin_unetr.datasets.listing import holds_dicom, image_suffix, images_by_stem, scans_by_stem, stem, visible
 
 #: Names of the folders of images and of labels.
 PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
@@ -36,9 +37,18 @@ def read_plain(root: Path, *, with_test: bool) -> Dataset:
     cases = [Case(id=name, images=(path,), label=labelled.get(name)) for name, path in scans.items()]
     if with_test and labels is not None and (root / TESTS).is_dir():
         cases += [Case(id=name, images=(path,)) for name, path in scans_by_stem(root / TESTS).items()]
+    notes = _left_out(images, scans) if labels is None else ()
     described = root / DECATHLON  # nnU-Net's has labels and channels alone
     task = read_decathlon_task(described) if described.is_file() else None
-    return Dataset(root=root, layout="plain", cases=tuple(cases), task=task)
+    return Dataset(root=root, layout="plain", cases=tuple(cases), task=task, notes=notes)
+
+
+def _left_out(root: Path, scans: Collection[str]) -> tuple[str, ...]:
+    """A note where folders hold images too, of which none is a case."""
+    folders = [path for path in visible(root) if path.is_dir() and path.name not in scans]
+    below = {folder.name: sum(image_suffix(path) is not None for path in visible(folder)) for folder in folders}
+    listed = ", ".join(f"{name} ({count})" for name, count in below.items() if count)
+    return (f"left out: the images in {listed}; name these folders to take them",) if listed else ()
 
 
 def is_image_file(path: Path) -> bool:

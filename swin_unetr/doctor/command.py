@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swin_unetr.configuration import CommandParser
+from swin_unetr.datasets import LAYOUTS
 
 _DESCRIPTION = """Read every file of a data set once and say what is wrong with it, file by file, with the
 remedy; and what training would ask of this machine. Exit code 0 without errors, 1 with errors; warnings do not
@@ -54,7 +55,9 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(prog="swin-unetr doctor", description=_DESCRIPTION)
     parser.add_argument("data", type=Path, help="folder of a data set in any known layout, or a file that lists it")
-    parser.add_argument("--layout", default="auto", help="layout of the folder; auto tells it by the files")
+    parser.add_argument(
+        "--layout", choices=["auto", *LAYOUTS], default="auto", help="of the folder; auto tells it by the files"
+    )
     help_of_output = "folder for diagnosis.json, doctor.html and survey.json; default doctor/NAME"
     parser.add_argument("--output", type=Path, help=help_of_output)
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: as cores and memory allow")

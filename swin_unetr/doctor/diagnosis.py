@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -11,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.configuration import to_dict
-from swin_unetr.datasets import read_dataset
+from swin_unetr.datasets import read_sound_cases
 from swin_unetr.datasets.case import Dataset
-from swin_unetr.datasets.faults import noting
 from swin_unetr.doctor.files import file_findings, listing_findings
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.doctor.geometry import geometry_findings
-from swin_unetr.doctor.intensities import intensity_findings
+from swin_unetr.doctor.intensities import intensity_findings, scale_notes
 from swin_unetr.doctor.labels import label_findings
 from swin_unetr.doctor.machine import Machine
-from swin_unetr.errors import DataError
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import command, commit, versions
 from swin_unetr.survey.facts import Survey
 from swin_unetr.survey.run import survey
 
@@ -90,7 +86,7 @@ class Diagnosis:
                 "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "versions": versions(),
                 "commit": commit(),
-                "command": shlex.join(sys.argv),
+                "command": command(),
             },
             "root": str(self.survey.root),
             "layout": self.survey.layout,
@@ -134,13 +130,7 @@ def diagnose(
     Raises:
         DataError: not one case can be listed.
     """
-    with noting() as faults:
-        try:
-            dataset = read_dataset(data, layout=layout, require_labels=False, with_test=False)
-        except DataError as error:
-            if not faults:
-                raise
-            raise faults[0] from error
+    dataset, faults = read_sound_cases(data, layout=layout, with_test=False)
     found = survey(dataset, workers=workers, known=known, on_case=on_case)
     listed = list(listing_findings(faults, dataset.root))
     findings = [
@@ -150,7 +140,8 @@ def diagnose(
         *intensity_findings(found),
         *label_findings(found),
     ]
-    return Diagnosis(replace(dataset, task=found.task), found, sorted_findings(without_consequences(findings)))
+    noted = replace(dataset, task=found.task, notes=(*dataset.notes, *scale_notes(found)))
+    return Diagnosis(noted, found, sorted_findings(without_consequences(findings)))
 
 
 def sorted_findings(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -78,11 +79,19 @@ def _unused(dataset: Dataset, named: Iterable[Path | None]) -> Iterator[Finding]
     used = {path.resolve() for case in dataset.cases for path in (*case.images, *([case.label] if case.label else []))}
     folders = {path.parent for path in used}
     used |= {path.resolve() for path in named if path is not None}
+    elsewhere: Counter[Path] = Counter()
     for path in sorted(dataset.root.rglob("*")):
-        tests = {part.lower() for part in path.relative_to(dataset.root).parts[:-1]} & _TEST_FOLDERS
+        above = path.relative_to(dataset.root).parts[:-1]
+        other = any(part.lower() in _TEST_FOLDERS or part.startswith(".") for part in above)
         place = path.resolve()
-        if image_suffix(path) and path.is_file() and not tests and place not in used and place.parent in folders:
+        if not image_suffix(path) or not path.is_file() or other or place in used:
+            continue
+        if place.parent in folders:
             yield Finding("unused-file", "lies beside the others and is in no case", path)
+        elif place.parent not in used:
+            elsewhere[path.parent] += 1
+    for folder, count in elsewhere.items():
+        yield Finding("unused-folder", f"{count} image{'s' * (count > 1)}, of which none is in a case", folder)
 
 
 def _twice(files: Iterable[tuple[CaseFacts, FileFacts]], code: str) -> Iterator[Finding]:

@@ -37,6 +37,7 @@ KINDS: dict[str, Kind] = {
     "channels-wrong": _error("wrong number of channels", "give every case the channels that the task lists, in order"),
     "label-missing": _error("no label", "add the label file, or move the scan out"),
     "unused-file": _warning("image belongs to no case", "rename it as the layout wants, or remove it"),
+    "unused-folder": _warning("folder of images that belong to no case", "name the folder itself, or its --layout"),
     "few-cases": _warning("too few labelled cases", "five folds need five cases or more; label more scans"),
     # Files
     "unreadable": _error("cannot be read", "copy or convert the file again from its source"),

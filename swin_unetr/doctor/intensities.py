@@ -22,6 +22,9 @@ _LOWEST_HU, _HIGHEST_HU = -2100.0, 40_000.0
 #: A channel's values are unlike the others' when its middle or its range is, by this factor.
 _SCALE_FACTOR = 30.0
 _FEWEST_OTHERS = 3
+#: Ranges of intensities with a gap of this factor between them are two scales, and one with this share of the cases is
+#: no accident of single scans. The 208 hippocampi: 38 are stored as 0..130, 141 as 0..1700, 29 as 0..500 000.
+_SCALE_GAP, _SCALE_SHARE = 3.0, 0.05
 #: Exchanged channels fit the other cases better by this much (mean difference of features in robust deviations), and
 #: by this factor.
 _SWAP_GAIN, _SWAP_FACTOR = 1.0, 2.0
@@ -89,8 +92,7 @@ def _same(case: CaseFacts) -> Iterator[Finding]:
 def _scales(survey: Survey) -> Iterator[Finding]:
     """Channels whose range is unlike that of the same channel of the others, which are alike."""
     for index in range(_fewest_channels(survey.cases)):
-        held = [(case, *list(channels_of(case))[index]) for case in survey.cases if case.channels]
-        held = [item for item in held if item[2].all is not None and item[2].all.low < item[2].all.high]
+        held = _varying(survey, index)
         if len(held) <= _FEWEST_OTHERS:
             continue
         ranges = np.log([_range(channel) for _, _, channel in held])
@@ -100,6 +102,33 @@ def _scales(survey: Survey) -> Iterator[Finding]:
             case, path, channel = held[place]
             words = f"a range of {_range(channel):.3g}, of the others {np.exp(np.median(ranges)):.3g} (median)"
             yield Finding("intensity-outlier", words, path, case.id)
+
+
+def scale_notes(survey: Survey) -> Iterator[str]:
+    """Channels that are stored on several scales, each by many cases: no defect, but good to know of MR.
+
+    A gap between ranges, sorted, parts two scales. A scale of a few cases alone is an outlier (`intensity_findings`).
+    """
+    if survey.task is not None and survey.task.modality == "CT":
+        return
+    for index in range(_fewest_channels(survey.cases)):
+        ranges = np.sort([_range(channel) for _, _, channel in _varying(survey, index)])
+        scales = np.split(ranges, 1 + np.flatnonzero(ranges[1:] > _SCALE_GAP * ranges[:-1]))
+        common = [scale for scale in scales if len(scale) >= max(_FEWEST_OTHERS, _SCALE_SHARE * len(ranges))]
+        middles = [float(np.median(scale)) for scale in common]
+        if not middles or middles[-1] < _SCALE_FACTOR * middles[0]:
+            continue
+        name = survey.task.channels[index] if survey.task is not None else f"channel {index}"
+        pairs = zip(middles, common, strict=True)
+        listed = ", ".join(f"{float(f'{middle:.2g}'):,g} ({len(of)} cases)" for middle, of in pairs)
+        what = f"{name}: intensities are on {len(common)} scales, with ranges about {listed}"
+        yield f"{what}; normalise each scan by itself"
+
+
+def _varying(survey: Survey, index: int) -> list[tuple[CaseFacts, Path, ChannelFacts]]:
+    """One channel of the cases in which not all its voxels are the same."""
+    held = [(case, *list(channels_of(case))[index]) for case in survey.cases if case.channels]
+    return [item for item in held if item[2].all is not None and item[2].all.low < item[2].all.high]
 
 
 def _range(channel: ChannelFacts) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from swin_unetr.datasets import find_layout, is_dataset, read_dataset
 from swin_unetr.datasets.brats_layouts import brats_labels, is_brats
 from swin_unetr.datasets.listing import images_by_stem, stem, unique
 from swin_unetr.errors import DataError
-from swin_unetr.evaluation.near_names import near_names
+from swin_unetr.evaluation.near_names import near_names, nearest
 from swin_unetr.tasks import Task, brats
 
 #: Ends the stem of the scores that `predict --save-probabilities` writes beside its label files.
@@ -78,7 +77,8 @@ def find_references(path: Path, known: Collection[str]) -> References:
         # Two files are a pair, whatever their names.
         case = next(iter(known)) if len(known) == 1 else _case_of(stem(path), known)
         return References(path, {case: _existing(path)})
-    if path.is_dir() and not is_brats(path) and (files := _label_files(path)):
+    stray = (path / "labelsTr").is_dir()  # files beside the folders of a data set are none of its labels
+    if path.is_dir() and not stray and not is_brats(path) and (files := _label_files(path)):
         return References(path, unique((_case_of(name, known), file) for name, file in files.items()))
     if find_layout(path) in ("brats", "plain") and (cases := brats_labels(path)):
         return References(path, cases, brats())
@@ -114,6 +114,10 @@ def pair_cases(
         else:
             near = _near(case, labels)
             failures.append(Failure(case, f"{references.path}: has no label of this case{near}; check the name"))
+    if not pairs and not set(wanted) & set(labels):
+        raise DataError(
+            f"{references.path}: has no label of the wanted cases ({_some(wanted)}); it has those of {_some(labels)}"
+        )
     if not pairs:
         near = near_names(wanted, predictions)
         raise DataError(
@@ -143,8 +147,8 @@ def _case_of(name: str, known: Collection[str]) -> str:
 
 
 def _near(case: str, ids: Iterable[str]) -> str:
-    near = difflib.get_close_matches(case, list(ids), n=1)
-    return f" (the nearest name is {near[0]})" if near else ""
+    near = nearest(case, ids)
+    return "" if near is None else f" (the nearest name is {near})"
 
 
 def _some(ids: Iterable[str], most: int = 3) -> str:

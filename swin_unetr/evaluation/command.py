@@ -42,13 +42,11 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="swin-unetr evaluate",
-        description="Dice of predictions against references, per case and structure. A case that cannot be evaluated "
-        "is listed and counted beside every mean, and the exit code is 1.",
+        description="Overlap and distances of predictions and references, per case and structure. A case that cannot "
+        "be evaluated is listed and counted beside every mean, and the exit code is 1.",
     )
     parser.add_argument("predictions", type=Path, help="folder of <case id>.nii.gz, as predict writes it, or a file")
-    parser.add_argument(
-        "references", type=Path, help="folder of label files, root of a data set (Decathlon, BTCV, BraTS), or a file"
-    )
+    parser.add_argument("references", type=Path, help="folder of label files, root of a data set, or a file")
     parser.add_argument(
         "--output",
         type=Path,

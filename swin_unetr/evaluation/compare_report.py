@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
@@ -23,7 +21,7 @@ from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.paired import EXACT_UP_TO, Difference
 from swin_unetr.evaluation.results import ALL_STRUCTURES
 from swin_unetr.files import plain_json, write_json, write_text
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import command, commit, versions
 
 _DIFFERENCES = (
     "Differences are first minus second, over the cases in which both have a value; a structure in neither mask has "
@@ -92,7 +90,7 @@ def _json(result: Comparison, methods: Mapping[str, Method], seed: int) -> dict[
             "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": versions(),
             "commit": commit(),
-            "command": shlex.join(sys.argv),
+            "command": command(),
         },
         "methods": list(result.methods),
         "sources": {name: {"path": str(method.path.absolute()), **method.inputs} for name, method in methods.items()},

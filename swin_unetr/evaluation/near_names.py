@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 def near_names(wanted: Iterable[str], there: Iterable[str], most: int = 3) -> str:
     """The first pairs of names that are nearly the same, or one name of each side; in brackets, with a space before."""
     cases, known = sorted(wanted), sorted(there)
-    pairs = ((case, difflib.get_close_matches(case, known, n=1)) for case in cases)
-    near = [f"{case} is nearly {match[0]}" for case, match in pairs if match]
+    pairs = ((case, nearest(case, known)) for case in cases)
+    near = [f"{case} is nearly {match}" for case, match in pairs if match is not None]
     examples = f"such as {cases[0] if cases else 'none'} and {known[0] if known else 'none'}"
     return f" ({'; '.join(near[:most]) if near else examples})"
+
+
+def nearest(name: str, there: Iterable[str]) -> str | None:
+    """The name that is nearly this one; none where the nearest differs by its numbers alone, which is another case."""
+    (near,) = difflib.get_close_matches(name, list(there), n=1) or (None,)
+    return near if near is None or _numbers(near) == _numbers(name) or _words(near) != _words(name) else None
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"\d+", name)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import shlex
-import sys
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -21,7 +19,7 @@ from swin_unetr.evaluation.lesion_cases import is_brats
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult, Row
 from swin_unetr.evaluation.tables import summary_tables, worst_cases
 from swin_unetr.files import write_json, write_text
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import command, commit, versions
 from swin_unetr.tasks import Task
 
 #: Version of the form of results.json.
@@ -87,7 +85,7 @@ def _write_brats(result: EvaluationResult, path: Path) -> tuple[Path, ...]:
 def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "provenance": {"written": written, "versions": versions(), "commit": commit(), "command": shlex.join(sys.argv)},
+        "provenance": {"written": written, "versions": versions(), "commit": commit(), "command": command()},
         "inputs": dict(result.inputs),
         "policy": {
             "empty": result.empty,

@@ -11,26 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
-
-
-def surfel_hausdorff(
-    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing_mm: tuple[float, ...], percentile: float = 95
-) -> float:
-    """The larger of the two directed percentiles in mm.
-
-    Args:
-        prediction: mask (X,Y,Z), not empty.
-        reference: mask (X,Y,Z), not empty.
-        spacing_mm: of the axes.
-        percentile: share of the surface's area, in per cent.
-    """
-    surfaces = (surfels(mask, spacing_mm) for mask in (prediction, reference))
-    (points, areas), (others, other_areas) = ((corners * np.array(spacing_mm), areas) for corners, areas in surfaces)
-    return max(
-        percentile_by_area(KDTree(others).query(points)[0], areas, percentile),
-        percentile_by_area(KDTree(points).query(others)[0], other_areas, percentile),
-    )
 
 
 def percentile_by_area(distances: NDArray[np.float64], areas: NDArray[np.float64], percentile: float) -> float:

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         "--precision",
         choices=["float32", "bfloat16", "float16"],
         default="float32",
-        help="float16: weights of OpenVINO's file; bfloat16: autocast inside torch-export; default: float32",
+        help="float16: weights of OpenVINO's file; bfloat16: autocast inside torch-export",
     )
     add("--roi-size", type=int, nargs=3, metavar=("X", "Y", "Z"), help="window in voxels; by default the model's own")
     arguments = parser.parse_args(list(argv))

@@ -13,6 +13,9 @@ from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.inference.record import PREDICTIONS_JSON, labels_path
 from swin_unetr.tasks import Task
 
+#: Folders by which a data set is told, where results may not go: its layout would be taken for another.
+_OF_DATASETS = ("imagesTr", "labelsTr", "imagesTs")
+
 
 @dataclass
 class Inputs:
@@ -21,7 +24,7 @@ class Inputs:
     cases: list[Case] = field(default_factory=list)
     #: Paths that hold no scan, and cases that lack a channel.
     failures: list[Failure] = field(default_factory=list)
-    #: What each data set among the paths was taken for, for people; of plain folders there is nothing to say.
+    #: What each data set among the paths was taken for, for people; of a plain folder, what was left out.
     notes: list[str] = field(default_factory=list)
 
 
@@ -56,11 +59,13 @@ def find_inputs(paths: Iterable[Path], task: Task, *, layout: str, selected: Seq
 
 
 def check_output(output: Path, cases: Iterable[Case]) -> None:
-    """Refuse a folder in which a result would take the place of a file that `predict` did not write.
+    """Refuse the folder of a data set, and one in which a result would replace a file that `predict` did not write.
 
     Raises:
-        ConfigError: names the file.
+        ConfigError: names the folder or the file.
     """
+    if any((output / name).is_dir() for name in _OF_DATASETS):
+        raise ConfigError(f"output: {output} holds a data set, which results would mix with; name another folder")
     ours = (output / PREDICTIONS_JSON).is_file()
     sources = {path.resolve() for case in cases for path in case.images}
     for case in cases:
@@ -74,7 +79,7 @@ def _list(path: Path, task: Task, layout: str) -> Inputs:
     chosen = find_layout(path) if layout == "auto" else layout
     dataset = read_dataset(path, layout=chosen, require_labels=False) if chosen != "brats" else None
     if dataset is not None:
-        notes = [] if dataset.layout == "plain" else dataset.summary().splitlines()
+        notes = [*dataset.notes] if dataset.layout == "plain" else dataset.summary().splitlines()
         return Inputs(list(_of_channels(dataset, task.channels)), notes=notes)
     found = Inputs(notes=[f"{path}: layout brats"])
     for case, files in brats_files(path).items():

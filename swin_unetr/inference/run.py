@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,7 +21,7 @@ from swin_unetr.inference.pipeline import run_pipeline
 from swin_unetr.inference.predictor import Predictor
 from swin_unetr.inference.progress import PredictionProgress
 from swin_unetr.inference.queue import CaseQueue
-from swin_unetr.inference.record import Records, record_path
+from swin_unetr.inference.record import Records, labels_path, record_path
 from swin_unetr.inference.steps import CaseSteps
 
 
@@ -75,7 +76,7 @@ def predict(
     check_output(Path(output), found.cases)
     records = Records(Path(output), predictor.ensemble, predictor.compute, paths, predictor.options())
     run = _Run(predictor, records, started, save_probabilities, overwrite)
-    run.report.failures += found.failures
+    run.report.failures += map(run.told, found.failures)
     if found.cases:
         if progress and found.notes:
             print(*found.notes, sep="\n", file=sys.stderr, flush=True)
@@ -147,7 +148,14 @@ class _Run:
             if failure is None:
                 self.report.done.append(case.id)
             else:
-                self.report.failures.append(failure)
+                self.report.failures.append(self.told(failure))
+
+    def told(self, failure: Failure) -> Failure:
+        """A failure, with what stands of an earlier run: it is kept, and must not be taken for a result of this one."""
+        earlier = labels_path(self._records.output, failure.case)
+        if not earlier.exists():
+            return failure
+        return replace(failure, message=f"{failure.message}; {earlier.name}, which stands, is of an earlier run")
 
     def _is_done(self, case: Case) -> bool:
         if self._before is not None and self._written_at(case) == self._before[case.id]:

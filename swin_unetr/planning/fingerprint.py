@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from swin_unetr.config import Triple
-from swin_unetr.configuration import load
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
@@ -79,15 +78,6 @@ class Fingerprint:
     def save(self, path: Path) -> None:
         """Write it as JSON."""
         write_json(path, dataclasses.asdict(self))
-
-
-def load_fingerprint(path: Path) -> Fingerprint:
-    """Read what `Fingerprint.save` wrote.
-
-    Raises:
-        ConfigError: no such file, or no fingerprint.
-    """
-    return load(Fingerprint, path)
 
 
 def medians(rows: Sequence[Sequence[float]]) -> FloatTriple:

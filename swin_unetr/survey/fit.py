@@ -20,8 +20,6 @@ from transforms.geometry import Geometry
 
 #: Labelled voxels that are looked at, at most and at least.
 _LOOKED_AT, _FEWEST = 12_000, 50
-#: Values of the picture among which others are ranked, about.
-_SCALE = 8_000
 #: Edges (share of the picture's range for each mm) below which there is no edge.
 _LITTLE = 1e-3
 #: Longest side of the coarse grid on which the body is told from the air.

@@ -62,7 +62,11 @@ def _parser() -> CommandParser:
         "evaluation. The page is served on 127.0.0.1 until Ctrl-C; nothing leaves this machine.",
     )
     parser.add_argument(
-        "image", type=Path, nargs="*", help="scan: NIfTI, NRRD, MHA or a folder of DICOM; several on one grid"
+        "image",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="scan: NIfTI, NRRD, MHA or a folder of DICOM; several on one grid",
     )
     parser.add_argument("--label", type=Path, nargs="+", metavar="L", help="reference label maps")
     parser.add_argument(

@@ -144,6 +144,8 @@ QUIRKS: dict[str, set[tuple[str, str]]] = {
     # Angiography and an 8-bit export: the one has 0 for everything but vessels, the other 0..255.
     "ct/volumes": {("CT_AVM.nii.gz", "not-hounsfield"), ("CT_pitch.nii.gz", "not-hounsfield")},
     "ct/dicom_series": set(),
+    # The series is a case of this folder; those of the others are told to be none.
+    "ct": {("labelled", "unused-folder"), ("volumes", "unused-folder")},
     # Four patients are there of 30.
     "brats2013": {("", "few-cases")},
 }
@@ -174,6 +176,8 @@ def test_untouched_hippocampi(test_data: Path, tmp_path: Path) -> None:
     diagnosis = diagnose(tmp_path, tolerance_mm=0.05, workers=1)
     assert found(diagnosis) == set()
     assert len(diagnosis.survey.cases) == 20
+    (note,) = diagnosis.dataset.notes
+    assert note.startswith("MRI: intensities are on ")
 
 
 def test_a_mirrored_hippocampus(test_data: Path, tmp_path: Path) -> None:

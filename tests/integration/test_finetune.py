@@ -363,7 +363,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_ends_with_130(phantom_data: Path, tm
         process.kill()
     assert process.returncode == 130, err
     assert "stopping after this step" in out
-    assert "to go on: " in err
+    assert "to go on: swin-unetr finetune " in err
     assert "--resume auto" in err
     assert "Traceback" not in err
     epochs = json.loads((folder / "run.json").read_text())["epochs"]

@@ -131,6 +131,19 @@ def test_bad_cases_do_not_stop_the_others(run, model, phantom_data, tmp_path) ->
     assert len(json.loads((out / "predictions.json").read_text())["failures"]) == 5
 
 
+def test_what_stands_of_a_case_that_now_fails_is_kept_and_told(run, model, phantom_data, tmp_path) -> None:
+    scan, out = tmp_path / "scan.nii.gz", tmp_path / "out"
+    scan.write_bytes((phantom_data / "imagesTs/phantom_006.nii.gz").read_bytes())
+    assert run(model, scan, "--output", out)[0] == 0
+    before = (out / scan.name).read_bytes()
+    scan.write_bytes(scan.read_bytes()[:1000])
+    code, stdout, stderr = run(model, scan, "--output", out)
+    assert (code, stdout) == (1, [f"0 segmented, 1 failed; results in {out}"])
+    assert stderr[-1].endswith("; scan.nii.gz, which stands, is of an earlier run")
+    assert json.loads((out / "predictions.json").read_text())["failures"][0]["message"] in stderr[-1]
+    assert (out / scan.name).read_bytes() == before
+
+
 def test_nothing_is_written_where_there_is_no_scan(run, model, tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     code, stdout, stderr = run(model, tmp_path / "empty", "--output", tmp_path / "out")

@@ -5,7 +5,13 @@ const state = { query: "", only: false, order: { key: "id", up: true } };
 const of = (id) => data.findings.filter((finding) => finding.case === id);
 const many = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const short = (value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(4)).toString().replace("-", "−"));
+const percents = ["0.5 %", "5 %", "median", "95 %", "99.5 %"].map((name) => name.replace(" ", "\u00a0"));
 const number = (value) => el("td", { "data-value": value === null || value === undefined ? "" : value }, short(value));
+/** Values of a channel; what is next to nothing beside the width of its percentiles is 0 for people. */
+const rounded = (values, percentiles = values) => {
+  const least = 1e-3 * (Math.max(...percentiles) - Math.min(...percentiles));
+  return values.map((value) => (value !== null && Math.abs(value) < least ? 0 : value));
+};
 const by = (values) => (values ? values.map(short).join(" × ") : "–");
 
 function drawFindings() {
@@ -31,11 +37,20 @@ function drawHeld() {
     el("tbody", {}, data.structures.map((row, index) => el("tr", { "data-structure": row.name }, el("td", {}, row.name),
       el("td", {}, row.values.join(", ")), number(data.cases.filter((item) => item.volumes && item.volumes[index] !== null).length),
       [0, 1, 2].map((at) => number(row.spread && row.spread[at]))))));
-  const percents = ["0.5 %", "5 %", "median", "95 %", "99.5 %"];
   byId("channels").replaceChildren(
     heads(["Channel", "Lowest", ...percents, "Highest", "Mean", "SD", ...percents.map((name) => `In labels, ${name}`)]),
-    el("tbody", {}, data.channels.map((row) => el("tr", {}, el("td", {}, row.name), row.all.map(number),
-      (row.foreground || percents.map(() => null)).map(number)))));
+    el("tbody", {}, data.channels.map((row) => el("tr", {}, el("td", {}, row.name), rounded(row.all, row.all.slice(1, 1 + percents.length)).map(number),
+      rounded(row.foreground || percents.map(() => null)).map(number)))));
+}
+
+/** Round numbers from below low to above high for a logarithmic axis: 1, 2, 5 in each decade, of many decades 1 alone. */
+function decades(low, high) {
+  const [first, last] = [Math.max(low, 1e-6), Math.max(high, 1e-6)].map((value) => Math.floor(Math.log10(value) + 1e-9));
+  const steps = last - first > 2 ? [1] : [1, 2, 5];
+  const all = Array.from({ length: last - first + 2 }, (_, at) => steps.map((step) => Number((step * 10 ** (first + at)).toPrecision(1)))).flat();
+  const from = all.findLastIndex((value) => value <= low * (1 + 1e-9));
+  const to = all.findIndex((value, at) => value >= high && at > from);
+  return all.slice(Math.max(from, 0), to + 1);
 }
 
 function drawPlots() {
@@ -47,13 +62,13 @@ function drawPlots() {
   const left = Math.min(width * 0.38, 24 + 7.6 * Math.max(...shown.map((item) => item.row.name.length), 4));
   const step = shown.length > 10 ? 26 : 44;
   const height = shown.length * step + 40;
-  const low = Math.floor(Math.log10(Math.max(1e-6, Math.min(...shown.map((item) => item.row.spread[0])))));
-  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(1e-6, ...shown.map((item) => item.row.spread[2])))));
-  const x = (value) => left + 10 + (Math.log10(Math.max(value, 10 ** low)) - low) / (high - low) * (width - left - 40);
+  const marks = decades(Math.min(...shown.map((item) => item.row.spread[0])), Math.max(...shown.map((item) => item.row.spread[2])));
+  const [low, high] = [marks[0], marks[marks.length - 1]].map(Math.log10);
+  const x = (value) => left + 10 + (Math.log10(Math.max(value, marks[0])) - low) / (high - low) * (width - left - 40);
   const canvas = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Volumes by structure" });
-  for (let power = low; power <= high; power += 1) canvas.append(
-    svg("line", { class: "grid", x1: x(10 ** power), x2: x(10 ** power), y1: 2, y2: height - 28 }),
-    svg("text", { x: x(10 ** power), y: height - 8, "text-anchor": "middle" }, String(Number((10 ** power).toPrecision(1)))));
+  for (const mark of marks) canvas.append(
+    svg("line", { class: "grid", x1: x(mark), x2: x(mark), y1: 2, y2: height - 28 }),
+    svg("text", { x: x(mark), y: height - 8, "text-anchor": "middle" }, String(mark)));
   shown.forEach(({ row, index }, place) => {
     const y = step * (place + 0.5);
     const most = Math.floor((left - 8) / 7.4);
@@ -72,7 +87,7 @@ function drawPlots() {
 }
 
 const COLUMNS = [["Case", "id"], ["Defects", "defects"], ["Shape", "shape"], ["Voxel size, mm", "spacing"], ["Orientation", "orientation"],
-  ["File", "kind"], ["0.5 %", "p0"], ["Median", "p2"], ["99.5 %", "p4"]];
+  ["File", "kind"], [percents[0], "p0"], ["Median", "p2"], [percents[4], "p4"]];
 function valueOf(item, key) {
   if (key === "defects") return of(item.id).length;
   if (key === "shape") return item.shape ? item.shape.reduce((a, b) => a * b) : NaN;
@@ -99,7 +114,7 @@ function drawCases() {
         el("td", { title: found.map((finding) => `${finding.title}: ${finding.words}`).join("\n") },
           found.length ? [...new Set(found.map((finding) => finding.code))].join(", ") : "–"),
         el("td", {}, by(item.shape)), el("td", {}, by(item.spacing)), el("td", {}, item.orientation || "–"), el("td", {}, item.kind || "–"),
-        [0, 2, 4].map((at) => number(item.percentiles && item.percentiles[at])),
+        rounded(item.percentiles || percents.map(() => null)).filter((_, at) => at % 2 === 0).map(number),
         data.structures.map((row, index) => number(item.volumes && item.volumes[index])));
     })));
 }
@@ -107,7 +122,7 @@ function drawCases() {
 function setUp() {
   byId("lead").textContent = data.lead;
   byId("notes").replaceChildren(...data.notes.map((note) => el("p", { class: "soft" }, note)));
-  byId("machine").replaceChildren(...(data.machine.length ? data.machine.map((line) => el("p", {}, line)) : [el("p", {}, "Not looked at.")]));
+  byId("machine").replaceChildren(...(data.machine.length ? data.machine.map((line) => el("div", {}, line)) : [el("p", {}, "Not looked at.")]));
   byId("query").addEventListener("input", (event) => { state.query = event.target.value; drawCases(); });
   byId("only").addEventListener("change", (event) => { state.only = event.target.checked; drawCases(); });
   byId("methods").replaceChildren(definitions(provenance()));

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from layouts import listed, refused, touch
 
-from swin_unetr.datasets import Dataset, find_layout, read_dataset
-from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.datasets import find_layout, read_dataset
+from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import BTCV, brats
 
 YEARS = {
@@ -17,16 +18,6 @@ YEARS = {
     "2021": ("BraTS2021_00000/BraTS2021_00000{}.nii.gz", ("_flair", "_t1ce", "_t1", "_t2", "_seg")),
     "2023": ("BraTS-GLI-00000-000/BraTS-GLI-00000-000{}.nii.gz", ("-t2f", "-t1c", "-t1n", "-t2w", "-seg")),
 }
-
-
-def touch(root: Path, *names: str) -> Path:
-    """Empty files, and hidden ones beside them as macOS leaves them on foreign disks."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        path.with_name(f"._{path.name}").touch()
-    return root
 
 
 def decathlon(root: Path, **changes: Any) -> Path:
@@ -45,27 +36,6 @@ def decathlon(root: Path, **changes: Any) -> Path:
     }
     (root / "dataset.json").write_text(json.dumps({**values, **changes}))
     return root
-
-
-def listed(dataset: Dataset) -> dict[str, tuple[list[str], str | None]]:
-    """Paths below the root by case, in the order of the cases."""
-
-    def below(path: Path) -> str:
-        return path.relative_to(dataset.root).as_posix()
-
-    return {
-        case.id: ([below(image) for image in case.images], case.label and below(case.label)) for case in dataset.cases
-    }
-
-
-def refused(root: Path, **arguments: Any) -> str:
-    with pytest.raises(DataError) as error:
-        read_dataset(root, **{"require_labels": True, **arguments})
-    message = str(error.value)
-    assert "\n" not in message
-    assert str(root) in message
-    assert error.value.exit_code == 1
-    return message
 
 
 # Decathlon
@@ -282,6 +252,13 @@ def test_pairs_of_folders(tmp_path: Path) -> None:
     dataset = read_dataset(tmp_path, require_labels=True)
     assert (dataset.layout, dataset.task) == ("plain", None)
     assert listed(dataset) == {"a": (["images/a.mha"], "labels/a.nii.gz"), "b": (["images/b.nii.gz"], "labels/b.nrrd")}
+
+
+def test_what_a_plain_folder_leaves_out_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii.gz", "ct/b.nii.gz", "ct/c.mha", "texts/notes.txt")
+    dataset = read_dataset(tmp_path, require_labels=False)
+    assert [case.id for case in dataset.cases] == ["a"]
+    assert dataset.notes == ("left out: the images in ct (2); name these folders to take them",)
 
 
 def test_scans_alone(tmp_path: Path) -> None:

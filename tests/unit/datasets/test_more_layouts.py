@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from layouts import listed, refused, touch
 
-from swin_unetr.datasets import Case, Dataset, find_layout, read_dataset
+from swin_unetr.datasets import Case, find_layout, read_dataset
 from swin_unetr.datasets.patients import write_patients
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import Target
@@ -18,34 +19,11 @@ NNUNET = {
 }
 
 
-def touch(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
-
-
 def nnunet(root: Path, **changes: Any) -> Path:
     images = [f"imagesTr/{case}_{channel}.nii.gz" for case in ("a", "b_7") for channel in ("0000", "0001")]
     touch(root, *images, "labelsTr/a.nii.gz", "labelsTr/b_7.nii.gz", "imagesTs/c_0000.nii.gz", "imagesTs/c_0001.nii.gz")
     (root / "dataset.json").write_text(json.dumps({**NNUNET, **changes}))
     return root
-
-
-def listed(dataset: Dataset) -> dict[str, tuple[list[str], str | None]]:
-    def below(path: Path) -> str:
-        return path.relative_to(dataset.root).as_posix()
-
-    return {case.id: ([below(of) for of in case.images], case.label and below(case.label)) for case in dataset.cases}
-
-
-def refused(root: Path, **arguments: Any) -> str:
-    with pytest.raises(DataError) as error:
-        read_dataset(root, **{"require_labels": True, **arguments})
-    message = str(error.value)
-    assert "\n" not in message
-    assert str(root) in message
-    return message
 
 
 def test_nnunet(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ import pytest
 from swin_unetr.batch import Failure
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
+from swin_unetr.evaluation.near_names import nearest
 from swin_unetr.tasks import brats
 
 
 def touch(folder, *names):
-    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     return folder
 
@@ -107,6 +108,12 @@ def test_brats_case_folders_need_no_complete_scans(with_scans, tmp_path):
     assert ids(alone) == expected[1:]
 
 
+def test_a_case_of_another_number_is_not_near():
+    assert nearest("case_01", ["case_02", "cases_01"]) == "cases_01"
+    assert nearest("case_01", ["case_1"]) == "case_1"
+    assert nearest("case_01", ["case_02", "case_03"]) is None
+
+
 def test_nothing_in_common_names_both_sides(tmp_path):
     pred = touch(tmp_path / "pred", "p1.nii.gz")
     ref = touch(tmp_path / "ref", *(f"r{number}.nii.gz" for number in range(5)))
@@ -116,6 +123,14 @@ def test_nothing_in_common_names_both_sides(tmp_path):
     assert "no prediction (p1)" in message
     assert "(r0, r1, r2 and 2 more)" in message
     assert "\n" not in message
+
+
+def test_files_beside_the_folders_of_a_data_set_are_none_of_its_labels(tmp_path):
+    pred = touch(tmp_path / "pred", "a.nii.gz")
+    touch(tmp_path / "data", "other.nii.gz", "imagesTr/a.nii.gz", "labelsTr/a.nii.gz")
+    assert ids(pair(pred, tmp_path / "data")) == [("a", "a.nii.gz", "a.nii.gz")]
+    with pytest.raises(DataError, match=r"data: has no label of the wanted cases \(b\); it has those of a"):
+        pair(pred, tmp_path / "data", selected=("b",))
 
 
 def test_two_files_are_a_pair_whatever_their_names(tmp_path):

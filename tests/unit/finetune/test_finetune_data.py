@@ -1,5 +1,6 @@
 """Scans, crops and their order."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import torch
 
 from finetune.config import FinetuneConfig
 from finetune.data import EpochSampler, FinetuneData, TrainingCrops, collate
+from finetune.run import open_data
 from finetune.scans import ScansInMemory
 from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.errors import DataError
+from swin_unetr.errors import ConfigError, DataError
 
 CONFIG = FinetuneConfig(
     network=NetworkConfig(depths=(1, 1), num_heads=(1, 2)),
@@ -26,6 +28,17 @@ CONFIG = FinetuneConfig(
 @pytest.fixture(scope="module")
 def dataset(phantom_data: Path) -> Dataset:
     return read_dataset(phantom_data, require_labels=True)
+
+
+def test_hounsfield_units_of_what_is_no_ct_are_refused(phantom_data: Path, tmp_path: Path) -> None:
+    """As the plan or recipe of another data set would have them."""
+    shutil.copytree(phantom_data, tmp_path / "mr", symlinks=True)
+    description = tmp_path / "mr" / "dataset.json"
+    description.write_text(description.read_text().replace('"CT"', '"MRI"'))
+    with pytest.raises(ConfigError, match=r"hu_window is for CT, and .*mr is MR"):
+        open_data(CONFIG, tmp_path / "mr", None)
+    zscore = replace(CONFIG, preprocess=replace(CONFIG.preprocess, intensity=IntensityConfig(scheme="zscore")))
+    assert open_data(zscore, tmp_path / "mr", None)[2].modality == "MR"
 
 
 @pytest.mark.parametrize(("world_size", "length"), [(1, 6), (2, 6), (3, 6), (15, 7)])

@@ -17,7 +17,7 @@ from swin_unetr.configuration import load
 from swin_unetr.datasets import read_dataset
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import write_json
-from swin_unetr.planning.fingerprint import fingerprint, load_fingerprint
+from swin_unetr.planning.fingerprint import Fingerprint, fingerprint
 from swin_unetr.survey.run import survey
 from transforms.io import write_image, write_labels
 
@@ -54,7 +54,7 @@ def test_a_person_may_change_it(plan, tmp_path: Path) -> None:
 
 def test_the_fingerprint_beside_it_is_read_back(plan, tmp_path: Path) -> None:
     write_plan(plan, tmp_path)
-    assert load_fingerprint(tmp_path / "fingerprint.json") == plan.data
+    assert load(Fingerprint, tmp_path / "fingerprint.json") == plan.data
 
 
 def test_a_fingerprint_is_of_the_axes_of_the_patient(phantom_data: Path) -> None:

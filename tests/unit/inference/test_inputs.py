@@ -76,6 +76,9 @@ def test_foreign_files_are_never_replaced(tmp_path) -> None:
     for folder in ("images", "labels", "out"):
         with pytest.raises(ConfigError, match=rf"output: .*{folder}/a.nii.gz was not written by predict"):
             check_output(tmp_path / folder, cases)
+    touch(tmp_path / "set/labelsTr/b.nii.gz")
+    with pytest.raises(ConfigError, match=r"output: .*set holds a data set"):
+        check_output(tmp_path / "set", cases)
     touch(tmp_path / "out/predictions.json", tmp_path / "images/predictions.json")
     check_output(tmp_path / "out", cases)
     with pytest.raises(ConfigError, match=r"images/a.nii.gz was not"):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback
 from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning_parts import At, weights
 
 from swin_unetr.errors import CheckpointError, DataError, SwinUnetrError
 from swin_unetr.files import is_full
@@ -18,27 +18,12 @@ from swin_unetr.training.checkpoint_files import previous
 from swin_unetr.training.run_folder import CHECKPOINT, check_run_folder
 
 
-class At(Callback):
-    """Does something after a given step (of all steps, from 1)."""
-
-    def __init__(self, step: int, action) -> None:
-        self.step, self.action = step, action
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if trainer.global_step == self.step:
-            self.action(trainer, pl_module)
-
-
 def send(number: int):
     return lambda *_: os.kill(os.getpid(), number)
 
 
 def step_of(checkpoint: Path) -> int:
     return torch.load(checkpoint, weights_only=True)["global_step"]
-
-
-def weights(module) -> torch.Tensor:
-    return torch.cat([value.detach().flatten() for value in module.network.state_dict().values()])
 
 
 def truncate(path: Path) -> None:

@@ -8,21 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning_parts import At, weights
 
 from swin_unetr.errors import CheckpointError, ConfigError, SwinUnetrError
 from swin_unetr.training import TrainingStopped, WeightAverage, fit
 from swin_unetr.training.run_folder import CHECKPOINT
-
-
-class At(Callback):
-    """Does something after a given step (of all steps, from 1)."""
-
-    def __init__(self, step: int, action) -> None:
-        self.step, self.action = step, action
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if trainer.global_step == self.step:
-            self.action(trainer, pl_module)
 
 
 def fail(*_) -> None:
@@ -36,10 +26,6 @@ def interrupt(*_) -> None:
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-def weights(module) -> torch.Tensor:
-    return torch.cat([value.detach().flatten() for value in module.network.state_dict().values()])
 
 
 def test_one_row_an_epoch_with_scores_where_it_was_validated(line, tmp_path: Path) -> None:
