@@ -44,6 +44,18 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinetuneSpeed(SpeedConfig):
+    """Besides, ways to have the batches ready; the crops are the same. On a CPU there is nothing to choose."""
+
+    #: Where preprocessed scans lie while an accelerator trains: on the "device", "auto" where they leave two thirds of
+    #: its free memory to the training; else in the store or in memory ("host").
+    scans: Literal["auto", "device", "host"] = "auto"
+    #: Where crops are changed at random: a whole batch on the "device", or by what reads them ("loader"; scans on the
+    #: device are read there).
+    augmentation: Literal["auto", "device", "loader"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
     """Everything of a fine-tuning but the data, the fold and the folder for its results."""
 
@@ -61,7 +73,7 @@ class FinetuneConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     #: Ways to compute the same faster, chosen by themselves.
-    speed: SpeedConfig = field(default_factory=SpeedConfig)
+    speed: FinetuneSpeed = field(default_factory=FinetuneSpeed)
     #: Sliding window of the trained model, as it is written to its folder; validation has its own overlap.
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     #: Share of a window that overlaps its neighbour in validation.

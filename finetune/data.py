@@ -15,13 +15,19 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from finetune.config import FinetuneConfig
 from finetune.scans import Scans, ScansInMemory, open_scans
+from finetune.scans_on_device import ScansOnDevice, fits
+from swin_unetr.config import AugmentConfig
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.parallel import cores
 from swin_unetr.tasks import Task
 from swin_unetr.training.course import derived_seed
-from transforms.augment import augmentation
-from transforms.crops import Sample
+from transforms.augment import change
+from transforms.crops import RandomCrops, Sample
+from transforms.draws import changes_of
+
+#: What a step gets: tensors by name, and "changes" that are still to be made to them.
+Batch = dict[str, Any]
 
 
 class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
@@ -38,7 +44,7 @@ class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
 
     def __init__(self, scans: Scans, task: Task, config: FinetuneConfig) -> None:
         self._scans = scans
-        self._augment = augmentation(config.sampling, config.augment, task)
+        self._crops = RandomCrops(config.sampling, config.augment, task)
         self._seed = config.trainer.seed
 
     def __len__(self) -> int:
@@ -46,12 +52,11 @@ class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
 
     def __getitem__(self, visit: tuple[int, int]) -> list[Sample] | SwinUnetrError:
         epoch, index = visit
-        self._augment.set_random_state(seed=derived_seed(self._seed, epoch, index))
+        generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch, index))
         try:
-            crops: list[Sample] = self._augment(self._scans.scan(index))
+            return self._crops(self._scans.scan(index), generator)
         except SwinUnetrError as error:
             return error
-        return crops
 
 
 class WholeScans(Dataset[Sample | SwinUnetrError]):
@@ -137,13 +142,14 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         store: Path | None = None,
     ) -> None:
         super().__init__()
+        self._task, self._config = task, config
         self._sampling = config.sampling
         self._seed = config.trainer.seed
         self._names = [case.id for case in training]
         both = tuple(dict.fromkeys((*training, *validation)))  # with fold "all", a case is of either
         self._validation = [both.index(case) for case in validation]
         self._scans = open_scans(both, task, config, store)
-        self._crops = TrainingCrops(self._scans, task, config)
+        self._at_once = True
 
     @property
     def steps_per_epoch(self) -> int:
@@ -172,6 +178,22 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             lines = "\n".join(f"  {problem}" for problem in problems)
             raise DataError(f"{len(problems)} of {len(self._scans)} scans cannot be used:\n{lines}")
 
+    def place(self, device: torch.device) -> dict[str, str]:
+        """Choose where the scans lie and where crops are changed; scans must have been prepared.
+
+        Args:
+            device: that the network trains on.
+
+        Returns:
+            What was chosen, for the record of a run.
+        """
+        speed = self._config.speed
+        if speed.fast and device.type != "cpu":
+            if speed.scans == "device" or (speed.scans == "auto" and fits(self._scans, self._task, device)):
+                self._scans = ScansOnDevice(self._scans, device)
+            self._at_once = speed.augmentation == "loader" and not isinstance(self._scans, ScansOnDevice)
+        return {"scans": self._scans.where, "augmentation": "loader" if self._at_once else "device"}
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of scans_per_batch x crops_per_scan crops; after a resume, those that are still to come."""
         progress = self.trainer.fit_loop.epoch_progress.current
@@ -181,10 +203,10 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
             sampler.skip(batches * self._sampling.scans_per_batch)
         return DataLoader(
-            self._crops,
+            TrainingCrops(self._scans, self._task, self._config),
             batch_size=self._sampling.scans_per_batch,
             sampler=sampler,
-            collate_fn=collate,
+            collate_fn=Batches(self._config.augment, at_once=self._at_once),
             **self._workers(self._sampling.num_workers),
         )
 
@@ -204,16 +226,24 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         workers = 0 if isinstance(self._scans, ScansInMemory) else min(1, self._sampling.num_workers)
         return DataLoader(WholeScans(self._scans), batch_size=None, sampler=mine, **self._workers(workers))
 
-    def on_before_batch_transfer(self, batch: Sample | SwinUnetrError, dataloader_idx: int) -> Sample:
+    def on_before_batch_transfer(self, batch: Batch | SwinUnetrError, dataloader_idx: int) -> Batch:
         """Raise, in the process that trains, what went wrong in one that reads."""
         if isinstance(batch, SwinUnetrError):
             raise batch
+        if "changes" in batch and self.trainer.strategy.root_device.type == "cuda":
+            batch["changes"] = batch["changes"].pinned()
         return batch
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Make the changes that the process that reads has left to the device."""
+        return changed(batch)
+
     def _workers(self, number: int) -> dict[str, Any]:
-        on_gpu = self.trainer.strategy.root_device.type == "cuda"
-        # A recipe is written for a workstation; more processes than cores would only stand in each other's way.
-        number = min(number, cores())
+        on_device = isinstance(self._scans, ScansOnDevice)
+        on_gpu = self.trainer.strategy.root_device.type == "cuda" and not on_device
+        # A recipe is written for a workstation; more processes than cores would only stand in each other's way. What
+        # lies on the device no other process can read.
+        number = 0 if on_device else min(number, cores())
         return {
             "num_workers": number,
             "persistent_workers": number > 0,
@@ -222,14 +252,34 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         }
 
 
-def collate(visits: Sequence[list[Sample] | SwinUnetrError]) -> Sample | SwinUnetrError:
-    """The crops of several visits as one batch, B x C x X x Y x Z, of plain tensors; or the first error."""
-    crops: list[Sample] = []
-    for visit in visits:
-        if isinstance(visit, SwinUnetrError):
-            return visit
-        crops += visit
-    return {key: torch.stack([crop[key] for crop in crops]) for key in ("image", "label")}
+class Batches:
+    """Joins the crops of several visits, and changes them at random: at once, or later on the device.
+
+    Args:
+        augment: what is changed.
+        at_once: change them here, in the process that reads.
+    """
+
+    def __init__(self, augment: AugmentConfig, *, at_once: bool) -> None:
+        self._augment, self._at_once = augment, at_once
+
+    def __call__(self, visits: Sequence[list[Sample] | SwinUnetrError]) -> Batch | SwinUnetrError:
+        """A batch of "image" and "label", B x C x X x Y x Z, and "changes" that are still to be made; or an error."""
+        crops: list[Sample] = []
+        for visit in visits:
+            if isinstance(visit, SwinUnetrError):
+                return visit
+            crops += visit
+        image, label, draws = (torch.stack([crop[key] for crop in crops]) for key in ("image", "label", "draws"))
+        batch = {"image": image, "label": label, "changes": changes_of(draws, self._augment)}
+        return changed(batch) if self._at_once else batch
+
+
+def changed(batch: Batch) -> Batch:
+    """A batch whose changes are made, in place."""
+    if (changes := batch.pop("changes", None)) is not None:
+        change(batch["image"], batch["label"], changes)
+    return batch
 
 
 def ignore_interrupts(worker: int) -> None:

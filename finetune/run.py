@@ -164,6 +164,7 @@ def finetune(
         store=run.parent / STORE,
     )
     scans.prepare_scans()
+    fast_paths |= scans.place(trainer.strategy.root_device)
     module = FinetuneModule(network, task, config, _class_weights(scans, task, config, facts))
     record = None
     if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind

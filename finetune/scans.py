@@ -17,12 +17,12 @@ from swin_unetr.config import PreprocessConfig
 from swin_unetr.configuration import to_dict
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError, SwinUnetrError
-from swin_unetr.store.class_places import class_places
 from swin_unetr.store.filling import alone, in_parallel, quiet, workers_for
 from swin_unetr.store.folder import Store, files_hash, source_key
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.store.size import check_space, in_words, most_voxels, store_bytes
 from swin_unetr.tasks import Task
+from transforms.class_places import class_places
 from transforms.crops import Sample, Scan, ScanInMemory, class_voxels
 from transforms.preprocess import preprocessing
 
@@ -32,6 +32,9 @@ _NAME = "store"
 
 class Scans(Protocol):
     """Preprocessed scans of cases, in their order."""
+
+    #: Where they lie, for the record of a run.
+    where: str
 
     def __len__(self) -> int:
         """How many there are."""
@@ -73,6 +76,8 @@ class ScansInMemory:
         preprocess: spacing, intensity and crop.
     """
 
+    where = "memory"
+
     def __init__(self, cases: Sequence[Case], task: Task, preprocess: PreprocessConfig) -> None:
         self._cases, self._config = tuple(cases), preprocess
         self._targets = len(task.targets)
@@ -99,7 +104,9 @@ class ScansInMemory:
     def scan(self, index: int) -> ScanInMemory:
         """One of them, read if it was not."""
         if index not in self._kept:
-            self._kept[index] = ScanInMemory(**_preprocessed(self._steps, self._cases[index]))
+            sample = _preprocessed(self._steps, self._cases[index])
+            places = [flat for _, flat in class_places(sample["label"].numpy(), self._targets)]
+            self._kept[index] = ScanInMemory(sample["image"], sample["label"], places)
         return self._kept[index]
 
     def __getitem__(self, index: int) -> Sample:
@@ -120,6 +127,8 @@ class ScansOnDisk:
         preprocess: spacing, intensity and crop.
         folder: of the store; new, or one that other runs use too.
     """
+
+    where = "store"
 
     def __init__(self, cases: Sequence[Case], task: Task, preprocess: PreprocessConfig, folder: Path) -> None:
         self._cases, self._task, self._preprocess, self._folder = tuple(cases), task, preprocess, folder

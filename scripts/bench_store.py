@@ -40,6 +40,7 @@ from monai.data import CacheDataset, PersistentDataset
 from monai.transforms import Transform
 from torch.utils.data import DataLoader, Dataset
 
+from finetune.data import Batches
 from finetune.scans import ScansOnDisk
 from swin_unetr.config import AugmentConfig, IntensityConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.datasets.case import Case
@@ -47,8 +48,7 @@ from swin_unetr.files import write_json
 from swin_unetr.provenance import commit, versions
 from swin_unetr.tasks import Task, exclusive
 from swin_unetr.training.course import derived_seed
-from transforms.augment import augmentation
-from transforms.crops import Sample, ScanInMemory
+from transforms.crops import RandomCrops, Sample, ScanInMemory
 from transforms.io import read_image, write_image
 from transforms.preprocess import preprocessing
 
@@ -92,8 +92,9 @@ class Crops(Dataset[Sample]):
     """
 
     def __init__(self, method: str, cases: list[Case], folder: Path, arguments: argparse.Namespace) -> None:
-        sampling = SamplingConfig(crop_size=tuple(arguments.crop))
-        self._augment = augmentation(sampling, AUGMENT if arguments.augment else NO_AUGMENT, TASK)
+        augment = AUGMENT if arguments.augment else NO_AUGMENT
+        self._crops = RandomCrops(SamplingConfig(crop_size=tuple(arguments.crop)), augment, TASK)
+        self._batch = Batches(augment, at_once=True)
         self._visits: int = arguments.samples
         self._number = len(cases)
         self._scans: Any
@@ -113,14 +114,12 @@ class Crops(Dataset[Sample]):
         return self._visits
 
     def __getitem__(self, visit: int) -> Sample:
-        self._augment.set_random_state(seed=derived_seed(SEED, visit))
         index = visit % self._number
-        if isinstance(self._scans, ScansOnDisk):
-            (crop,) = self._augment(self._scans.scan(index))
-        else:
-            (crop,) = self._augment(ScanInMemory(**self._scans[index]))
-        sample: Sample = crop
-        return sample
+        scan = self._scans.scan(index) if isinstance(self._scans, ScansOnDisk) else ScanInMemory(**self._scans[index])
+        crops = self._crops(scan, torch.Generator().manual_seed(derived_seed(SEED, visit)))
+        batch = self._batch([crops])
+        assert isinstance(batch, dict)
+        return {key: batch[key][0] for key in ("image", "label")}
 
 
 def main() -> None:

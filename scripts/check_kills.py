@@ -257,9 +257,12 @@ def global_step(run: Path) -> int:
 
 
 def table(run: Path) -> list[dict[str, str]]:
-    """`metrics.csv` without the seconds."""
+    """`metrics.csv` without the times."""
     with (run / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key not in ("seconds", "loader_share")}
+            for row in csv.DictReader(file)
+        ]
 
 
 def finished(cache: Path) -> dict[str, int]:

@@ -11,11 +11,10 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from finetune.config import FinetuneConfig
+from finetune.config import FinetuneConfig, FinetuneSpeed
 from finetune.run import finetune
 from swin_unetr.checkpoints import start_from
 from swin_unetr.checkpoints.model_folder import WEIGHTS, read_description
-from swin_unetr.config import SpeedConfig
 from swin_unetr.configuration import to_dict
 from swin_unetr.datasets.case import Case
 from swin_unetr.datasets.folds import Folds
@@ -173,7 +172,7 @@ def write_plan(experiment: Experiment) -> None:
     output, path = experiment.output, experiment.output / "plan.json"
     config = replace(
         experiment.config,
-        speed=SpeedConfig(),
+        speed=FinetuneSpeed(),
         store="memory",
         sampling=replace(experiment.config.sampling, num_workers=0),
         trainer=replace(experiment.config.trainer, accelerator="auto", devices="auto", strategy="auto", seed=0),

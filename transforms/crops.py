@@ -1,4 +1,4 @@
-"""Random crops of preprocessed scans, in memory or on disk: where they lie, and taking them.
+"""Random crops of preprocessed scans, in memory or on disk: where they lie, and how they are turned.
 
 Drawn as MONAI's `RandSpatialCropSamplesd`, `RandCropByPosNegLabeld` and `RandCropByLabelClassesd` draw, with MONAI's
 own functions; those classes need a whole scan in memory, and look for its structures at every visit.
@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from swin_unetr.config import SamplingConfig, Triple
+from swin_unetr.config import AugmentConfig, SamplingConfig, Triple
 from swin_unetr.tasks import Task
+from transforms.draws import draw, orientation
 from transforms.labels import IGNORED
 
-#: "image": C x X x Y x Z, float32; "label": encoded targets, uint8.
+#: "image": C x X x Y x Z, float32; "label": encoded targets, uint8; of a training crop "draws": what is to be changed.
 Sample = dict[str, Tensor]
+#: C x X x Y x Z.
+Voxels = NDArray[Any] | Tensor
 #: In lists of places by class: background, then each target; and last the places of any of them.
 BACKGROUND, ANY = 0, -1
 
@@ -36,23 +39,25 @@ class Scan(Protocol):
     def shape(self) -> Triple:
         """Voxels along X, Y, Z."""
 
-    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[Voxels, Voxels]:
         """Image and label of a part of it, C x X x Y x Z each, 0 beyond the scan."""
 
     def places(self, which: int) -> NDArray[np.int64]:
-        """Flat indices of voxels of background (0), of the n-th target, or of any target (-1)."""
+        """Flat indices of voxels of background (0), of the n-th target, or of any (-1): all, or an even sample."""
 
 
 class ScanInMemory:
-    """A scan whose voxels are at hand.
+    """A scan whose voxels are at hand, in the memory of the host or of a device.
 
     Args:
         image: C x X x Y x Z, float32.
         label: encoded targets, uint8.
+        places: of background, of each target, and last of any of several (`transforms.class_places`); without them, the
+            label is looked at whenever they are asked for.
     """
 
-    def __init__(self, image: Tensor, label: Tensor) -> None:
-        self.image, self.label = image, label
+    def __init__(self, image: Tensor, label: Tensor, places: Sequence[NDArray[np.int64]] | None = None) -> None:
+        self.image, self.label, self._places = image, label, places
 
     @property
     def shape(self) -> Triple:
@@ -60,13 +65,21 @@ class ScanInMemory:
         x, y, z = self.image.shape[1:]
         return x, y, z
 
-    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """A copy of a part that lies within the scan."""
-        here = (slice(None), *(slice(first, first + length) for first, length in zip(start, size, strict=True)))
-        return self.image[here].numpy().copy(), self.label[here].numpy().copy()
+    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """A part of it, which the scan reaches into; of what lies within the scan, no copy."""
+        here: list[slice] = []
+        around: list[int] = []
+        for first, length, there in zip(start, size, self.shape, strict=True):
+            here.append(slice(max(first, 0), first + length))
+            around = [max(-first, 0), max(first + length - there, 0), *around]
+        part = (slice(None), *here)
+        image, label = self.image[part], self.label[part]
+        return (functional.pad(image, around), functional.pad(label, around)) if any(around) else (image, label)
 
     def places(self, which: int) -> NDArray[np.int64]:
-        """All voxels of a class."""
+        """Voxels of a class."""
+        if self._places is not None:
+            return self._places[which]
         return np.flatnonzero(class_mask(self.label.numpy(), which))
 
 
@@ -82,7 +95,7 @@ class Shifted:
     def __init__(self, scan: Scan, before: Sequence[int], shape: Triple) -> None:
         self._scan, self._before, self.shape = scan, before, shape
 
-    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[Voxels, Voxels]:
         """A part of the grid."""
         return self._scan.crop([first - before for first, before in zip(start, self._before, strict=True)], size)
 
@@ -112,10 +125,6 @@ class PlaceAtRandom(Randomizable, Transform):  # type: ignore[misc]  # MONAI has
         if not any(lacks):
             return scan
         before = [int(self.R.randint(lack + 1)) for lack in lacks]
-        if isinstance(scan, ScanInMemory):
-            sides = zip(lacks[::-1], before[::-1], strict=True)
-            padding = [side for lack, first in sides for side in (first, lack - first)]
-            return ScanInMemory(functional.pad(scan.image, padding), functional.pad(scan.label, padding))
         x, y, z = (lack + there for lack, there in zip(lacks, scan.shape, strict=True))
         return Shifted(scan, before, (x, y, z))
 
@@ -136,7 +145,7 @@ class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
         """Draw the places, and read."""
         size = self._sampling.crop_size
         crops = (scan.crop(start, size) for start in self._starts(scan))
-        return [{"image": torch.from_numpy(image), "label": torch.from_numpy(label)} for image, label in crops]
+        return [{"image": torch.as_tensor(image), "label": torch.as_tensor(label)} for image, label in crops]
 
     def _starts(self, scan: Scan) -> list[Triple]:
         sampling = self._sampling
@@ -173,6 +182,37 @@ class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
             for _ in range(self._sampling.crops_per_scan)
         )
         return [(x.start, y.start, z.start) for x, y, z in patches]
+
+
+class RandomCrops:
+    """Random crops, mirrored and turned by quarters, with the numbers by which a batch of them is changed.
+
+    Args:
+        sampling: size, number and place of the crops.
+        augment: how often they are mirrored and turned.
+        task: how many targets there are.
+    """
+
+    def __init__(self, sampling: SamplingConfig, augment: AugmentConfig, task: Task) -> None:
+        self._place, self._take = PlaceAtRandom(sampling.crop_size), TakeCrops(sampling, task)
+        self._sampling, self._augment = sampling, augment
+
+    def __call__(self, scan: Scan, generator: torch.Generator) -> list[Sample]:
+        """`crops_per_scan` samples of the crop's size, which hold nothing of the scan itself.
+
+        Args:
+            scan: what to take them from.
+            generator: on the host; all that is random follows from it.
+        """
+        for step in (self._place, self._take):
+            step.set_random_state(seed=int(torch.randint(MAX_SEED, (), generator=generator)))
+        crops = self._take(self._place(scan))
+        return [self._turned(crop, draws) for crop, draws in zip(crops, draw(len(crops), generator), strict=True)]
+
+    def _turned(self, crop: Sample, draws: Tensor) -> Sample:
+        swapped, mirrored = orientation(draws, self._augment, self._sampling.crop_size)
+        turned = {key: value.transpose(1, 2) if swapped else value for key, value in crop.items()}
+        return {"draws": draws, **{key: value.flip(mirrored) for key, value in turned.items()}}  # a copy in any case
 
 
 def class_mask(label: NDArray[Any], which: int) -> NDArray[np.bool_]:

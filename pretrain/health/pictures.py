@@ -19,7 +19,7 @@ from swin_unetr.files import replacing
 ROWS = 3
 _COLUMNS = ("input", "masked", "output", "error")
 #: Columns of metrics.csv that are no curves.
-_NO_CURVES = ("epoch", "step", "seconds")
+_NO_CURVES = ("epoch", "step", "seconds", "loader_share")
 
 
 def reconstructions(original: Tensor, masked: Tensor, output: Tensor, title: str) -> Figure:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from finetune.config import FinetuneConfig
-from finetune.data import TrainingCrops, collate
+from finetune.data import Batches, TrainingCrops
 from finetune.memory import training_footprint
 from finetune.module import FinetuneModule
 from finetune.planning import plan_data, recipe_of, this_machine
@@ -133,7 +133,8 @@ def _step(machine: Machine, config: FinetuneConfig, cases: list[Case], task: Tas
 def _batch(config: FinetuneConfig, cases: list[Case], task: Task) -> dict[str, Tensor]:
     scans = ScansInMemory(cases, task, config.preprocess)
     crops = TrainingCrops(scans, task, config)
-    found = collate([crops[0, index % len(cases)] for index in range(config.sampling.scans_per_batch)])
+    batches = Batches(config.augment, at_once=True)
+    found = batches([crops[0, index % len(cases)] for index in range(config.sampling.scans_per_batch)])
     if isinstance(found, SwinUnetrError):
         raise found
     return found

@@ -12,8 +12,8 @@ from pathlib import Path
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets import Case
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.store.class_places import places_at_most
 from swin_unetr.store.scan_file import stored_bytes
+from transforms.class_places import places_at_most
 from transforms.content import AXIS_OF_LETTER
 from transforms.geometry import Geometry
 from transforms.io import NIFTI_SUFFIXES, read_geometry

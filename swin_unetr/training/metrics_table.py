@@ -12,12 +12,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from swin_unetr.files import write_text
+from swin_unetr.training.loader_clock import LoaderClock
 
 
 class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
     """Writes `metrics.csv`: one row for each epoch, with the same columns throughout.
 
-    `learning_rate` is that of the epoch's first step.
+    `learning_rate` is that of the epoch's first step; `loader_share` the part of the time without validation that the
+    steps have waited for their batches.
 
     Lightning's `CSVLogger` deletes the table of a run that is resumed; this one is in the checkpoint too, and goes on
     with the rows of the epochs that are done, whatever a crash has left of the file.
@@ -25,16 +27,19 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
     Args:
         path: the file.
         metrics: names of the logged values; those of the validation, which not every epoch has, start with "val/".
+        clock: is the Trainer's.
     """
 
-    def __init__(self, path: Path, metrics: Sequence[str]) -> None:
+    def __init__(self, path: Path, metrics: Sequence[str], clock: LoaderClock) -> None:
         self._path = path
         self._metrics = tuple(metrics)
-        self._columns = ("epoch", "step", "seconds", "learning_rate", *self._metrics)
+        self._clock = clock
+        self._columns = ("epoch", "step", "seconds", "loader_share", "learning_rate", *self._metrics)
         self._rows: list[dict[str, str]] = []
         self._validated = False
         self._started_at = 0.0
         self._seconds_before = 0.0
+        self._validation = 0.0
         self._rate = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -50,10 +55,16 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and note the learning rate: after the last step, the schedule is at the next epoch's."""
         self._started_at, self._validated = time.monotonic(), False
+        self._clock.seconds = self._validation = 0.0
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the time of training."""
+        self._validation -= time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember that this epoch has scores of its own."""
+        self._validation += time.monotonic()
         self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,10 +74,12 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
             for name in self._metrics
             if name in trainer.callback_metrics and (self._validated or not name.startswith("val/"))
         }
+        seconds = time.monotonic() - self._started_at
         row = {
             "epoch": str(trainer.current_epoch + 1),
             "step": str(trainer.global_step),
-            "seconds": f"{time.monotonic() - self._started_at:.2f}",
+            "seconds": f"{seconds:.2f}",
+            "loader_share": f"{self._clock.seconds / (seconds - self._validation):.4f}",
             "learning_rate": f"{self._rate:.6g}",
             **known,
         }
@@ -78,9 +91,10 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
         seconds = time.monotonic() - self._started_at
-        return {"rows": self._rows, "rate": self._rate, "seconds": seconds}
+        return {"rows": self._rows, "rate": self._rate, "seconds": seconds, "waited": self._clock.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
         self._rows = [dict(row) for row in state_dict["rows"]]
         self._rate, self._seconds_before = state_dict["rate"], state_dict["seconds"]
+        self._clock.seconds = state_dict.get("waited", 0.0)  # checkpoints of before do not have it

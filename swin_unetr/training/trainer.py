@@ -22,6 +22,7 @@ from swin_unetr.training.averaging import WeightAverage
 from swin_unetr.training.checkpoint_files import PlainCheckpoints, newest_whole
 from swin_unetr.training.course import Course
 from swin_unetr.training.finite_loss import FiniteLoss
+from swin_unetr.training.loader_clock import LoaderClock
 from swin_unetr.training.metrics_table import MetricsTable
 from swin_unetr.training.progress import ProgressReport
 from swin_unetr.training.resume_point import ResumePoint
@@ -60,12 +61,13 @@ def build_trainer(
         raise ConfigError(
             f"trainer.strategy: {config.strategy!r} divides the weights, which is not supported; use 'ddp'"
         )
+    clock = LoaderClock()
     own: list[Callback] = [
         finite := FiniteLoss(run_folder),  # first, before anything is written
         Course(config.seed),  # before others, which read the loss that it logs
         *callbacks,
         ProgressReport(monitor),
-        MetricsTable(run_folder / "metrics.csv", metrics),
+        MetricsTable(run_folder / "metrics.csv", metrics, clock),
         ResumePoint(run_folder / "checkpoints" / "last.ckpt", finite),
     ]
     if config.ema_decay is not None:
@@ -92,6 +94,7 @@ def build_trainer(
                 gradient_clip_val=gradient_clip,
                 logger=TensorBoardLogger(run_folder, name="tensorboard", version="", default_hp_metric=False),
                 callbacks=own,
+                profiler=clock,
                 default_root_dir=run_folder,
                 log_every_n_steps=25,
                 num_sanity_val_steps=0,

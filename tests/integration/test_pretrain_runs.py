@@ -38,7 +38,10 @@ def tiny(**trainer: Any) -> PretrainConfig:
 
 def table(run: Path) -> list[dict[str, str]]:
     with (run / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key not in ("seconds", "loader_share")}
+            for row in csv.DictReader(file)
+        ]
 
 
 class FailAfter(Callback):

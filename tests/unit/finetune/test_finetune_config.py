@@ -18,13 +18,13 @@ from swin_unetr.training import build_optimizer, build_trainer, warmup_cosine
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_everything_can_be_built_from_a_recipe(name: str, tmp_path: Path) -> None:
-    from transforms.augment import augmentation
+    from transforms.crops import RandomCrops
     from transforms.preprocess import preprocessing
 
     config = load(FinetuneConfig, find_recipe(name))
     task = brats() if name == "brats" else BTCV
     preprocessing(config.preprocess, task, with_label=True)
-    augmentation(config.sampling, config.augment, task)
+    RandomCrops(config.sampling, config.augment, task)
     SegmentationLoss(config.loss, task)
     build_trainer(
         config.trainer, tmp_path, monitor="val/dice", metrics=(), gradient_clip=config.optimizer.gradient_clip

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from finetune.config import FinetuneConfig
-from finetune.data import EpochSampler, FinetuneData, TrainingCrops, collate
+from finetune.data import Batches, EpochSampler, FinetuneData, TrainingCrops
 from finetune.run import open_data
 from finetune.scans import ScansInMemory
 from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
@@ -23,6 +23,7 @@ CONFIG = FinetuneConfig(
     augment=AugmentConfig(rotate90_probability=0.5, intensity_shift_probability=1.0, noise_probability=0.5),
     inference=replace(FinetuneConfig().inference, roi_size=(32, 32, 24)),
 )
+BATCHES = Batches(CONFIG.augment, at_once=True)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_crops_follow_from_seed_epoch_and_scan_alone(dataset: Dataset) -> None:
         config = replace(CONFIG, trainer=replace(CONFIG.trainer, seed=seed))
         data = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, config.preprocess), dataset.task, config)
         data[(9, 1)]  # what came before does not matter
-        return collate([data[visit]])["image"]
+        return BATCHES([data[visit]])["image"]
 
     assert torch.equal(crops((2, 0)), crops((2, 0)))
     assert not torch.equal(crops((2, 0)), crops((3, 0)))
@@ -90,7 +91,7 @@ def test_crops_follow_from_seed_epoch_and_scan_alone(dataset: Dataset) -> None:
 
 def test_a_batch_is_scans_times_crops_of_plain_tensors(dataset: Dataset) -> None:
     data = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess), dataset.task, CONFIG)
-    batch = collate([data[(0, 0)], data[(0, 1)]])
+    batch = BATCHES([data[(0, 0)], data[(0, 1)]])
     assert batch["image"].shape == (4, 1, 16, 16, 8)
     assert batch["label"].shape == (4, 1, 16, 16, 8)
     assert {type(value) for value in batch.values()} == {torch.Tensor}

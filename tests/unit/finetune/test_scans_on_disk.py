@@ -18,7 +18,7 @@ import torch
 
 import finetune.scans
 from finetune.config import FinetuneConfig
-from finetune.data import FinetuneData, TrainingCrops, WholeScans, collate
+from finetune.data import Batches, FinetuneData, TrainingCrops, WholeScans
 from finetune.scans import ScansInMemory, ScansOnDisk, open_scans
 from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.datasets import read_dataset
@@ -26,7 +26,7 @@ from swin_unetr.datasets.case import Dataset
 from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
 from swin_unetr.phantoms import make_phantoms
 from swin_unetr.store import size
-from swin_unetr.store.class_places import class_places
+from transforms.class_places import class_places
 from transforms.crops import ScanInMemory
 
 CONFIG = FinetuneConfig(
@@ -36,6 +36,7 @@ CONFIG = FinetuneConfig(
     augment=AugmentConfig(rotate90_probability=0.5, intensity_shift_probability=1.0, affine_probability=0.5),
     inference=replace(FinetuneConfig().inference, roi_size=(32, 32, 24)),
 )
+BATCHES = Batches(CONFIG.augment, at_once=True)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_the_same_seed_takes_the_same_crops_from_disk_and_from_memory(dataset, t
     scans.prepare()
     from_disk, again, from_memory = (TrainingCrops(each, dataset.task, config) for each in (scans, scans, memory))
     for visit in ((0, 0), (3, 1), (7, 5)):
-        one, same, other = (collate([crops[visit]]) for crops in (from_disk, again, from_memory))
+        one, same, other = (BATCHES([crops[visit]]) for crops in (from_disk, again, from_memory))
         assert torch.equal(one["image"], same["image"])
         assert torch.equal(one["label"], other["label"])
         torch.testing.assert_close(one["image"], other["image"], atol=1e-4, rtol=0)
@@ -151,7 +152,7 @@ def test_a_torn_file_is_made_anew_and_a_damaged_block_names_the_case(own, capsys
         again[2]
     outcome = WholeScans(again)[2]
     assert isinstance(outcome, SwinUnetrError)
-    assert collate([[], outcome]) is outcome
+    assert BATCHES([[], outcome]) is outcome
     data = FinetuneData(training=dataset.cases, validation=[], task=dataset.task, config=CONFIG, store=folder)
     with pytest.raises(DataError, match=damaged.name):
         data.on_before_batch_transfer(outcome, 0)
@@ -214,10 +215,10 @@ def test_crops_do_not_depend_on_the_process(dataset: Dataset, filled: Path) -> N
     scans.prepare()
     crops = TrainingCrops(scans, dataset.task, CONFIG)
     loader = torch.utils.data.DataLoader(
-        crops, sampler=[(1, 0), (1, 4), (2, 3)], batch_size=1, collate_fn=collate, num_workers=2
+        crops, sampler=[(1, 0), (1, 4), (2, 3)], batch_size=1, collate_fn=BATCHES, num_workers=2
     )
     for batch, visit in zip(loader, [(1, 0), (1, 4), (2, 3)], strict=True):
-        assert torch.equal(batch["image"], collate([crops[visit]])["image"])
+        assert torch.equal(batch["image"], BATCHES([crops[visit]])["image"])
 
 
 def fill(data: Path, folder: Path, said: Path) -> BaseProcess:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from swin_unetr.store.class_places import class_places, places_at_most
+from transforms.class_places import class_places, places_at_most
 from transforms.crops import ANY, class_mask
 
 

@@ -1,0 +1,143 @@
+"""What is drawn for a training crop, and what follows from it for a batch.
+
+A crop comes with numbers between 0 and 1, drawn on the host: the same for the same seed, whatever device the crop is
+changed on, in whatever batch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from swin_unetr.config import AugmentConfig, Triple
+
+#: How many numbers each change takes: its chance first, then what is drawn for it.
+_WIDTHS = {"flip": 3, "turn": 2, "affine": 7, "noise": 3, "blur": 4, "gamma": 2, "scale": 2, "shift": 2}
+#: Numbers of a crop.
+NUMBERS = sum(_WIDTHS.values())
+#: Bits of a random seed that a number between 0 and 1 holds.
+_SEED_BITS = 53
+
+
+def draw(count: int, generator: torch.Generator) -> Tensor:
+    """Numbers for so many crops: count x `NUMBERS`, float64, on the host."""
+    return torch.rand(count, NUMBERS, generator=generator, dtype=torch.float64)
+
+
+class Changes(NamedTuple):
+    """What is to be done to the crops of a batch. Rows are indices of the crops (int64) that it is done to."""
+
+    affine_rows: Tensor
+    #: n x 3 x 3: from voxels of the result to voxels of the crop, both counted from the centre.
+    matrices: Tensor
+    noise_rows: Tensor
+    #: Standard deviations.
+    noise_std: Tensor
+    #: Seeds, on the host.
+    noise_seeds: list[int]
+    blur_rows: Tensor
+    #: n x 3: in voxels along X, Y, Z.
+    sigmas: Tensor
+    gamma_rows: Tensor
+    powers: Tensor
+    #: For every crop; none where none is scaled or shifted.
+    factors: Tensor | None
+    addends: Tensor | None
+
+    def pinned(self) -> Changes:
+        """The same in memory that a GPU reads without being waited for."""
+        tensors: dict[str, Any] = {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
+        return self._replace(**{name: value.pin_memory() for name, value in tensors.items()})
+
+
+def changes_of(draws: Tensor, augment: AugmentConfig) -> Changes:
+    """What numbers mean.
+
+    Args:
+        draws: B x `NUMBERS`.
+        augment: what is changed, how much and how often.
+    """
+    numbers = _named(draws)
+    affine_rows, affine = _chosen(numbers["affine"], augment.affine_probability)
+    noise_rows, noise = _chosen(numbers["noise"], augment.noise_probability)
+    blur_rows, blur = _chosen(numbers["blur"], augment.blur_probability)
+    gamma_rows, gamma = _chosen(numbers["gamma"], augment.gamma_probability)
+    low, high = augment.gamma
+    scale, shift = (
+        torch.where(chance < probability, (2 * number - 1) * extent, 0.0).float()
+        for (chance, number), probability, extent in (
+            (numbers["scale"].T, augment.intensity_scale_probability, augment.intensity_scale),
+            (numbers["shift"].T, augment.intensity_shift_probability, augment.intensity_shift),
+        )
+    )
+    changed = bool(scale.any() or shift.any())
+    return Changes(
+        affine_rows=affine_rows,
+        matrices=_matrices(affine, augment).float(),
+        noise_rows=noise_rows,
+        noise_std=(noise[:, 0] * augment.noise_std).float(),
+        noise_seeds=[int(number * 2**_SEED_BITS) for number in noise[:, 1].tolist()],
+        blur_rows=blur_rows,
+        sigmas=_between(blur, augment.blur_sigma).float(),
+        gamma_rows=gamma_rows,
+        powers=_between(gamma[:, 0], (math.log(low), math.log(high))).exp().float(),
+        factors=1 + scale if changed else None,
+        addends=shift if changed else None,
+    )
+
+
+def orientation(draws: Tensor, augment: AugmentConfig, size: Triple) -> tuple[bool, list[int]]:
+    """How a crop is mirrored and turned by quarters.
+
+    Args:
+        draws: `NUMBERS` of one crop.
+        augment: how often.
+        size: of the crop, voxels along X, Y, Z.
+
+    Returns:
+        Whether X and Y change places, and the axes (1, 2, 3 for X, Y, Z) that are mirrored thereafter.
+    """
+    numbers = _named(draws)
+    mirrored = [chance < most for chance, most in zip(numbers["flip"].tolist(), augment.flip_probability, strict=True)]
+    chance, number = numbers["turn"].tolist()
+    square = size[0] == size[1]  # a quarter turn would change another crop's shape, half a turn does not
+    turns = 0 if chance >= augment.rotate90_probability else 1 + int(3 * number) if square else 2
+    swapped = turns % 2 == 1
+    if swapped:
+        mirrored[:2] = mirrored[1::-1]
+    if turns in (1, 2):
+        mirrored[0] = not mirrored[0]
+    if turns in (2, 3):
+        mirrored[1] = not mirrored[1]
+    return swapped, [axis for axis, is_so in enumerate(mirrored, start=1) if is_so]
+
+
+def _named(draws: Tensor) -> dict[str, Tensor]:
+    return dict(zip(_WIDTHS, torch.split(draws, list(_WIDTHS.values()), dim=-1), strict=True))
+
+
+def _chosen(numbers: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """Crops that a change is made to, and what was drawn for it beside its chance."""
+    rows = (numbers[:, 0] < probability).nonzero()[:, 0]
+    return rows, numbers[rows, 1:]
+
+
+def _between(number: Tensor, bounds: tuple[float, float]) -> Tensor:
+    return bounds[0] + number * (bounds[1] - bounds[0])
+
+
+def _matrices(numbers: Tensor, augment: AugmentConfig) -> Tensor:
+    """Rotations about X, then Y, then Z, of crops that are zoomed by then: n x 3 x 3 of n x 6."""
+    angles = (2 * numbers[:, :3] - 1) * torch.deg2rad(torch.tensor(augment.rotate_degrees, dtype=numbers.dtype))
+    matrix = torch.eye(3, dtype=numbers.dtype).expand(len(numbers), 3, 3)
+    for axis in range(3):
+        one, other = (axis + 1) % 3, (axis + 2) % 3
+        sine, cosine = angles[:, axis].sin(), angles[:, axis].cos()
+        turn = torch.eye(3, dtype=numbers.dtype).repeat(len(numbers), 1, 1)
+        turn[:, one, one], turn[:, other, other] = cosine, cosine
+        turn[:, other, one], turn[:, one, other] = sine, -sine
+        matrix = turn @ matrix
+    return matrix / _between(numbers[:, 3:], augment.zoom)[:, None]
