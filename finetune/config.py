@@ -91,6 +91,8 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.validation_overlap < 1:
             raise ValueError(f"validation_overlap: must lie in 0..1, 1 excluded, got {self.validation_overlap}")
+        if self.deep_supervision and self.speed.compile not in (False, "auto"):
+            raise ValueError("speed.compile: deep supervision cannot be compiled; leave one of them out")
         if self.num_folds < 2:
             raise ValueError(f"num_folds: at least 2 are needed, got {self.num_folds}")
         if self.optimizer.warmup_epochs >= self.trainer.max_epochs:

@@ -28,6 +28,7 @@ def training_footprint(config: FinetuneConfig, task: Task, *, device: str) -> Fo
     """
     network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     speed = config.speed if device == "cpu" or not config.speed.fast else _LIKE_A_GPU
+    speed = replace(speed, compile=False, memory=None, recompute=config.speed.recompute)
     # MONAI's Dice of single crops asks for a value, which there is none of; that of the batch takes as much.
     config = replace(config, loss=replace(config.loss, batch=True))
     counted = (1.0,) * task.num_classes if config.loss.class_weights == "frequencies" else None

@@ -58,7 +58,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
     Args:
         network: maps B x channels x X x Y x Z to B x classes x X x Y x Z.
         task: what the classes mean.
-        config: loss, optimiser, windows.
+        config: loss, optimiser, windows; its speed settled.
         class_weights: of the loss, where they do not stand in the configuration.
     """
 
@@ -110,8 +110,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
             self._config.optimizer,
             steps_per_epoch=steps_per_epoch,
             total_steps=steps_per_epoch * trainer.max_epochs,
-            # Under a gradient scaler the fused kernel unscales by itself, and Lightning cannot clip before it.
-            fused=not trainer.precision.startswith("16"),
+            fused=self._config.speed.fused_optimizer is True,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -16,6 +16,7 @@ from finetune.config import FinetuneConfig
 from finetune.data import FinetuneData
 from finetune.module import MONITOR, FinetuneModule, metric_names
 from finetune.recipes import find_recipe
+from finetune.speed import settled_speed
 from swin_unetr.checkpoints import save_model, start_from
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.datasets import read_dataset
@@ -25,6 +26,7 @@ from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 from swin_unetr.planning.names import PLANNED
+from swin_unetr.planning.speed import float32_products
 from swin_unetr.provenance import commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
@@ -126,10 +128,12 @@ def finetune(
         raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
     split = choose_split(run, dataset, config, folds, fold)
     training, validation = split.split(fold)
+    speed = settled_speed(config, task)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
     network = build_network(config.network)
-    fast_paths = choose_fast_paths(network, config.speed)
+    fast_paths: dict[str, Any] = choose_fast_paths(network, speed)
+    fast_paths |= {"fused_optimizer": speed.fused_optimizer, "tf32": speed.tf32}
     report = [] if init is None or before else start_from(network, init).summary().splitlines()
     if rank_zero_only.rank == 0:
         print(dataset.summary(), *report, _plan(network, task, training, validation), sep="\n", flush=True)
@@ -164,14 +168,16 @@ def finetune(
         store=run.parent / STORE,
     )
     scans.prepare_scans()
-    fast_paths |= scans.place(trainer.strategy.root_device)
-    module = FinetuneModule(network, task, config, _class_weights(scans, task, config, facts))
+    fast_paths |= scans.place(trainer.strategy.root_device)  # what `facts` holds, too
+    weights = _class_weights(scans, task, config, facts)
+    module = FinetuneModule(network, task, replace(config, speed=speed), weights)
     record = None
     if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
         write_config(run, config)
         split.save(run / SPLIT)
         record = RunRecord(run / RECORD, facts)
-    seconds = _fit(trainer, module, scans, record, folders, checkpoint)
+    with float32_products(speed):
+        seconds = _fit(trainer, module, scans, record, folders, checkpoint)
     return _result(run, task, folders.best, trainer.current_epoch, seconds)
 
 

@@ -161,8 +161,10 @@ class PretrainConfig:
                 f"optimizer.warmup_epochs: {self.optimizer.warmup_epochs:g} leave nothing of the "
                 f"{self.trainer.max_epochs} epochs of trainer.max_epochs"
             )
-        if self.speed.compile:  # tokens are masked by a hook that is there for one pass
+        if self.speed.compile not in (False, "auto"):  # tokens are masked by a hook that is there for one pass
             raise ValueError("speed.compile: pre-training cannot be compiled; leave it out")
+        if self.speed.memory is not None:
+            raise ValueError("speed.memory: is for fine-tuning; choose speed.recompute yourself")
         if self.trainer.early_stop_patience is not None:
             raise ValueError("trainer.early_stop_patience: pre-training has no validation to stop by; leave it out")
         size, divisor = self.scans.crop_size, self.network.size_divisor

@@ -65,7 +65,7 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
     """Trains the encoder on the tasks.
 
     Args:
-        config: everything; its `network.in_channels` are those of the scans.
+        config: everything; its `network.in_channels` are those of the scans, its speed settled.
     """
 
     def __init__(self, config: PretrainConfig) -> None:
@@ -128,8 +128,7 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
             self._config.optimizer,
             steps_per_epoch=steps_per_epoch,
             total_steps=steps_per_epoch * trainer.max_epochs,
-            # Under a gradient scaler the fused kernel unscales by itself, and Lightning cannot clip before it.
-            fused=not trainer.precision.startswith("16"),
+            fused=self._config.speed.fused_optimizer is True,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -24,6 +24,7 @@ from swin_unetr.checkpoints import start_from
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network, choose_fast_paths
+from swin_unetr.planning.speed import float32_products, hardware, settle
 from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
@@ -118,8 +119,9 @@ def pretrain(
     _check_negatives(config, cached)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
-    module = PretrainModule(config)
-    fast_paths = choose_fast_paths(module.network, config.speed)
+    speed = settle(config.speed, hardware(config.trainer.accelerator), precision=config.trainer.precision)
+    module = PretrainModule(replace(config, speed=speed))
+    fast_paths = choose_fast_paths(module.network, speed)
     report = [] if init is None or before else start_from(module.encoder, init).summary().splitlines()
     scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
     _tell(*report, cached.summary(), *([scans.padding_notice] if scans.padding_notice else []))
@@ -129,7 +131,7 @@ def pretrain(
         "init": before.get("init", report),
         "probe": None if probe is None else str(probe.resolve()),
         "seed": config.trainer.seed,
-        "fast_paths": fast_paths,
+        "fast_paths": {**fast_paths, "fused_optimizer": speed.fused_optimizer, "tf32": speed.tf32},
         "config": to_dict(config),
     }
     folders = EncoderFolders(run, every=config.trainer.validate_every, save=SaveEncoder(config, facts))
@@ -138,7 +140,8 @@ def pretrain(
     if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
         write_config(run, config)
         record = RunRecord(run / RECORD, facts)
-    seconds = _fit(trainer, module, scans, record, folders, checkpoint)
+    with float32_products(speed):
+        seconds = _fit(trainer, module, scans, record, folders, checkpoint)
     trainer.strategy.barrier()  # the first process writes the folder
     audit = start_from(build_network(config.network), run / "best")
     if record is not None:

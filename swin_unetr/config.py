@@ -192,8 +192,24 @@ class SpeedConfig:
     fast: bool = True
     attention: AttentionPath = "auto"
     memory_layout: MemoryLayout = "auto"
-    #: Compile the network by `torch.compile`: a minute or more at the start of a training, then faster steps.
-    compile: bool = False
+    #: Compile the network by `torch.compile`: a minute or more at the start of a training. "default", which is true;
+    #: "reduce-overhead" also captures the steps as CUDA graphs. "auto" does not: it was no gain where it was measured.
+    compile: Literal["auto", "default", "reduce-overhead"] | bool = "auto"
+    #: Update all weights in one kernel; "auto" wherever the precision needs no scaler of gradients.
+    fused_optimizer: Literal["auto"] | bool = "auto"
+    #: Multiply float32 with 10 bits of mantissa on GPUs that do so: true everywhere, false nowhere, "convolutions" in
+    #: these alone. "auto" is "convolutions", torch's own habit, where the GPU can.
+    tf32: Literal["auto", "convolutions"] | bool = "auto"
+    #: What to compute a second time in the backward pass rather than keep: "none", "encoder" (its transformer stages),
+    #: "all", or parts by their names, such as [encoder.stages.0, decoder.3]. "auto" takes as little as `memory` makes
+    #: necessary, and without `memory` what `network.gradient_checkpointing` says. Gradients are the same to the bit.
+    recompute: Literal["auto", "none", "encoder", "all"] | tuple[str, ...] = "auto"
+    #: What a training may take, such as "8GB", of the GPU or on the CPU of the whole process; for `recompute` "auto".
+    memory: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and self.recompute != "auto":
+            raise ValueError(f"memory: is for recompute 'auto', not {self.recompute!r}; leave one of them out")
 
 
 @dataclass(frozen=True, kw_only=True)

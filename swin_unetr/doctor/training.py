@@ -19,6 +19,7 @@ from finetune.module import FinetuneModule
 from finetune.planning import plan_data, recipe_of, this_machine
 from finetune.recipes import find_recipe
 from finetune.scans import ScansInMemory
+from finetune.speed import settled_speed
 from swin_unetr.configuration import load
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.doctor.findings import Finding
@@ -81,6 +82,10 @@ def examine_training(
     assert config is not None
     network = replace(config.network, in_channels=len(survey.task.channels), num_classes=survey.task.num_classes)
     config = replace(config, network=network, store="memory")
+    try:
+        config = replace(config, speed=settled_speed(config, survey.task))
+    except SwinUnetrError as error:
+        return here, [Finding("step-failed", str(error))]
     footprint = training_footprint(config, survey.task, device=here.device)
     machine = _needs(here, config, cases, survey.task, footprint)
     machine = replace(machine, recipe=_in_words(config, "the plan" if recipe is None else Path(recipe).stem))
@@ -147,7 +152,10 @@ def _timed_steps(batch: dict[str, Tensor], config: FinetuneConfig, task: Task, d
         torch.manual_seed(config.trainer.seed)
         module = FinetuneModule(build_network(config.network), task, config, counted).to(device)
         choose_fast_paths(module.network, config.speed)
-    optimizer, _ = build_optimizer(module.parameters(), config.optimizer, steps_per_epoch=1, total_steps=10**6)
+    fused = config.speed.fused_optimizer is True
+    optimizer, _ = build_optimizer(
+        module.parameters(), config.optimizer, steps_per_epoch=1, total_steps=10**6, fused=fused
+    )
     low = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config.trainer.precision)
     for _ in range(2):
         started = time.monotonic()

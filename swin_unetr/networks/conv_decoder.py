@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from swin_unetr.config import MemoryLayout, Triple
 from swin_unetr.networks.in_place import NEGATIVE_SLOPE, finish_, normalise_, upsample_into, works_in_place
 from swin_unetr.networks.instance_norm import instance_norm
+from swin_unetr.networks.recomputation import run
 
 
 def arrange(features: Tensor, layout: MemoryLayout) -> Tensor:
@@ -76,11 +77,13 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False)
         self.shortcut = nn.Conv3d(in_channels, out_channels, 1, bias=False) if in_channels != out_channels else None
         self.layout: MemoryLayout = "auto"
+        self.recompute = False
 
     def forward(self, features: Tensor) -> Tensor:
         """Map B x in_channels x X x Y x Z to B x out_channels x X x Y x Z."""
-        if self.in_place(features):
-            return self.infer(features)
+        return self.infer(features) if self.in_place(features) else run(self._transform, features, again=self.recompute)
+
+    def _transform(self, features: Tensor) -> Tensor:
         features = arrange(features, self.layout)
         residual = features if self.shortcut is None else self._norm(pointwise(self.shortcut, features))
         hidden = F.leaky_relu(self._norm(convolve(self.conv1, features)), NEGATIVE_SLOPE, inplace=True)
@@ -126,6 +129,7 @@ class UpBlock(nn.Module):
         super().__init__()
         self.upsample = nn.ConvTranspose3d(in_channels, out_channels, stride, stride=stride, bias=False)
         self.block = ResidualBlock(2 * out_channels, out_channels)
+        self.recompute = False
 
     def forward(self, coarse: Tensor, skip: Tensor, through: ResidualBlock | None = None) -> Tensor:
         """Upsample and join.
@@ -141,6 +145,9 @@ class UpBlock(nn.Module):
         if self.block.in_place(coarse):
             return self._infer(coarse, skip, through)
         skip = skip if through is None else through(skip)
+        return run(self._fuse, coarse, skip, again=self.recompute)
+
+    def _fuse(self, coarse: Tensor, skip: Tensor) -> Tensor:
         fused: Tensor = self.block(torch.cat((self.upsample(coarse), skip), dim=1))
         return fused
 

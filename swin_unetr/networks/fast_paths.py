@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 from torch import nn
 
 from swin_unetr.config import AttentionPath, MemoryLayout, SpeedConfig
-from swin_unetr.networks.conv_decoder import ResidualBlock
+from swin_unetr.errors import ConfigError
+from swin_unetr.networks.conv_decoder import ResidualBlock, UpBlock
+from swin_unetr.networks.swin_encoder import SwinStage
 from swin_unetr.networks.window_attention import WindowAttention
+
+#: What can be computed a second time in the backward pass: a whole of its own, inside which nothing is chosen apart.
+Part = SwinStage | UpBlock | ResidualBlock
 
 
 def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]:
@@ -14,10 +21,14 @@ def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]
 
     Args:
         network: a `SwinUNETR` or `SwinEncoder`; others are left as they are.
-        config: the paths; "auto" decides at each call, by the device, the type and the number of tokens of a window.
+        config: the paths; "auto" decides at each call, by the device, the type and the number of tokens of a window,
+            and leaves the compiler alone, and recomputation as the network has it.
 
     Returns:
         What was set, for the record of a run.
+
+    Raises:
+        ConfigError: the network has no part of a name that is to be recomputed.
     """
     attention: AttentionPath = config.attention if config.fast else "explicit"
     layout: MemoryLayout = config.memory_layout if config.fast else "unchanged"
@@ -26,7 +37,41 @@ def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]
             module.path = attention
         elif isinstance(module, ResidualBlock):
             module.layout = layout
-    compiled = config.fast and config.compile
-    if compiled:
-        network.compile(dynamic=False)  # in place: its weights keep their names
-    return {"attention": attention, "memory_layout": layout, "compiled": "yes" if compiled else "no"}
+    if config.recompute != "auto":
+        _recompute(network, config.recompute)
+    mode = {True: "default", False: "off", "auto": "off"}.get(config.compile, str(config.compile))
+    if not config.fast:
+        mode = "off"
+    if mode != "off":
+        network.compile(dynamic=False, mode=mode)  # in place: its weights keep their names
+    again = ", ".join(name for name, part in recomputable(network) if part.recompute)
+    return {"attention": attention, "memory_layout": layout, "compile": mode, "recompute": again or "none"}
+
+
+def recomputable(network: nn.Module) -> Iterator[tuple[str, Part]]:
+    """Names of the parts that can be computed a second time in the backward pass, and the parts.
+
+    In the order of the memory that they give back for their time: transformer stages, the blocks on the skips, and the
+    decoder from its finest map on. That comes late because the backward pass begins with it, when everything else is
+    still kept.
+    """
+    inside, decoder = "", []
+    for name, module in network.named_modules():
+        if isinstance(module, Part) and not (inside and name.startswith(inside)):
+            inside = f"{name}."
+            if isinstance(module, UpBlock):
+                decoder.append((name, module))
+            else:
+                yield name, module
+    yield from reversed(decoder)
+
+
+def _recompute(network: nn.Module, chosen: str | Collection[str]) -> None:
+    parts = dict(recomputable(network))
+    if isinstance(chosen, str):
+        encoder = [name for name, part in parts.items() if isinstance(part, SwinStage)]
+        chosen = {"none": [], "encoder": encoder, "all": list(parts)}[chosen]
+    if unknown := sorted(set(chosen) - set(parts)):
+        raise ConfigError(f"speed.recompute: the network has no part {unknown[0]!r}; choose among {', '.join(parts)}")
+    for name, part in parts.items():
+        part.recompute = name in chosen

@@ -23,9 +23,12 @@ _BLOCK_VALUES = 1 << 16
 
 def works_in_place(features: Tensor) -> bool:
     """Whether nothing stands in the way: inference on the CPU, and nobody who takes down what is done."""
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    watched = torch.compiler.is_compiling() or tracing
-    return features.device.type == "cpu" and not torch.is_grad_enabled() and not watched
+    return features.device.type == "cpu" and not torch.is_grad_enabled() and not is_watched()
+
+
+def is_watched() -> bool:
+    """Whether a compiler or a tracer takes down what is done."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
 
 
 def normalise_(features: Tensor) -> Tensor:

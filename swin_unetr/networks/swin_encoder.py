@@ -12,11 +12,11 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from swin_unetr.config import MergingForm, NetworkConfig, Triple
 from swin_unetr.networks.conv_decoder import ResidualBlock
-from swin_unetr.networks.in_place import works_in_place
+from swin_unetr.networks.in_place import is_watched, works_in_place
+from swin_unetr.networks.recomputation import run
 from swin_unetr.networks.window_attention import (
     ShiftMask,
     WindowAttention,
@@ -135,7 +135,6 @@ class SwinBlock(nn.Module):
         self.shifted = shifted
         self.drop_rate = config.drop_rate
         self.drop_path_rate = drop_path_rate
-        self.recompute = config.gradient_checkpointing
         self.norm1 = nn.LayerNorm(channels, LAYER_NORM_EPS)
         self.attention = WindowAttention(
             channels,
@@ -157,12 +156,6 @@ class SwinBlock(nn.Module):
             index: tokens x tokens of a window, rows of the bias table.
             mask: for shifted windows.
         """
-        if self.recompute and torch.is_grad_enabled():
-            out: Tensor = checkpoint(self._transform, tokens, index, mask, use_reentrant=False)
-            return out
-        return self._transform(tokens, index, mask)
-
-    def _transform(self, tokens: Tensor, index: Tensor, mask: ShiftMask | None) -> Tensor:
         tokens = tokens + drop_path(self._attend(self.norm1(tokens), index, mask), self.drop_path_rate, self.training)
         return tokens + drop_path(self._mlp(self.norm2(tokens)), self.drop_path_rate, self.training)
 
@@ -210,6 +203,7 @@ class SwinStage(nn.Module):
         channels = config.feature_size * 2**stage
         first, total = sum(config.depths[:stage]), sum(config.depths)
         self.window = config.window_size
+        self.recompute = config.gradient_checkpointing
         self.residual = ResidualBlock(channels, channels) if config.use_v2 else None
         self.blocks = nn.ModuleList(
             SwinBlock(
@@ -222,6 +216,7 @@ class SwinStage(nn.Module):
         )
         self.merging = PatchMerging(channels, config.strides[stage], config.merging)
         self.register_buffer("relative_index", relative_position_index(config.window_size), persistent=False)
+        self._last_mask: tuple[object, ShiftMask] | None = None
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map B x X x Y x Z x C to B x X/sx x Y/sy x Z/sz x 2C."""
@@ -232,9 +227,8 @@ class SwinStage(nn.Module):
             tokens = self.residual(features).permute(0, 2, 3, 4, 1).contiguous()
         index, mask = self._window_tables(tokens)
         for block in self.blocks:
-            tokens = block(tokens, index, mask)
-        merged: Tensor = self.merging(tokens)
-        return merged
+            tokens = run(block, tokens, index, mask, again=self.recompute)
+        return run(self.merging, tokens, again=self.recompute)
 
     def _window_tables(self, tokens: Tensor) -> tuple[Tensor, ShiftMask | None]:
         """Position index and shift mask for a map of this size, made once for all blocks of the stage.
@@ -250,7 +244,17 @@ class SwinStage(nn.Module):
             return index, None
         padding = padding_to_windows(size, window)
         padded = (size[0] + padding[0], size[1] + padding[1], size[2] + padding[2])
-        return index, shift_mask(padded, window, shift, tokens.device, tokens.dtype)
+        return index, self._mask(padded, window, shift, tokens)
+
+    def _mask(self, size: Triple, window: Triple, shift: Triple, tokens: Tensor) -> ShiftMask:
+        """The mask of the step before, where its map was of the same size; a tracer gets one of its own."""
+        if is_watched():
+            return shift_mask(size, window, shift, tokens.device, tokens.dtype)
+        key = (size, window, shift, tokens.device, tokens.dtype)
+        if self._last_mask is None or self._last_mask[0] != key:
+            with torch.inference_mode(False), torch.no_grad():  # what validation makes, training may take
+                self._last_mask = key, shift_mask(size, window, shift, tokens.device, tokens.dtype)
+        return self._last_mask[1]
 
 
 class SwinEncoder(nn.Module):

@@ -107,6 +107,44 @@ def position_bias(table: Tensor, index: Tensor) -> Tensor:
     return F.embedding(index, table).permute(2, 0, 1)
 
 
+def bias_of_window(table: Tensor, window: Triple) -> Tensor:
+    """The same for a whole window, without an index, whose gradient would be sorted or added up by atomics on a GPU.
+
+    Along an axis of width w the keys of query q have the offsets q - k: a piece of w values of the mirrored table,
+    which starts w - 1 - q values in.
+
+    Args:
+        table: offsets x heads.
+        window: tokens of the window, and of the table, along X, Y, Z.
+
+    Returns:
+        heads x tokens x tokens.
+    """
+    tokens = window[0] * window[1] * window[2]
+    pieces = table.t().reshape(-1, *(2 * width - 1 for width in window)).flip(1, 2, 3)
+    for axis, width in enumerate(window, start=1):
+        pieces = pieces.unfold(axis, width, 1)
+    return pieces.flip(1, 2, 3).reshape(-1, tokens, tokens)
+
+
+def added_logits(bias: Tensor, mask: ShiftMask | None) -> Tensor:
+    """Bias and mask as torch's fused kernels on a GPU take them without a copy: in rows that start at multiples of 8.
+
+    Args:
+        bias: heads x tokens x tokens.
+        mask: None where nothing is shifted.
+
+    Returns:
+        heads x tokens x tokens, or (windows heads) x tokens x tokens with a mask; a view of wider rows.
+    """
+    tokens = bias.shape[-1]
+    wider = (0, -tokens % 8)
+    bias = F.pad(bias, wider)
+    if mask is not None:
+        bias = (bias + F.pad(mask.patterns, wider)[mask.pattern_of][:, None]).flatten(0, 1)
+    return bias[..., :tokens]
+
+
 @dataclass(frozen=True)
 class ShiftMask:
     """Logits that keep tokens apart which are neighbours only because the shift is cyclic.
@@ -192,8 +230,7 @@ def mix_values(
             logits += mask.of_windows()[:, None]
         return F.dropout(logits.softmax(-1), dropout) @ value
     first = 0 if mask is None else 1  # over the batch when the shift mask makes every window's bias different
-    if mask is not None:
-        bias = (bias + mask.of_windows()[:, None]).flatten(0, 1)
+    bias = added_logits(bias, mask)
     query, key, value = (part.flatten(first, first + 1) for part in (query, key, value))
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None], dropout_p=dropout)
     return mixed.view(shape)
@@ -235,6 +272,7 @@ class WindowAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.window = window
         self.attn_drop_rate = attn_drop_rate
         self.drop_rate = drop_rate
         self.path: AttentionPath = "auto"
@@ -258,7 +296,9 @@ class WindowAttention(nn.Module):
         batch, count, tokens, channels = windows.shape
         qkv = self.qkv(windows).view(batch, count, tokens, 3, self.num_heads, channels // self.num_heads)
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # each B x windows x heads x tokens x C/heads
-        bias = position_bias(self.bias_table, index).to(query.dtype)
+        whole = self.path != "explicit" and tokens == self.window[0] * self.window[1] * self.window[2]
+        bias = bias_of_window(self.bias_table, self.window) if whole else position_bias(self.bias_table, index)
+        bias = bias.to(query.dtype)
         dropout = self.attn_drop_rate if self.training else 0.0
         if mask is not None:
             mask = ShiftMask(mask.patterns.to(query.dtype), mask.pattern_of)

@@ -106,7 +106,14 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
     assert sorted(record["training"] + record["validation"]) == [f"phantom_{index:03d}" for index in range(6)]
     assert record["seconds"] > 0
     assert record["config"]["network"]["num_classes"] == 6
-    assert record["fast_paths"] == {"attention": "auto", "memory_layout": "auto", "compiled": "no"}
+    assert record["fast_paths"] == {
+        "attention": "auto",
+        "memory_layout": "auto",
+        "compile": "off",
+        "recompute": "none",
+        "fused_optimizer": True,
+        "tf32": False,
+    }
     assert [session["status"] for session in record["sessions"]] == ["finished"]
     with (undisturbed / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -230,7 +237,14 @@ def test_average_of_weights_in_bfloat16_by_command(
     assert load_model(folder / "best").description.network.feature_size == 8
     record = json.loads((folder / "run.json").read_text())
     assert (record["fold"], record["config"]["trainer"]["ema_decay"]) == (2, 0.9)
-    assert record["fast_paths"] == {"attention": "explicit", "memory_layout": "unchanged", "compiled": "no"}
+    assert record["fast_paths"] == {
+        "attention": "explicit",
+        "memory_layout": "unchanged",
+        "compile": "off",
+        "recompute": "none",
+        "fused_optimizer": False,
+        "tf32": False,
+    }
 
 
 def test_a_split_is_reused(phantom_data: Path, tmp_path: Path) -> None:

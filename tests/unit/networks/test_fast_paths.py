@@ -30,12 +30,14 @@ def test_the_fast_paths_are_the_same_function(batch: int) -> None:
     assert choose_fast_paths(plain, SpeedConfig(fast=False, compile=True)) == {
         "attention": "explicit",
         "memory_layout": "unchanged",
-        "compiled": "no",
+        "compile": "off",
+        "recompute": "none",
     }
     assert choose_fast_paths(fast, SpeedConfig(attention="blockwise")) == {
         "attention": "blockwise",
         "memory_layout": "auto",
-        "compiled": "no",
+        "compile": "off",
+        "recompute": "none",
     }
     wanted, found = gradients(plain, image), gradients(fast, image)
     for name, gradient in wanted.items():
@@ -84,7 +86,7 @@ def test_compiling_changes_no_names() -> None:
     """What the compiled network computes is checked by scripts/bench_training.py: compiling takes a minute."""
     image = torch.randn(1, 1, 32, 32, 32, dtype=torch.float64)
     plain, compiled = network(), network()
-    assert choose_fast_paths(compiled, SpeedConfig(compile=True))["compiled"] == "yes"
+    assert choose_fast_paths(compiled, SpeedConfig(compile=True))["compile"] == "default"
     assert compiled.state_dict().keys() == plain.state_dict().keys()
     with torch.compiler.set_stance("force_eager"):
         assert torch.equal(copy.deepcopy(compiled)(image), plain(image))  # as for the average of the weights

@@ -79,3 +79,21 @@ def test_maps_are_normalised_over_channels_if_asked() -> None:
         torch.testing.assert_close(hidden.var(1, correction=0), torch.ones_like(hidden[:, 0]), atol=1e-2, rtol=0)
     plain = SwinEncoder(NetworkConfig(**config, normalize=False))(image)
     assert plain[0].mean(1).abs().max() > 1e-2
+
+
+def test_a_shift_mask_is_made_once_for_maps_of_a_size() -> None:
+    """Also where validation, in inference mode, comes before training."""
+    encoder = SwinEncoder(NetworkConfig(feature_size=4, depths=(2, 2), num_heads=(1, 1), window_size=(3, 3, 3)))
+    encoder.stages[0].blocks[0].attention.path = encoder.stages[0].blocks[1].attention.path = "explicit"
+
+    def made() -> object:
+        assert encoder.stages[0]._last_mask is not None
+        return encoder.stages[0]._last_mask[1]
+
+    with torch.inference_mode():
+        encoder(torch.randn(1, 1, 16, 16, 16))
+    first = made()
+    encoder(torch.randn(2, 1, 16, 16, 16))[-1].sum().backward()
+    assert made() is first
+    encoder(torch.randn(1, 1, 16, 16, 8))
+    assert made() is not first

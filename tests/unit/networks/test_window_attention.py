@@ -10,11 +10,14 @@ from swin_unetr.networks.window_attention import (
     MASKED_LOGIT,
     ShiftMask,
     WindowAttention,
+    added_logits,
+    bias_of_window,
     fit_window,
     join_windows,
     mix_values,
     padding_to_windows,
     partition_windows,
+    position_bias,
     relative_position_index,
     shift_mask,
 )
@@ -121,3 +124,38 @@ def test_dropout_of_attention_is_reproducible_and_only_for_training() -> None:
     assert not torch.equal(attention(windows, index, None), outputs[0])
     attention.eval()
     assert torch.equal(attention(windows, index, None), attention(windows, index, None))
+
+
+@pytest.mark.parametrize("window", [(1, 1, 1), (3, 3, 3), (2, 3, 4), (1, 5, 2)])
+def test_the_bias_of_a_whole_window_is_that_of_the_index(window: tuple[int, int, int]) -> None:
+    offsets = (2 * window[0] - 1) * (2 * window[1] - 1) * (2 * window[2] - 1)
+    table = torch.randn(offsets, 2, dtype=torch.float64, requires_grad=True)
+    wanted = position_bias(table, relative_position_index(window))
+    found = bias_of_window(table, window)
+    assert torch.equal(found, wanted)
+    weights = torch.randn_like(found)
+    gradients = [torch.autograd.grad((bias * weights).sum(), table)[0] for bias in (found, wanted)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_no_step_back_from_the_bias_sorts_or_scatters() -> None:
+    """These are what a GPU is slow at, or adds up in another order each time."""
+    table = torch.randn(125, 2, requires_grad=True)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as trace:
+        bias_of_window(table, (3, 3, 3)).sum().backward()
+    names = {event.key for event in trace.key_averages()}
+    assert "aten::unfold_backward" in names
+    assert not any(word in name for name in names for word in ("scatter", "index_put", "sort", "embedding"))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_added_logits_lie_in_rows_that_fused_kernels_take_as_they_are(masked: bool) -> None:
+    mask = shift_mask((6, 6, 6), (3, 3, 3), (1, 1, 1), torch.device("cpu"), torch.float32) if masked else None
+    bias = torch.randn(2, 27, 27, requires_grad=True)
+    found = added_logits(bias, mask)
+    wanted = bias if mask is None else (bias + mask.of_windows()[:, None]).flatten(0, 1)
+    assert torch.equal(found, wanted)
+    assert found.stride() == (27 * 32, 32, 1)
+    weights = torch.randn_like(wanted)
+    gradients = [torch.autograd.grad((logits * weights).sum(), bias)[0] for logits in (found, wanted)]
+    torch.testing.assert_close(*gradients)

@@ -8,7 +8,10 @@ from torch import nn
 
 from finetune.config import FinetuneConfig, LossConfig
 from finetune.memory import training_footprint
-from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig, TrainerConfig
+from finetune.planning import this_machine
+from finetune.speed import settled_speed
+from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig, SpeedConfig, TrainerConfig
+from swin_unetr.errors import ConfigError
 from swin_unetr.planning.footprint import LARGE, step_footprint
 from swin_unetr.tasks import Task, exclusive
 
@@ -97,3 +100,33 @@ def test_any_loss_can_be_gone_through() -> None:
 
 def test_a_gpu_need_not_be_here() -> None:
     assert training_footprint(config_of(), TASK, device="cuda").peak > 0
+
+
+def test_what_is_recomputed_is_not_kept() -> None:
+    """The more, the less; a GPU's reckoning knows of it as well."""
+    for device in ("cpu", "cuda"):
+        taken = [
+            training_footprint(
+                replace(config_of(), speed=SpeedConfig(recompute=again)), TASK, device=device
+            ).activations
+            for again in ("none", "encoder", "all")
+        ]
+        assert taken[1] < 0.95 * taken[0]
+        assert taken[2] < 0.6 * taken[0]
+
+
+def test_parts_are_chosen_by_the_memory() -> None:
+    config = replace(config_of(), trainer=TrainerConfig(accelerator="cpu"))
+    machine = this_machine(memory=0)
+
+    def needs(again: str | tuple[str, ...]) -> int:
+        tried = replace(config, speed=SpeedConfig(recompute=again))
+        return machine.needs(training_footprint(tried, TASK, device="cpu"))
+
+    def settled(memory: int) -> SpeedConfig:
+        return settled_speed(replace(config, speed=SpeedConfig(memory=f"{memory}B")), TASK)
+
+    spare = 100_000_000  # the process may have grown since
+    assert settled(needs("none") + spare).recompute == ()
+    with pytest.raises(ConfigError, match=r"speed.memory: .* is too little even if everything is recomputed"):
+        settled(needs("all") - spare)
