@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
@@ -91,7 +90,8 @@ class ShardedStrategy(DDPStrategy):  # type: ignore[misc]  # Lightning is untype
 
     def teardown(self) -> None:
         """Leave the weights where they are: parts of them are of no use on the CPU."""
-        assert self.cluster_environment is not None and self.accelerator is not None
+        assert self.cluster_environment is not None
+        assert self.accelerator is not None
         self.cluster_environment.teardown()
         self.precision_plugin.teardown()
         self.accelerator.teardown()
@@ -115,7 +115,7 @@ def whole(tensors: Mapping[str, Any], *, keep: bool = True, to_cpu: bool = False
     """
     gathered = {}
     for name, value in tensors.items():
-        full = value.detach().full_tensor() if isinstance(value, DTensor) else value
+        full = value.full_tensor().detach() if isinstance(value, DTensor) else value
         if keep:
             gathered[name] = full.cpu() if to_cpu and isinstance(full, Tensor) else full
     return gathered
