@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from finetune.config import FinetuneConfig
 from finetune.deep_supervision import AuxiliaryHeads, supervise
@@ -17,6 +17,7 @@ from finetune.losses import SegmentationLoss
 from swin_unetr.inference.sliding_window import slide
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
+from swin_unetr.training.gradient_clip import clip_gradients
 from swin_unetr.training.optimizer import build_optimizer
 from transforms.labels import IGNORED
 
@@ -117,10 +118,6 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the norm of the gradients.
-
-        Lightning refuses to do so for a fused optimiser under any autocast, although only a gradient scaler, with
-        which the optimiser is not fused here, stands in the way.
-        """
+        """Clip the norm of the gradients."""
         if gradient_clip_val is not None:
-            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            clip_gradients(self.parameters(), gradient_clip_val)

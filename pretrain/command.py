@@ -31,7 +31,7 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     )
     recipes = ", ".join(shipped_recipes())
     parser.add_argument("--config", help=f"recipe: a YAML file, or the name of a shipped one ({recipes})")
-    kinds = "scans: folders (of images, DICOM series or a labelled layout), files, JSON lists"
+    kinds = "scans: folders (of images, DICOM series or a labelled layout), files, lists in JSON or CSV"
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=kinds)
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
     parser.add_argument("--exclude", type=Path, metavar="FILE", help="list of scans to leave out, text or JSON")

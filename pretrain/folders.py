@@ -13,7 +13,7 @@ from pretrain.config import PretrainConfig
 from swin_unetr.checkpoints import save_model
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.provenance import commit, versions
-from swin_unetr.training.averaging import averaged_weights
+from swin_unetr.training.averaging import weights_to_keep
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class EncoderFolders(Callback):  # type: ignore[misc]  # Lightning is untyped he
             "epoch": epoch,
             "scores": {name: float(value) for name, value in trainer.callback_metrics.items()},
         }
-        if trainer.is_global_zero:
-            with averaged_weights(trainer, pl_module):
+        with weights_to_keep(trainer, pl_module):  # all processes take part; the first one writes
+            if trainer.is_global_zero:
                 for name in ("last", "best"):
                     self._save(pl_module, self._run_folder / name, self.best)
 

@@ -17,6 +17,7 @@ from pretrain.proxies.masked import Masked, masked_tokens
 from pretrain.views import Views, start_views
 from swin_unetr.networks import SwinEncoder
 from swin_unetr.training.course import derived_seed
+from swin_unetr.training.gradient_clip import clip_gradients
 from swin_unetr.training.optimizer import build_optimizer
 
 #: Sets the draws of the views apart from all others of a step.
@@ -135,6 +136,6 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the norm of the gradients; Lightning refuses to for a fused optimiser under any autocast."""
+        """Clip the norm of the gradients."""
         if gradient_clip_val is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+            clip_gradients(self.network.parameters(), gradient_clip_val)

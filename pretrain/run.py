@@ -88,7 +88,7 @@ def pretrain(
 
     Args:
         config: the configuration, or a recipe: its file, or the name of a shipped one.
-        data: folders of scans, of DICOM series, in a labelled layout; files; JSON lists.
+        data: folders of scans, of DICOM series, in a labelled layout; files; lists in JSON or CSV.
         output: the run folder, new or empty unless it is resumed. Takes config.yaml, run.json, metrics.csv,
             tensorboard/, pictures, checkpoints/last.ckpt, and the encoder folders best/ and last/.
         exclude: list of scans to leave out.

@@ -221,7 +221,8 @@ class TrainerConfig:
     validate_every: int = 10
     accelerator: str = "auto"
     devices: int | str = "auto"
-    #: How several processes train together: "ddp"; "auto" takes it where there are several.
+    #: How several processes train together: "ddp", which "auto" takes where there are several, each with all weights;
+    #: "fsdp" divides them, their gradients, averages and the optimiser's state: less memory, more exchange.
     strategy: str = "auto"
     #: Lightning's precision, such as "32-true", "bf16-mixed", "16-mixed".
     precision: str = "32-true"

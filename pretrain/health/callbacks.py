@@ -18,7 +18,7 @@ from pretrain.health.probe import Probe, ProbeScore
 from pretrain.health.spread import LatestFeatures, collapse, spread
 from swin_unetr.config import PreprocessConfig, Triple
 from swin_unetr.files import write_text
-from swin_unetr.training.averaging import averaged_weights
+from swin_unetr.training.averaging import weights_to_keep
 
 STD, RANK, PROBE = "train/feature_std", "train/effective_rank", "probe/accuracy"
 
@@ -160,13 +160,11 @@ class Probing(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs that are done, or probe what training starts from."""
-        if not trainer.is_global_zero:
-            return
         if trainer.global_step == 0:
-            score = self._measure(trainer, pl_module, epoch=0)
-            others = f"{score.plain:.4f} by place and value alone, {score.chance:.4f} by chance"
-            print(f"probe: {score.accuracy:.4f} before training, {others}", flush=True)
-        elif self._path.is_file():
+            if score := self._measure(trainer, pl_module, epoch=0):
+                others = f"{score.plain:.4f} by place and value alone, {score.chance:.4f} by chance"
+                print(f"probe: {score.accuracy:.4f} before training, {others}", flush=True)
+        elif trainer.is_global_zero and self._path.is_file():
             with self._path.open(newline="", encoding="utf-8") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
 
@@ -176,13 +174,17 @@ class Probing(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Probe where it is time to."""
-        if trainer.is_global_zero and _is_due(trainer, self._every):
-            score = self._measure(trainer, pl_module, epoch=trainer.current_epoch + 1)
+        if _is_due(trainer, self._every) and (
+            score := self._measure(trainer, pl_module, epoch=trainer.current_epoch + 1)
+        ):
             pl_module.log(PROBE, score.accuracy, rank_zero_only=True)
 
-    def _measure(self, trainer: Trainer, pl_module: LightningModule, *, epoch: int) -> ProbeScore:
-        with averaged_weights(trainer, pl_module):
-            score = self._probe.score(pl_module.encoder)
+    def _measure(self, trainer: Trainer, pl_module: LightningModule, *, epoch: int) -> ProbeScore | None:
+        """The score, in the first process; the others give what they have of the weights."""
+        with weights_to_keep(trainer, pl_module):
+            score = self._probe.score(pl_module.encoder) if trainer.is_global_zero else None
+        if score is None:
+            return None
         row: dict[str, Any] = {"epoch": epoch, "step": trainer.global_step, "accuracy": f"{score.accuracy:.6g}"}
         row |= {"plain": f"{score.plain:.6g}", "chance": f"{score.chance:.6g}"}
         row |= {name: f"{recall:.6g}" for name, recall in score.by_class.items()}

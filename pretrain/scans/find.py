@@ -13,6 +13,7 @@ from typing import Any
 from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case, find_layout, read_dataset
 from swin_unetr.datasets.listing import image_suffix, is_dicom, stem
+from swin_unetr.datasets.lists import find_list, read_list
 from swin_unetr.errors import DataError
 
 #: Folders and names of files that hold labels, not scans.
@@ -63,7 +64,7 @@ def find_scans(
 
     Args:
         paths: folders of images (with their subfolders), of DICOM series, or in a labelled layout; single image files;
-            JSON lists of images. A file found twice counts once.
+            JSON or CSV lists (`swin_unetr.datasets.lists`). A file found twice counts once.
         layout: of the folders; "auto" tells each by its files.
         with_test_cases: take the test cases of labelled layouts (`imagesTs`, "test") too.
         exclude: scans to leave out: paths, folders, names of files or cases, content hashes (`read_exclusions`).
@@ -143,12 +144,13 @@ class _Exclusions:
 def _list(path: Path, layout: str, with_test: bool, found: _Found) -> None:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; check the path")
-    if path.is_file() and path.suffix.lower() == ".json":
-        found.cases += _json_list(path)
+    if path.is_file() and find_list(path):
+        # not `read_dataset`: scans of different folders may have one name
+        found.cases += read_list(path, with_test=with_test).cases
     elif image_suffix(path) and path.is_file():
         found.cases.append(Case(id=stem(path), images=(path,)))
     elif path.is_file():
-        raise DataError(f"{path}: is neither an image nor a folder nor a JSON list")
+        raise DataError(f"{path}: is neither an image nor a folder nor a list (.json, .csv)")
     elif layout not in ("auto", "plain"):
         found.cases += read_dataset(path, layout=layout, require_labels=False, with_test=with_test).cases
     else:
@@ -183,21 +185,6 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
             found.cases.append(Case(id=stem(entry), images=(entry,)))
     if any(is_dicom(entry) for entry in others[:_LOOKED_AT]):
         found.cases.append(Case(id=place.name, images=(folder,)))
-
-
-def _json_list(path: Path) -> Iterator[Case]:
-    """A list of images or of {"image": ...}; or an object whose "training" is such a list, as MONAI writes them."""
-    values = _parse(path, _read_text(path))
-    entries = values.get("training") if isinstance(values, dict) else values
-    if not isinstance(entries, list) or not entries:
-        raise DataError(f'{path}: should hold a JSON list of images, or an object with such a list as "training"')
-    for entry in entries:
-        image = entry.get("image") if isinstance(entry, dict) else entry
-        names = [image] if isinstance(image, str) else image
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise DataError(f'{path}: an entry names no image: {json.dumps(entry)[:80]}; "image" is a path or a list')
-        files = tuple(path.parent / name for name in names)
-        yield Case(id=stem(files[0]), images=files)
 
 
 def _once(cases: Iterable[Case]) -> Iterator[Case]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import image_suffix, stem, visible
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Target, Task, modality_of
@@ -47,21 +48,19 @@ def read_bids(root: Path) -> Dataset:
     """List the sessions; a session of a subject is a case, and the subject its group.
 
     Channels are the kinds of scans that every session has; others are left out, and noted. Labels are the one kind of
-    mask that lies below `derivatives`; where a table explains its values, they are the task.
+    mask that lies below `derivatives`; where a table explains its values, they are the task. Where faults are noted,
+    it is the kinds that most sessions have, and the others' sessions are left out.
 
     Raises:
         DataError: no kind of scan that every session has, or several kinds of masks.
     """
     scans = _by_session(_files(path for folder in _data_folders(root) for path in visible(folder)))
-    masks = _by_session(_files((root / _DERIVATIVES).rglob("sub-*") if (root / _DERIVATIVES).is_dir() else ()))
+    derived = _files((root / _DERIVATIVES).rglob("sub-*") if (root / _DERIVATIVES).is_dir() else ())
+    masks = _by_session(file for file in derived if _suffix(file.kind) in _MASKS)
     labels, kind = _labels(root, masks, set(scans))
     # A session without a label, of a data set that has labels, need not be complete to tell the channels.
     telling = [scans[session] for session in labels or scans]
-    counts = Counter(kind for files in telling for kind in files)
-    channels = tuple(sorted(kind for kind, count in counts.items() if count == len(telling)))
-    if scans and not channels:
-        found = ", ".join(f"{kind} ({count})" for kind, count in counts.most_common())
-        raise DataError(f"{root}: no kind of scan is there in all {len(telling)} sessions: {found}; list them in a CSV")
+    channels = _channels(root, telling)
     cases, notes = [], []
     for session, files in scans.items():
         if missing := [channel for channel in channels if channel not in files]:
@@ -85,21 +84,40 @@ def _data_folders(root: Path) -> Iterator[Path]:
 
 def _files(paths: Iterable[Path]) -> Iterator[_File]:
     for path in sorted(paths):
-        match = _NAME.fullmatch(stem(path)) if image_suffix(path) and path.is_file() else None
+        # A link to nothing, as DataLad leaves for what was not fetched, is a case that cannot be read, not one less.
+        there = path.is_file() or path.is_symlink()
+        match = _NAME.fullmatch(stem(path)) if image_suffix(path) and there else None
         if match and not _HELPERS.search(match["rest"]):
             yield _File(path, match["subject"], match["session"], match["rest"])
 
 
 def _by_session(files: Iterable[_File]) -> dict[str, dict[str, _File]]:
-    """Session to kind to file."""
+    """Session to kind to file; a session with two files of a kind is at fault."""
     found: dict[str, dict[str, _File]] = {}
+    doubled = set()
     for file in files:
         session = found.setdefault(file.session, {})
         if file.kind in session:
-            other = session[file.kind].path
-            raise DataError(f"{file.path}: is of the same session and kind as {other}; remove one of them")
+            doubled.add(file.session)
+            with one_case():
+                other = session[file.kind].path
+                raise DataError(f"{file.path}: is of the same session and kind as {other}; remove one of them")
         session[file.kind] = file
-    return found
+    return {name: session for name, session in found.items() if name not in doubled}
+
+
+def _channels(root: Path, sessions: Sequence[Mapping[str, _File]]) -> tuple[str, ...]:
+    """The kinds of scans that all sessions have."""
+    counts = Counter(kind for files in sessions for kind in files)
+    channels = tuple(sorted(kind for kind, count in counts.items() if count == len(sessions)))
+    if sessions and not channels:
+        with one_case():
+            found = ", ".join(f"{kind} ({count})" for kind, count in counts.most_common())
+            raise DataError(
+                f"{root}: no kind of scan is there in all {len(sessions)} sessions: {found}; list them in a CSV"
+            )
+        channels = tuple(sorted(kind for kind, count in counts.items() if count > len(sessions) / 2))
+    return channels
 
 
 def _labels(
@@ -112,11 +130,12 @@ def _labels(
     best = min(_MASKS.index(_suffix(kind)) for kind in kinds)
     chosen = sorted(kind for kind in kinds if _MASKS.index(_suffix(kind)) == best)
     if len(chosen) > 1:
-        raise DataError(
-            f"{root / _DERIVATIVES}: holds masks of {len(chosen)} kinds ({', '.join(chosen)}); keep one kind there, or "
-            "list the cases in a cases.csv"
-        )
-    kind = chosen[0]
+        with one_case():
+            raise DataError(
+                f"{root / _DERIVATIVES}: holds masks of {len(chosen)} kinds ({', '.join(chosen)}); keep one kind "
+                "there, or list the cases in a cases.csv"
+            )
+    kind = max(chosen, key=lambda kind: sum(kind in masks.get(session, ()) for session in sessions))
     labels = {session: masks[session][kind].path for session in sorted(sessions) if kind in masks.get(session, {})}
     return labels, kind
 

@@ -87,8 +87,10 @@ def _entries(path: Path, with_test: bool) -> tuple[Mapping[str, Any], list[tuple
     except ValueError as error:
         raise DataError(f"{path}: is not valid JSON ({error})") from error
     outer = values if isinstance(values, dict) else {"cases": values}
-    listed = [entry for key in _ENTRIES for entry in outer.get(key) or []]
-    listed += (outer.get(_TESTS) or []) if with_test else []
+    lists = {key: outer.get(key) or [] for key in (*_ENTRIES, *((_TESTS,) if with_test else ()))}
+    if wrong := [key for key, of in lists.items() if not isinstance(of, list)]:
+        raise DataError(f"{path}: {wrong[0]!r} should be a list of cases, is {json.dumps(lists[wrong[0]])[:60]}")
+    listed = [entry for of in lists.values() for entry in of]
     entries = [{"image": entry} if isinstance(entry, str) else entry for entry in listed]
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
@@ -117,9 +119,7 @@ def _images(path: Path, where: str, entry: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(of, Mapping):
             found.update({str(name): listed for name, listed in of.items()})
         elif isinstance(of, list):
-            found.update(
-                {f"channel {number}": listed for number, listed in enumerate(of)} if len(of) > 1 else {"": of[0]}
-            )
+            found.update({f"channel {number}" if len(of) > 1 else "": listed for number, listed in enumerate(of)})
         else:
             found[match[1]] = of
     if not found:

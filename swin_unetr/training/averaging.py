@@ -1,21 +1,24 @@
-"""Exponential moving average of the weights."""
+"""Exponential moving average of the weights, and the weights that are validated and saved."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+
+from swin_unetr.training.sharding import ShardedStrategy, divide, own_part, whole
 
 
 class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is untyped here
     """Lightning's weight averaging with a decay that grows from 0: the start of training is soon forgotten.
 
-    Validation uses the averaged weights; so does the module once training has ended. Checkpoints hold both, and the
-    average is resumed with the rest.
+    The module has the averaged weights once training has ended. Checkpoints hold both, and the average is resumed
+    with the rest.
 
     Args:
         decay: share of the average that a step keeps, once about `10 * decay / (1 - decay)` steps were taken.
@@ -34,8 +37,27 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
         self._share = 1.0 - min(self._decay, (1 + step_idx) / (10 + step_idx))
         return True
 
-    def _move(self, average: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
-        torch._foreach_lerp_(list(average), list(current), self._share)
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Divide the average as the weights are, of which it was a copy before they were."""
+        if isinstance(trainer.strategy, ShardedStrategy):
+            divide(self.average)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing: `ValidatedWeights` does what Lightning's class would do here."""
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing, likewise."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the average in, whole. All processes take part."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        checkpoint["state_dict"] = whole(checkpoint["state_dict"], to_cpu=isinstance(trainer.strategy, ShardedStrategy))
+
+    @property
+    def average(self) -> LightningModule:
+        """The module with the averaged weights; there is one while training goes on."""
+        assert self._average_model is not None
+        return self._average_model.module
 
     @contextmanager
     def applied(self, module: LightningModule) -> Iterator[None]:
@@ -46,13 +68,37 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
         finally:
             self._swap_models(module)
 
+    def _move(self, average: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
+        torch._foreach_lerp_(list(map(own_part, average)), list(map(own_part, current)), self._share)
+
+
+class ValidatedWeights(Callback):  # type: ignore[misc]  # Lightning is untyped here
+    """Has a validation see what is saved after it (`weights_to_keep`)."""
+
+    def __init__(self) -> None:
+        self._during = ExitStack()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put these weights in."""
+        self._during.enter_context(weights_to_keep(trainer, pl_module))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put those in training back."""
+        self._during.close()
+
 
 @contextmanager
-def averaged_weights(trainer: Trainer, module: LightningModule) -> Iterator[None]:
-    """Within the block, the module holds the averaged weights, where the trainer averages any."""
+def weights_to_keep(trainer: Trainer, module: LightningModule) -> Iterator[None]:
+    """Within the block `module.network` has the weights to validate and to save, whole in every process.
+
+    They are the averaged ones, where the trainer averages any. All processes take part.
+    """
     average = next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)), None)
-    if average is None:
-        yield
-    else:
+    if isinstance(trainer.strategy, ShardedStrategy):
+        with trainer.strategy.whole_network(module, module if average is None else average.average):
+            yield
+    elif average is not None:
         with average.applied(module):
             yield
+    else:
+        yield

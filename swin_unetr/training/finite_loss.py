@@ -11,6 +11,7 @@ from torch import Tensor, distributed
 
 from swin_unetr.errors import SwinUnetrError
 from swin_unetr.training.progress import READ_EVERY_STEPS
+from swin_unetr.training.sharding import own_part
 
 _REMEDY = "lower optimizer.learning_rate, set optimizer.gradient_clip or another trainer.precision"
 
@@ -59,7 +60,7 @@ class FiniteLoss(Callback):  # type: ignore[misc]  # Lightning is untyped here
             SwinUnetrError: a loss or a weight that is no finite number.
         """
         self._check_losses(trainer)
-        norms = torch.stack(torch._foreach_norm([value.detach() for value in pl_module.parameters()]))
+        norms = torch.stack(torch._foreach_norm([own_part(value) for value in pl_module.parameters()]))
         if _anywhere(trainer, not bool(norms.isfinite().all())):
             raise SwinUnetrError(
                 f"the weights are no finite numbers any more in epoch {trainer.current_epoch + 1}; {self._kept()}"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from swin_unetr.training.averaging import averaged_weights
+from swin_unetr.training.averaging import weights_to_keep
 
 
 class SaveModel(Protocol):
@@ -46,8 +46,8 @@ class ModelFolders(Callback):  # type: ignore[misc]  # Lightning is untyped here
         improved = math.isnan(highest) or scores[self._monitor] > highest
         if improved:
             self.best = state
-        if trainer.is_global_zero:
-            with averaged_weights(trainer, pl_module):
+        with weights_to_keep(trainer, pl_module):  # all processes take part; the first one writes
+            if trainer.is_global_zero:
                 for name in ("last", "best") if improved else ("last",):
                     self._save(pl_module, self._run_folder / name, state)
 

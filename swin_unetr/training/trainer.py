@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from swin_unetr.config import TrainerConfig
 from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
-from swin_unetr.training.averaging import WeightAverage
+from swin_unetr.training.averaging import ValidatedWeights, WeightAverage
 from swin_unetr.training.checkpoint_files import PlainCheckpoints, newest_whole
 from swin_unetr.training.course import Course
 from swin_unetr.training.finite_loss import FiniteLoss
@@ -26,11 +26,11 @@ from swin_unetr.training.loader_clock import LoaderClock
 from swin_unetr.training.metrics_table import MetricsTable
 from swin_unetr.training.progress import ProgressReport
 from swin_unetr.training.resume_point import ResumePoint
+from swin_unetr.training.sharding import ShardedStrategy
 from swin_unetr.training.stop_signals import handlers_kept
 
-#: Strategies that divide the weights among processes. Models would be written, gradients clipped and scans validated
-#: with a part of them.
-_SHARDED = ("fsdp", "deepspeed", "model_parallel")
+#: Other ways to divide the weights among processes than ours.
+_FOREIGN = ("fsdp_", "deepspeed", "model_parallel")
 #: In what torch says of a process that reads data.
 _WORKER = "DataLoader worker"
 
@@ -57,14 +57,12 @@ def build_trainer(
     Raises:
         ConfigError: devices or a precision that this machine does not have, or a strategy that is not supported.
     """
-    if config.strategy.startswith(_SHARDED):
-        raise ConfigError(
-            f"trainer.strategy: {config.strategy!r} divides the weights, which is not supported; use 'ddp'"
-        )
+    _check_sharding(config)
     clock = LoaderClock()
     own: list[Callback] = [
         finite := FiniteLoss(run_folder),  # first, before anything is written
         Course(config.seed),  # before others, which read the loss that it logs
+        ValidatedWeights(),
         *callbacks,
         ProgressReport(monitor),
         MetricsTable(run_folder / "metrics.csv", metrics, clock),
@@ -98,6 +96,7 @@ def build_trainer(
                 default_root_dir=run_folder,
                 log_every_n_steps=25,
                 num_sanity_val_steps=0,
+                inference_mode=config.strategy != "fsdp",  # tensors made in it must not take part in a training
                 use_distributed_sampler=False,  # the data module's own sampler knows the processes
                 benchmark=True,
                 enable_checkpointing=True,
@@ -154,19 +153,28 @@ def _placement(config: TrainerConfig) -> dict[str, Any]:
     requeued by SLURM is left out: it saves within the handler of a signal.
     """
     environment, devices = os.environ, config.devices
+    strategy = ShardedStrategy() if config.strategy == "fsdp" else config.strategy
     if TorchElasticEnvironment.detect():
         local, nodes = environment["LOCAL_WORLD_SIZE"], environment["GROUP_WORLD_SIZE"]
     elif SLURMEnvironment.detect():
         local, nodes = environment.get("SLURM_NTASKS_PER_NODE", "1"), environment.get("SLURM_NNODES", "1")
     else:
-        return {"devices": devices, "strategy": config.strategy, "plugins": [PlainCheckpoints()]}
+        return {"devices": devices, "strategy": strategy, "plugins": [PlainCheckpoints()]}
     slurm = [] if TorchElasticEnvironment.detect() else [SLURMEnvironment(auto_requeue=False)]
     return {
         "devices": int(local) if devices == "auto" else devices,
         "num_nodes": int(nodes),
-        "strategy": config.strategy,
+        "strategy": strategy,
         "plugins": [PlainCheckpoints(), *slurm],
     }
+
+
+def _check_sharding(config: TrainerConfig) -> None:
+    if config.strategy.startswith(_FOREIGN):
+        raise ConfigError(f"trainer.strategy: {config.strategy!r} is not supported; 'fsdp' divides the weights")
+    if config.strategy == "fsdp" and config.precision.startswith("16"):
+        # Each process would skip the steps in which its own part of the gradients overflows.
+        raise ConfigError("trainer.precision: 'fsdp' goes with bfloat16 and float32; use 'bf16-mixed'")
 
 
 def _name(kind: type) -> str:

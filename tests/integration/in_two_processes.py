@@ -5,6 +5,7 @@ Forked from a process that has imported everything, for the sake of time. Every 
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -36,6 +37,15 @@ TINY: dict[str, Any] = {
     "validation_overlap": 0.0,
     "num_folds": 3,
 }
+#: What computes in another way under FSDP, if anything does.
+DEEP: dict[str, Any] = {
+    "network": {**TINY["network"], "gradient_checkpointing": True, "use_v2": True, "drop_path_rate": 0.2},
+    "deep_supervision": True,
+    "optimizer": {**TINY["optimizer"], "warmup_epochs": 0},
+    "trainer": {**TINY["trainer"], "max_epochs": 1, "precision": "bf16-mixed", "ema_decay": None},
+}
+FSDP: dict[str, Any] = {"trainer": {**TINY["trainer"], "strategy": "fsdp"}}
+DEEP_FSDP: dict[str, Any] = {**DEEP, "trainer": {**DEEP["trainer"], "strategy": "fsdp"}}
 ENCODER: dict[str, Any] = {
     **{key: TINY[key] for key in ("network", "preprocess", "optimizer")},
     "scans": {"crop_size": [16, 16, 16], "scans_per_batch": 2, "crops_per_scan": 1, "num_workers": 0},
@@ -57,9 +67,9 @@ class Watch(Callback):
             self.action(pl_module)
 
 
-def train(data: Path, run: Path, scans_per_batch: int, after: int = 0, action: Any = None) -> None:
+def train(data: Path, run: Path, scans_per_batch: int, after: int = 0, action: Any = None, **other: Any) -> None:
     watched(finetune.run, run, after, action)
-    values = {**TINY, "sampling": {**TINY["sampling"], "scans_per_batch": scans_per_batch}}
+    values = {**TINY, "sampling": {**TINY["sampling"], "scans_per_batch": scans_per_batch}, **other}
     config = from_dict(FinetuneConfig, values, source="test")
     try:
         finetune.run.finetune(config, data=data, output=run, resume=True)
@@ -71,9 +81,9 @@ def train(data: Path, run: Path, scans_per_batch: int, after: int = 0, action: A
     run.with_suffix(f".end{os.environ.get('RANK', 0)}").write_text(end)
 
 
-def pre_train(data: Path, run: Path) -> None:
+def pre_train(data: Path, run: Path, **other: Any) -> None:
     watched(pretrain.run, run)
-    pretrain.run.pretrain(from_dict(PretrainConfig, ENCODER, source="test"), data=[data], output=run)
+    pretrain.run.pretrain(from_dict(PretrainConfig, {**ENCODER, **other}, source="test"), data=[data], output=run)
 
 
 def watched(module: Any, run: Path, after: int = 0, action: Any = None) -> None:
@@ -129,6 +139,18 @@ if __name__ == "__main__":
     processes(2, lambda: train(data, folder / "two", 1))
     processes(2, lambda: train(data, folder / "stopped", 1, after=3, action=terminate))
     (folder / "stopped.0").rename(folder / "before")
+    shutil.copytree(folder / "stopped", folder / "to_fsdp")
     processes(2, lambda: train(data, folder / "stopped", 1))
     processes(2, lambda: train(data, folder / "spoilt", 1, after=3, action=spoil))
     processes(2, lambda: pre_train(data, folder / "encoder"))
+
+    processes(2, lambda: train(data, folder / "from_fsdp", 1, after=3, action=terminate, **FSDP))
+    (folder / "from_fsdp.0").rename(folder / "before_fsdp")
+    processes(2, lambda: train(data, folder / "from_fsdp", 1))
+    processes(2, lambda: train(data, folder / "to_fsdp", 1, **FSDP))
+    shutil.copytree(folder / "to_fsdp", folder / "alone")
+    processes(1, lambda: train(data, folder / "alone", 1, trainer={**TINY["trainer"], "max_epochs": 4}))
+    processes(2, lambda: train(data, folder / "spoilt_fsdp", 1, after=3, action=spoil, **FSDP))
+    processes(2, lambda: train(data, folder / "deep", 1, **DEEP))
+    processes(2, lambda: train(data, folder / "deep_fsdp", 1, **DEEP_FSDP))
+    processes(2, lambda: pre_train(data, folder / "encoder_fsdp", trainer={**ENCODER["trainer"], "strategy": "fsdp"}))

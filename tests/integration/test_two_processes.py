@@ -1,11 +1,16 @@
-"""Two processes, over gloo on the CPU: the same training as one, stopped together, and of a loss that is no number."""
+"""Two processes, over gloo on the CPU: the same training as one, stopped together, and of a loss that is no number.
+
+By DDP, and by FSDP, which divides the weights.
+"""
 
 import csv
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +18,7 @@ from monai.losses import DiceLoss
 
 from finetune.batch_dice import batch_dice
 from swin_unetr.checkpoints import load_model
-from swin_unetr.checkpoints.model_folder import read_description
+from swin_unetr.checkpoints.model_folder import read_description, read_weights
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +66,9 @@ def test_a_signal_to_one_of_them_stops_all_after_the_same_step(runs: Path) -> No
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-def test_a_loss_that_is_no_number_in_one_of_them_ends_all_with_the_same_line(runs: Path) -> None:
-    ends = [(runs / f"spoilt.end{rank}").read_text() for rank in range(2)]
+@pytest.mark.parametrize("name", ["spoilt", "spoilt_fsdp"])
+def test_a_loss_that_is_no_number_in_one_of_them_ends_all_with_the_same_line(runs: Path, name: str) -> None:
+    ends = [(runs / f"{name}.end{rank}").read_text() for rank in range(2)]
     assert ends[0] == ends[1]
     assert "the training loss is nan in epoch 2, batch 2 (cases: phantom_" in ends[0]
     assert "\n" not in ends[0]
@@ -73,6 +79,57 @@ def test_pre_training_in_two_processes(runs: Path) -> None:
     assert len(first) == len(second) == 4  # six scans in batches of two on each of two
     assert all(map(torch.isfinite, map(torch.tensor, first + second)))
     assert read_description(runs / "encoder" / "best").provenance["epoch"] == 2
+
+
+def test_divided_weights_are_trained_as_whole_ones_and_stopped_with_them(runs: Path) -> None:
+    assert losses(runs, "before_fsdp") == pytest.approx(losses(runs, "two.0")[:3], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["from_fsdp", "to_fsdp"])
+def test_a_checkpoint_goes_from_divided_weights_to_whole_ones_and_back(runs: Path, name: str) -> None:
+    assert losses(runs, f"{name}.0") == pytest.approx(losses(runs, "two.0")[3:], rel=1e-5)
+    checkpoints = [torch.load(runs / each / "checkpoints/last.ckpt", weights_only=True) for each in ("two", name)]
+    for part in ("state_dict", "current_model_state", "optimizer_states", "averaging_state"):
+        ours, theirs = (dict(tensors_of(checkpoint[part])) for checkpoint in checkpoints)
+        assert ours.keys() == theirs.keys()
+        for key, tensor in ours.items():
+            torch.testing.assert_close(theirs[key], tensor, rtol=1e-3, atol=1e-5)
+    for folder in ("last", "best"):
+        networks = [load_model(runs / each / folder).network for each in ("two", name)]
+        for ours, theirs in zip(*(network.parameters() for network in networks), strict=True):
+            torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-5)
+    scores = [read_description(runs / each / "last").provenance["scores"] for each in ("two", name)]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-3, nan_ok=True)
+
+
+def tensors_of(state: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(state, torch.Tensor):
+        assert type(state) is torch.Tensor  # a whole one
+        yield name, state
+    elif isinstance(state, dict | list):
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            yield from tensors_of(value, f"{name}/{key}")
+
+
+def test_one_process_goes_on_where_two_with_divided_weights_ended(runs: Path) -> None:
+    assert (runs / "alone.end0").read_text() == "finished"
+    assert len(losses(runs, "alone.0")) == 4  # an epoch of one scan at a time
+    assert read_description(runs / "alone" / "last").provenance["epoch"] == 4
+
+
+def test_recomputed_and_supervised_blocks_are_divided_too(runs: Path) -> None:
+    assert losses(runs, "deep_fsdp.0") == pytest.approx(losses(runs, "deep.0"), rel=1e-3)
+    networks = [load_model(runs / name / "last").network for name in ("deep", "deep_fsdp")]
+    for ours, theirs in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=0, atol=3e-4)  # a step is 0.001 at most
+
+
+def test_pre_training_with_divided_weights(runs: Path) -> None:
+    assert losses(runs, "encoder_fsdp.0") == pytest.approx(losses(runs, "encoder.0"), rel=1e-4)
+    ours, theirs = (read_weights(runs / name / "best") for name in ("encoder", "encoder_fsdp"))
+    assert ours.keys() == theirs.keys()
+    for key, tensor in ours.items():
+        torch.testing.assert_close(theirs[key], tensor, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("squared", [False, True])

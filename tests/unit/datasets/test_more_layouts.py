@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from layouts import listed, refused, touch
 
-from swin_unetr.datasets import Case, find_layout, read_dataset
+from swin_unetr.datasets import Case, Dataset, find_layout, read_dataset, read_sound_cases
 from swin_unetr.datasets.patients import write_patients
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import Target
@@ -142,6 +142,45 @@ def test_bids_sessions_that_are_incomplete(tmp_path: Path) -> None:
 def test_bids_without_a_common_scan(tmp_path: Path) -> None:
     touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-02/anat/sub-02_T2w.nii.gz")
     assert "no kind of scan is there in all 2 sessions" in refused(tmp_path)
+
+
+def test_a_fault_of_one_bids_session_is_noted_and_the_others_are_listed(tmp_path: Path) -> None:
+    bids(tmp_path)
+    others = {"sub-02_ses-1", "sub-02_ses-2"}
+
+    def faults_beside(*cases: str) -> str:
+        dataset, faults = read_sound_cases(tmp_path, with_test=False)
+        assert ({case.id for case in dataset.cases}, dataset.channels) == (set(cases), ("FLAIR", "T1w"))
+        assert all(case.label for case in dataset.cases)
+        return "; ".join(map(str, faults))
+
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii")
+    assert "same session and kind" in refused(tmp_path)
+    assert "sub-01_T1w.nii.gz: is of the same session and kind" in faults_beside(*others)
+    (tmp_path / "sub-01/anat/sub-01_T1w.nii").unlink()
+
+    touch(tmp_path, "derivatives/lesions/sub-01/anat/sub-01_desc-other_dseg.nii.gz")
+    assert "masks of 2 kinds" in faults_beside("sub-01", *others)
+    (tmp_path / "derivatives/lesions/sub-01/anat/sub-01_desc-other_dseg.nii.gz").unlink()
+
+    for kind in ("T1w", "FLAIR"):
+        (tmp_path / f"sub-01/anat/sub-01_{kind}.nii.gz").unlink()
+    assert "no kind of scan is there in all 3 sessions" in faults_beside(*others)
+
+
+def test_bids_derivatives_that_are_no_masks_may_be_there_twice(tmp_path: Path) -> None:
+    bids(tmp_path)
+    touch(tmp_path, *(f"derivatives/{name}/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz" for name in ("one", "other")))
+    assert len(read_dataset(tmp_path, require_labels=True).cases) == 3
+
+
+def test_a_bids_scan_that_was_not_fetched_is_listed(tmp_path: Path) -> None:
+    scan = bids(tmp_path) / "sub-01/anat/sub-01_T1w.nii.gz"
+    scan.unlink()
+    scan.symlink_to(tmp_path / ".git/annex/objects/nothing.nii.gz")
+    dataset = read_dataset(tmp_path, require_labels=True)
+    assert scan in dataset.cases[0].images
+    assert dataset.channels == ("FLAIR", "T1w")
 
 
 def test_case_folders(tmp_path: Path) -> None:

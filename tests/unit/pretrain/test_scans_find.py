@@ -51,13 +51,26 @@ def test_the_channels_of_brats_make_one_scan(tmp_path) -> None:
     assert [image.name for image in case.images] == ["case_1_flair.nii.gz", "case_1_t1ce.nii.gz"]
 
 
-def test_json_lists(tmp_path) -> None:
-    touch(tmp_path, "a.nii.gz", "b.nii.gz", "c1.nii.gz", "c2.nii.gz")
-    names = ["a.nii.gz", {"image": str(tmp_path / "b.nii.gz"), "label": "x"}, {"image": ["c1.nii.gz", "c2.nii.gz"]}]
+def test_lists(tmp_path) -> None:
+    touch(tmp_path, "a/x.nii.gz", "b/x.nii.gz", "c1.nii.gz", "c2.nii.gz")
+    names = ["a/x.nii.gz", {"image": str(tmp_path / "b/x.nii.gz"), "label": "y"}]  # of one name, in two folders
     (tmp_path / "list.json").write_text(json.dumps(names))
-    (tmp_path / "monai.json").write_text(json.dumps({"training": names[:1]}))
-    assert found(tmp_path, tmp_path / "list.json") == ["a.nii.gz", "b.nii.gz", "c1.nii.gz"]
-    assert found(tmp_path, tmp_path / "monai.json") == ["a.nii.gz"]
+    (tmp_path / "monai.json").write_text(json.dumps({"training": names[:1], "test": names[1:]}))
+    (tmp_path / "channels.json").write_text(json.dumps([{"image": ["c1.nii.gz", "c2.nii.gz"]}]))
+    (tmp_path / "list.csv").write_text("image\nb/x.nii.gz\n")
+    assert found(tmp_path, tmp_path / "list.json") == ["a/x.nii.gz", "b/x.nii.gz"]
+    assert found(tmp_path, tmp_path / "monai.json") == ["a/x.nii.gz"]
+    assert found(tmp_path, tmp_path / "list.csv") == ["b/x.nii.gz"]
+    (case,) = find_scans([tmp_path / "channels.json"]).cases
+    assert [image.name for image in case.images] == ["c1.nii.gz", "c2.nii.gz"]
+
+
+def test_a_list_cannot_name_what_lies_outside_its_folder(tmp_path) -> None:
+    touch(tmp_path, "secret.nii.gz", "data/a.nii.gz")
+    for name in ("../secret.nii.gz", str(tmp_path / "secret.nii.gz")):
+        (tmp_path / "data" / "list.json").write_text(json.dumps([name]))
+        with pytest.raises(DataError, match="outside the folder"):
+            find_scans([tmp_path / "data" / "list.json"])
 
 
 @pytest.mark.parametrize("text", ["[", "3", "[]", '{"test": []}', '[{"label": "a"}]', '[{"image": []}]', "[null]"])

@@ -1,6 +1,7 @@
 """DICOM series written here slice by slice: order, values, tilt, and every way in which a folder is no series."""
 
 import locale
+import resource
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -214,6 +215,27 @@ def test_a_truncated_slice(series: Callable[..., Any]) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(DataError, match=path.name):
         read_file(folder)
+
+
+@pytest.mark.parametrize(("rows", "frames"), [(65535, None), (65535, 20000), (65535, -5), (6, 10**9)])
+def test_a_header_that_claims_gigabytes_takes_no_memory(
+    series: Callable[..., Any], rows: int, frames: int | None
+) -> None:
+    folder, _ = series(even(1))
+    path = next(folder.iterdir())
+    written = path.read_bytes()
+    for tag in (b"\x28\0\x11\0", b"\x28\0\x10\0"):  # Columns, Rows: tag, length, value
+        at = written.index(tag + b"\2\0\0\0")
+        written = written[: at + 8] + rows.to_bytes(2, "little") + written[at + 10 :]
+    if frames is not None:
+        number = str(frames).encode()
+        number += b" " * (len(number) % 2)
+        written = written[:at] + b"\x28\0\x08\0" + len(number).to_bytes(4, "little") + number + written[at:]
+    path.write_bytes(written)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"ct: its header claims \d+ bytes of voxels, its files hold \d+"):
+        read_file(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
 
 
 def test_a_folder_without_dicom(tmp_path: Path) -> None:
