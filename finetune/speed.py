@@ -1,4 +1,4 @@
-"""How fast a fine-tuning computes, and what it keeps: `SpeedConfig` for this machine, network and crop."""
+"""How fast a fine-tuning computes, and what it keeps: `FinetuneSpeed` for this machine, network and crop."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from dataclasses import replace
 
 import torch
 
-from finetune.config import FinetuneConfig
+from finetune.config import FinetuneConfig, FinetuneSpeed
 from finetune.memory import training_footprint
 from finetune.planning import this_machine
-from swin_unetr.config import SpeedConfig
 from swin_unetr.inference.sizes import parse_size
 from swin_unetr.networks import build_network, recomputable
 from swin_unetr.planning.speed import hardware, least_recomputation, settle
 from swin_unetr.tasks import Task
 
 
-def settled_speed(config: FinetuneConfig, task: Task) -> SpeedConfig:
+def settled_speed(config: FinetuneConfig, task: Task) -> FinetuneSpeed:
     """The speed of a configuration with every "auto" resolved that the machine and the memory decide.
 
     Raises:

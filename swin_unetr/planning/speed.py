@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -20,6 +20,9 @@ from swin_unetr.inference.sizes import size_in_words
 _CUDA = ("auto", "gpu", "cuda")
 #: The first generation of GPUs that multiplies in TF32 (Ampere).
 _TF32_FROM = (8, 0)
+
+#: Fine-tuning has more ways than pre-training.
+_Speed = TypeVar("_Speed", bound=SpeedConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ def hardware(accelerator: str) -> Hardware:
     return Hardware(device="cpu", compiler=found)
 
 
-def settle(config: SpeedConfig, machine: Hardware, *, precision: str) -> SpeedConfig:
+def settle(config: _Speed, machine: Hardware, *, precision: str) -> _Speed:
     """The configuration with every "auto" resolved that the machine decides, and everything off by its one switch.
 
     Attention and memory layout stay "auto" on the CPU, where each call decides by its size and type; what to recompute

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from layouts import listed, refused, touch
 
-from swin_unetr.datasets import Case, Dataset, find_layout, read_dataset, read_sound_cases
+from swin_unetr.datasets import Case, find_layout, read_dataset, read_sound_cases
 from swin_unetr.datasets.patients import write_patients
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import Target

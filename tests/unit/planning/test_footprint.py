@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from finetune.config import FinetuneConfig, LossConfig
+from finetune.config import FinetuneConfig, FinetuneSpeed, LossConfig
 from finetune.memory import training_footprint
 from finetune.planning import this_machine
 from finetune.speed import settled_speed
-from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig, SpeedConfig, TrainerConfig
+from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig, TrainerConfig
 from swin_unetr.errors import ConfigError
 from swin_unetr.planning.footprint import LARGE, step_footprint
 from swin_unetr.tasks import Task, exclusive
@@ -107,7 +107,7 @@ def test_what_is_recomputed_is_not_kept() -> None:
     for device in ("cpu", "cuda"):
         taken = [
             training_footprint(
-                replace(config_of(), speed=SpeedConfig(recompute=again)), TASK, device=device
+                replace(config_of(), speed=FinetuneSpeed(recompute=again)), TASK, device=device
             ).activations
             for again in ("none", "encoder", "all")
         ]
@@ -120,11 +120,11 @@ def test_parts_are_chosen_by_the_memory() -> None:
     machine = this_machine(memory=0)
 
     def needs(again: str | tuple[str, ...]) -> int:
-        tried = replace(config, speed=SpeedConfig(recompute=again))
+        tried = replace(config, speed=FinetuneSpeed(recompute=again))
         return machine.needs(training_footprint(tried, TASK, device="cpu"))
 
-    def settled(memory: int) -> SpeedConfig:
-        return settled_speed(replace(config, speed=SpeedConfig(memory=f"{memory}B")), TASK)
+    def settled(memory: int) -> FinetuneSpeed:
+        return settled_speed(replace(config, speed=FinetuneSpeed(memory=f"{memory}B")), TASK)
 
     spare = 100_000_000  # the process may have grown since
     assert settled(needs("none") + spare).recompute == ()
