@@ -113,6 +113,8 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
         "recompute": "none",
         "fused_optimizer": True,
         "tf32": False,
+        "scans": "store",
+        "augmentation": "loader",
     }
     assert [session["status"] for session in record["sessions"]] == ["finished"]
     with (undisturbed / "metrics.csv").open() as file:
@@ -244,6 +246,8 @@ def test_average_of_weights_in_bfloat16_by_command(
         "recompute": "none",
         "fused_optimizer": False,
         "tf32": False,
+        "scans": "store",
+        "augmentation": "loader",
     }
 
 

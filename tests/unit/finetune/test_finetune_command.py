@@ -61,7 +61,7 @@ def test_a_wrong_option_is_named_in_one_line(options: list[str]) -> None:
 def test_help_explains_every_field_with_the_recipes_values_at_once() -> None:
     command = [sys.executable, "-m", "swin_unetr", "finetune", "--config", "btcv", "--help"]
     text = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    assert "Channels after the patch embedding; doubled by every stage. (type: int, default: 48)" in text
+    assert "Channels after the patch embedding; doubled by every stage. (default: 48)" in text
     assert "default: [1.5, 1.5, 2.0]" in text
     assert "--network.in_channels" not in text
     fields = [f"--{group}.{name}" for group, values in to_dict(FinetuneConfig()).items() if isinstance(values, dict)
