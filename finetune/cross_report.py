@@ -83,7 +83,7 @@ class CrossValidationResult:
             f"{len(self.folds)} folds; out-of-fold mean Dice of {whole.evaluated} cases {whole.mean:.4f} "
             f"(95 % CI {whole.ci_low:.3f} to {whole.ci_high:.3f}; {parts})",
             *(f"failed: {failure.case}: {failure.message}" for failure in self.evaluation.failures),
-            *self.words_on_rules(),
+            *(f"post-processing: {words}" for words in self.words_on_rules()),
             f"summary: {self.run_folder / SUMMARY}",
             f"segment with the ensemble: swin-unetr predict {self.run_folder} SCANS --output FOLDER",
         ]
@@ -93,8 +93,8 @@ class CrossValidationResult:
         """What predictions are rid of from now on, one line each."""
         if not self.rules:
             tried = f"{len(self.trials)} rules were tried, none helps enough" if self.trials else "nothing was tried"
-            return [f"post-processing: none; {tried}"]
-        return [f"post-processing: {rule}; {rule.reason}" for rule in self.rules]
+            return [f"none; {tried}"]
+        return [f"{rule}; {rule.reason}" for rule in self.rules]
 
 
 def write_cross_report(result: CrossValidationResult, report: str) -> None:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from swin_unetr.errors import DataError
+
 _PARTIAL = ".partial-"
 
 
@@ -40,6 +42,20 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require(path: Path) -> None:
+    """Refuse a path where nothing is, or where nobody may look.
+
+    Raises:
+        DataError: names it.
+    """
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check your permissions") from error
+    if not there:
+        raise DataError(f"{path}: no such file; check the path")
 
 
 def flush_folder(folder: Path) -> None:

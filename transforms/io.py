@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
+from swin_unetr.files import require
 from transforms import io_nifti as nifti
 from transforms.geometry import Geometry, Volume, require_same_geometry
 
@@ -48,6 +49,7 @@ def read_header(paths: Sequence[Path]) -> tuple[Geometry, int, np.dtype[Any]]:
 def _header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
     if _is_nifti(path):
         return nifti.header(path)
+    require(path)
     if path.is_dir():
         from transforms.io_dicom import dicom_header
 
@@ -255,8 +257,7 @@ def read_file(path: Path, *, lean: bool = False) -> Volume:
     Raises:
         DataError: the file is missing, truncated, or no image.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file; check the path")
+    require(path)
     if not _is_nifti(path):
         volume = _read_other(path)
         if lean and (volume.array.dtype.kind not in "biu" or volume.array.dtype.itemsize > 4):

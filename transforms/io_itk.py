@@ -43,8 +43,6 @@ def itk_header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
     Raises:
         DataError: it cannot be read.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file; check the path")
     try:
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))

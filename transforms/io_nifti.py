@@ -16,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
-from swin_unetr.files import replacing
+from swin_unetr.files import replacing, require
 from transforms.claims import DEFLATE_LIMIT
 from transforms.geometry import Geometry, Volume
 from transforms.stored import Stored, open_binary
@@ -136,8 +136,7 @@ def _is_gzip(path: Path) -> bool:
 
 
 def _open(path: Path) -> Any:
-    if not path.exists():
-        raise DataError(f"{path}: no such file; check the path")
+    require(path)
     try:
         return nibabel.load(path)
     except _READING_ERRORS as error:

@@ -47,13 +47,14 @@ def start_from(network: SwinUNETR | SwinEncoder, path: Path | str) -> TransferRe
     path = Path(path)
     if path.is_dir():
         return _from_folder(network, path)
+    published = read_published_file(path)  # first: what is no file of weights has no merging
     form = network.config.merging
     if form != ASSUMED:
         raise CheckpointError(
             f"{path}: published weights are taken to be of merging {ASSUMED!r}, the network has {form!r}; set "
             f"network.merging to {ASSUMED}, or make a model folder of them with import-weights --merging {form}"
         )
-    return load_published(network, read_published_file(path), WHY_ASSUMED)
+    return load_published(network, published, WHY_ASSUMED)
 
 
 def _from_folder(network: SwinUNETR | SwinEncoder, folder: Path) -> TransferReport:

@@ -17,7 +17,7 @@ from swin_unetr.datasets.brats_layouts import is_brats, read_brats
 from swin_unetr.datasets.btcv import is_btcv, read_btcv
 from swin_unetr.datasets.case import Case, Dataset, Layout
 from swin_unetr.datasets.decathlon import is_decathlon, read_decathlon
-from swin_unetr.datasets.faults import noting, one_case
+from swin_unetr.datasets.faults import DoubledIdError, noting, one_case
 from swin_unetr.datasets.folders import is_folders, read_folders
 from swin_unetr.datasets.listing import require_folder
 from swin_unetr.datasets.lists import find_list, read_list
@@ -150,7 +150,7 @@ def _with_good_ids(root: Path, cases: Iterable[Case]) -> Iterator[Case]:
                 raise DataError(f"{root}: {case.id!r} cannot be the id of a case: it is no name of a file; rename it")
             if last is not None and last.id == case.id:
                 both = f"{last.images[0]} and {case.images[0]}"
-                raise DataError(f"{root}: two cases have the id {case.id!r}: {both}; rename one")
+                raise DoubledIdError(f"{root}: two cases have the id {case.id!r}: {both}; rename one")
             last = case
             yield case
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.datasets.faults import one_case
+from swin_unetr.datasets.faults import ChannelMissingError, one_case
 from swin_unetr.datasets.listing import image_suffix, stem, unique
-from swin_unetr.errors import DataError
 from swin_unetr.tasks import BRATS_CHANNELS, brats
 
 #: Ending of a file's stem: channel. The first set until 2021, the second from 2023.
@@ -55,7 +54,7 @@ def read_brats(root: Path) -> Dataset:
         files, label = found.get(name, {}), _label_file(folder)
         with one_case():
             if (files or label) and (missing := [channel for channel in channels if channel not in files]):
-                raise DataError(
+                raise ChannelMissingError(
                     f"{folder}: lacks {', '.join(missing)}, which other cases have; add it or leave the case out"
                 )
             if files:

@@ -10,6 +10,8 @@ from swin_unetr.tasks import Task
 
 #: Names of the layouts; "auto" tells which one it is by the files.
 Layout = Literal["auto", "decathlon", "nnunet", "btcv", "brats", "bids", "folders", "list", "plain"]
+#: Structures that a summary names: BTCV has 13; of the 117 of TotalSegmentator nobody would read on.
+_MOST_NAMED = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,5 +58,7 @@ class Dataset:
         if channels := self.task.channels if self.task else self.channels:
             parts.append(f"channels {', '.join(channels)}")
         if self.task:
-            parts.append(f"structures {', '.join(target.name for target in self.task.targets)}")
+            names = [target.name for target in self.task.targets]
+            listed = names if len(names) <= _MOST_NAMED else [*names[:3], f"… ({len(names)} in all)"]
+            parts.append(f"structures {', '.join(listed)}")
         return "\n".join([f"{self.root}: layout {self.layout}: {'; '.join(parts)}", *self.notes])

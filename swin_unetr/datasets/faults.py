@@ -8,6 +8,15 @@ from contextvars import ContextVar
 
 from swin_unetr.errors import DataError
 
+
+class ChannelMissingError(DataError):
+    """A case lacks a channel that it should have."""
+
+
+class DoubledIdError(DataError):
+    """Two cases have one id."""
+
+
 _NOTED: ContextVar[list[DataError] | None] = ContextVar("noted", default=None)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.datasets.faults import one_case
+from swin_unetr.datasets.faults import ChannelMissingError, one_case
 from swin_unetr.datasets.listing import image_suffix, scans_by_stem, visible
 from swin_unetr.datasets.plain import PAIRS
 from swin_unetr.errors import DataError
@@ -58,7 +58,9 @@ def complete(root: Path, case: str, files: Mapping[str, Path], channels: tuple[s
         DataError: names the channels that are missing.
     """
     if missing := [channel for channel in channels if channel not in files]:
-        raise DataError(f"{root}: case {case!r} lacks {', '.join(missing)}, which others have; add it or leave it out")
+        raise ChannelMissingError(
+            f"{root}: case {case!r} lacks {', '.join(missing)}, which others have; add it or leave it out"
+        )
     return tuple(files[channel] for channel in channels)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from swin_unetr.datasets.faults import one_case
+from swin_unetr.datasets.faults import DoubledIdError, one_case
 from swin_unetr.errors import DataError
 
 #: Endings of image files, longest first so that `.nii.gz` goes before `.gz` is left behind. The data file of a pair
@@ -85,7 +85,9 @@ def unique(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     for key, path in pairs:
         with one_case():
             if key in found:
-                raise DataError(f"{path}: has the same case id {key!r} as {found[key]}; rename or remove one of them")
+                raise DoubledIdError(
+                    f"{path}: has the same case id {key!r} as {found[key]}; rename or remove one of them"
+                )
             found[key] = path
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import DESCRIPTION, decathlon_task, description_of, read_json
-from swin_unetr.datasets.faults import one_case
+from swin_unetr.datasets.faults import ChannelMissingError, one_case
 from swin_unetr.datasets.listing import IMAGE_SUFFIXES, images_by_stem, inside, scans_by_stem, stem
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
@@ -90,7 +90,7 @@ def _numbered(folder: Path, ending: str | None = None) -> dict[str, dict[int, Pa
 def _complete(folder: Path, case: str, files: Mapping[int, Path], task: Task) -> tuple[Path, ...]:
     wanted = range(len(task.channels))
     if missing := [f"{case}_{number:04d} ({task.channels[number]})" for number in wanted if number not in files]:
-        raise DataError(f"{folder}: lacks {', '.join(missing)}; add the file, or take the case out")
+        raise ChannelMissingError(f"{folder}: lacks {', '.join(missing)}; add the file, or take the case out")
     if more := [files[number].name for number in files if number not in wanted]:
         raise DataError(f"{folder}: has {', '.join(more)}, but {DESCRIPTION} names {len(wanted)} channel(s); mend it")
     return tuple(files[number] for number in wanted)

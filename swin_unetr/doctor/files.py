@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.faults import ChannelMissingError, DoubledIdError
 from swin_unetr.datasets.listing import image_suffix
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.errors import DataError
@@ -14,6 +15,8 @@ from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
 
 #: Labelled cases that a cross-validation with five folds needs.
 _FEWEST_CASES = 5
+#: Of the faults of a list.
+_CODES: dict[type[DataError], str] = {ChannelMissingError: "channel-missing", DoubledIdError: "duplicate-id"}
 #: Folders whose files belong to no training case.
 _TEST_FOLDERS = frozenset({"imagests", "labelsts", "derivatives"})
 
@@ -22,8 +25,9 @@ def listing_findings(faults: Iterable[DataError], root: Path) -> Iterator[Findin
     """What stood in the way of listing single cases."""
     for fault in faults:
         place, _, words = str(fault).partition(": ")
-        code = "channel-missing" if "lacks " in words else "duplicate-id" if "the same case id" in words else "layout"
-        yield Finding(code, words.partition("; ")[0], Path(place) if Path(place) != root else None)
+        yield Finding(
+            _CODES.get(type(fault), "layout"), words.partition("; ")[0], Path(place) if Path(place) != root else None
+        )
 
 
 def file_findings(survey: Survey, dataset: Dataset, named: Iterable[Path | None] = ()) -> Iterator[Finding]:

@@ -74,12 +74,13 @@ def examine_training(
     cases = [case for case in dataset.cases if case.id in usable]
     if survey.task is None or not cases:
         return here, []
-    try:
-        plan = None if recipe is not None else plan_data(survey, this_machine())
-    except SwinUnetrError as error:
-        return here, [Finding("step-failed", f"no plan can be made: {error}")]
-    config = load(FinetuneConfig, find_recipe(recipe)) if recipe is not None else recipe_of(plan) if plan else None
-    assert config is not None
+    if recipe is not None:
+        config = load(FinetuneConfig, find_recipe(recipe))
+    else:
+        try:
+            config = recipe_of(plan_data(survey, this_machine()))
+        except SwinUnetrError as error:
+            return here, [Finding("step-failed", f"no plan can be made: {error}")]
     network = replace(config.network, in_channels=len(survey.task.channels), num_classes=survey.task.num_classes)
     config = replace(config, network=network, store="memory")
     try:

@@ -101,8 +101,12 @@ def _of_label(held: Labels) -> dict[str, Any]:
 
 def _read_file(path: Path, problems: list[Problem]) -> tuple[Volume, dict[str, Any]] | None:
     """Voxels as stored and the fields of `FileFacts`; a problem is noted where they cannot be had."""
-    if not path.exists():
-        problems.append(Problem(code="missing", path=path, words="there is no such file"))
+    try:
+        if not path.exists():
+            problems.append(Problem(code="missing", path=path, words="there is no such file"))
+            return None
+    except OSError as error:  # a folder that may not be looked into
+        problems.append(Problem(code="unreadable", path=path, words=f"cannot be read ({error.strerror})"))
         return None
     raw = read_raw(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else None
     size = sum(file.stat().st_size for file in parts_of(path))

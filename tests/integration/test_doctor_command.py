@@ -28,13 +28,13 @@ def test_errors_are_told_in_the_terminal_in_json_and_on_the_page(spoilt: Path, t
     assert "imagesTr/phantom_002.nii.gz: " in printed
     assert "→ copy or convert the file again from its source" in printed
     assert "1 error, 0 warnings" in printed
-    values = json.loads((output / "diagnosis.json").read_text())
+    values = json.loads((output / "diagnosis.json").read_text(encoding="utf-8"))
     (finding,) = values["findings"]
     assert finding["code"] == "unreadable"
     assert finding["severity"] == "error"
     assert finding["case"] == "phantom_002"
     assert Path(finding["file"]) == spoilt / "imagesTr" / "phantom_002.nii.gz"
-    page = (output / "doctor.html").read_text()
+    page = (output / "doctor.html").read_text(encoding="utf-8")
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert "<b>" not in page
     assert (output / "survey.json").is_file()
@@ -54,7 +54,7 @@ def test_a_sound_data_set_and_a_step_of_its_training(phantom_data: Path, tmp_pat
     printed = capsys.readouterr().out
     assert "nothing wrong was found" in printed
     assert "one step of small" in printed
-    machine = json.loads((tmp_path / "out" / "diagnosis.json").read_text())["machine"]
+    machine = json.loads((tmp_path / "out" / "diagnosis.json").read_text(encoding="utf-8"))["machine"]
     assert machine["step_seconds"] > 0
     assert 0 < machine["memory_needed"] < machine["memory_free"]
     assert 0 < machine["disk_needed"] < machine["disk_free"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import locale
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,9 @@ def write_slice(
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     writer.SetFileName(str(path))
+    before = locale.setlocale(locale.LC_ALL)
     writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # GDCM's writer leaves "C" behind: text files would be ASCII from then on
 
 
 @functools.cache

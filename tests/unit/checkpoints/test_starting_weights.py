@@ -100,3 +100,12 @@ def test_an_empty_folder_and_a_missing_path(tmp_path: Path) -> None:
         start_from(
             build_network(replace(SMALL, depths=(1,) * 4, num_heads=(1,) * 4, merging="legacy")), tmp_path / "x.pt"
         )
+
+
+def test_a_path_that_holds_no_weights_is_not_blamed_for_its_merging(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("none")
+    for name in ("runs/typo", "notes.txt"):
+        with pytest.raises(CheckpointError) as error:
+            start_from(build_network(replace(SMALL, merging="mergingv2")), tmp_path / name)
+        assert str(error.value).startswith(f"{tmp_path / name}: ")
+        assert "merging" not in str(error.value)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from layouts import listed, refused, touch
 
-from swin_unetr.datasets import find_layout, read_dataset
+from swin_unetr.datasets import Dataset, find_layout, read_dataset
 from swin_unetr.errors import ConfigError
-from swin_unetr.tasks import BTCV, brats
+from swin_unetr.tasks import BTCV, Task, brats, exclusive
 
 YEARS = {
     "2018": ("HGG/Brats18_2013_2_1/Brats18_2013_2_1{}.nii.gz", ("_flair", "_t1ce", "_t1", "_t2", "_seg")),
@@ -342,3 +342,10 @@ def test_reading_is_in_the_order_of_the_ids_whatever_the_file_system_says(tmp_pa
     names = ["c", "B", "a", "case10", "case9"]
     touch(tmp_path, *(f"{name}.nii.gz" for name in names))
     assert list(listed(read_dataset(tmp_path, require_labels=False))) == sorted(names)
+
+
+@pytest.mark.parametrize(("number", "end"), [(15, "s14, s15"), (41, "structures s1, s2, s3, … (41 in all)")])
+def test_a_summary_names_no_more_structures_than_are_read(tmp_path: Path, number: int, end: str) -> None:
+    targets = exclusive(tuple(f"s{place}" for place in range(1, number + 1)))
+    task = Task(name="t", modality="CT", channels=("CT",), targets=targets)
+    assert Dataset(root=tmp_path, layout="plain", cases=(), task=task).summary().endswith(end)

@@ -353,3 +353,11 @@ def test_a_checksum_that_does_not_fit(save: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match=r"truncated or damaged .*CRC") as error:
         read_labels(path)
     said(error, path)
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.mha"])
+@pytest.mark.parametrize("read", [read_geometry, read_labels, lambda path: read_image([path])])
+def test_where_nobody_may_look_is_told(tmp_path: Path, read: Callable[[Path], Any], name: str) -> None:
+    """A name that is too long is refused as a folder without permission is, also to root, who runs CI."""
+    with pytest.raises(DataError, match=r"cannot be read \(File name too long\); check your permissions"):
+        read(tmp_path / ("x" * 300) / name)
