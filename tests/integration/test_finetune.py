@@ -37,7 +37,7 @@ TINY: dict[str, Any] = {
     },
     "preprocess": {"intensity": {"scheme": "hu_window"}, "crop_foreground": False},
     "sampling": {"crop_size": [16, 16, 16], "crops_per_scan": 2},
-    "augment": {"intensity_shift_probability": 1.0},
+    "augment": {"intensity_shift_probability": 1.0, "affine_probability": 0.5, "noise_probability": 0.5},
     "optimizer": {"learning_rate": 0.01, "warmup_epochs": 1},
     "trainer": {"max_epochs": 3, "validate_every": 1, "accelerator": "cpu"},
     "inference": {"roi_size": [32, 32, 24], "overlap": 0.0},
@@ -106,11 +106,13 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
     assert sorted(record["training"] + record["validation"]) == [f"phantom_{index:03d}" for index in range(6)]
     assert record["seconds"] > 0
     assert record["config"]["network"]["num_classes"] == 6
-    assert record["fast_paths"] == {"attention": "auto", "memory_layout": "auto", "compiled": "no"}
+    network = {"attention": "auto", "memory_layout": "auto", "compiled": "no"}
+    assert record["fast_paths"] == {**network, "scans": "store", "augmentation": "loader"}
     assert [session["status"] for session in record["sessions"]] == ["finished"]
     with (undisturbed / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3
+    assert all(0 < float(row["loader_share"]) < 1 for row in rows)
     scores = [float(row["val/dice"]) for row in rows]
     assert record["best"]["scores"]["val/dice"] == pytest.approx(max(scores), rel=1e-4)
     assert float(rows[-1]["train/loss"]) < float(rows[0]["train/loss"])
@@ -230,7 +232,8 @@ def test_average_of_weights_in_bfloat16_by_command(
     assert load_model(folder / "best").description.network.feature_size == 8
     record = json.loads((folder / "run.json").read_text())
     assert (record["fold"], record["config"]["trainer"]["ema_decay"]) == (2, 0.9)
-    assert record["fast_paths"] == {"attention": "explicit", "memory_layout": "unchanged", "compiled": "no"}
+    network = {"attention": "explicit", "memory_layout": "unchanged", "compiled": "no"}
+    assert record["fast_paths"] == {**network, "scans": "store", "augmentation": "loader"}
 
 
 def test_a_split_is_reused(phantom_data: Path, tmp_path: Path) -> None:
