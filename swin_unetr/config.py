@@ -256,7 +256,7 @@ class SamplingConfig:
     crops_per_scan: int = 1
     #: Scans of one batch; the network sees scans times crops.
     scans_per_batch: int = 1
-    #: Processes that read and augment; 0 does it in the main process.
+    #: Processes that read crops, and without an accelerator change them; 0 does it in the main process.
     num_workers: int = 0
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ def change(image: Tensor, label: Tensor, changes: Changes) -> None:
     if len(changes.affine_rows):
         grid = sampling_grid(changes.matrices, image.shape[2:])
         _each(image, changes.affine_rows, lambda crops: _resampled(crops, grid, "bilinear"))
-        _each(label, changes.affine_rows, lambda crops: _resampled(crops.float(), grid, "nearest").to(label.dtype))
+        _each(label, changes.affine_rows, lambda crops: _resampled(crops, grid, "nearest"))
     if changes.noise_seeds:
         _each(image, changes.noise_rows, lambda crops: _noisy(crops, changes.noise_std, changes.noise_seeds))
     if len(changes.blur_rows):
@@ -88,7 +88,8 @@ def _each(batch: Tensor, rows: Tensor, changed: Callable[[Tensor], Tensor]) -> N
 
 
 def _resampled(crops: Tensor, grid: Tensor, mode: str) -> Tensor:
-    return functional.grid_sample(crops, grid, mode=mode, align_corners=False)
+    resampled = functional.grid_sample(crops.float(), grid.float(), mode=mode, align_corners=False)
+    return resampled.to(crops.dtype)
 
 
 def _noisy(crops: Tensor, std: Tensor, seeds: list[int]) -> Tensor:

@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
     "network": {"feature_size": 4, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4, 4]},
     "preprocess": {"intensity": {"scheme": "hu_window"}, "crop_foreground": False},
     "sampling": {"crop_size": [16, 16, 16], "crops_per_scan": 2, "scans_per_batch": 1},
-    "augment": {"intensity_shift_probability": 1.0},
+    "augment": {"intensity_shift_probability": 1.0, "affine_probability": 0.5, "noise_probability": 0.5},
     "loss": {"batch": True, "class_weights": [0.2, 1.0, 2.0, 3.0, 3.0, 1.0]},
     "optimizer": {"learning_rate": 0.001, "warmup_epochs": 1, "gradient_clip": 1.0},
     "trainer": {"max_epochs": 3, "validate_every": 3, "accelerator": "cpu", "ema_decay": 0.9},

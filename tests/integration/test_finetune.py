@@ -37,7 +37,7 @@ TINY: dict[str, Any] = {
     },
     "preprocess": {"intensity": {"scheme": "hu_window"}, "crop_foreground": False},
     "sampling": {"crop_size": [16, 16, 16], "crops_per_scan": 2},
-    "augment": {"intensity_shift_probability": 1.0},
+    "augment": {"intensity_shift_probability": 1.0, "affine_probability": 0.5, "noise_probability": 0.5},
     "optimizer": {"learning_rate": 0.01, "warmup_epochs": 1},
     "trainer": {"max_epochs": 3, "validate_every": 1, "accelerator": "cpu"},
     "inference": {"roi_size": [32, 32, 24], "overlap": 0.0},
@@ -120,6 +120,7 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
     with (undisturbed / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3
+    assert all(0 < float(row["loader_share"]) < 1 for row in rows)
     scores = [float(row["val/dice"]) for row in rows]
     assert record["best"]["scores"]["val/dice"] == pytest.approx(max(scores), rel=1e-4)
     assert float(rows[-1]["train/loss"]) < float(rows[0]["train/loss"])

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.config import FinetuneConfig
-from finetune.data import Batches, EpochSampler, FinetuneData, TrainingCrops
+from finetune.config import FinetuneConfig, FinetuneSpeed
+from finetune.data import Batches, EpochSampler, FinetuneData, TrainingCrops, changed
 from finetune.run import open_data
-from finetune.scans import ScansInMemory
+from finetune.scans import ScansInMemory, ScansOnDisk
+from finetune.scans_on_device import ScansOnDevice, held_bytes
 from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Case, Dataset
@@ -132,3 +133,49 @@ def test_all_bad_scans_are_named_before_training(dataset: Dataset, tmp_path: Pat
     assert first == "3 of 4 scans cannot be used:"
     for line, name in zip(lines, ("absent.nii.gz", "cut.nii.gz", good.images[0].name), strict=True):
         assert name in line
+
+
+def test_changes_that_are_left_to_the_device_are_those_that_the_loader_makes(dataset: Dataset) -> None:
+    crops = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess), dataset.task, CONFIG)
+    visits = [(1, 0), (1, 3)]
+    later = Batches(CONFIG.augment, at_once=False)([crops[visit] for visit in visits])
+    before = later["image"].clone()
+    at_once = BATCHES([crops[visit] for visit in visits])
+    assert set(at_once) == {"image", "label"}
+    assert not torch.equal(before, at_once["image"])
+    done = changed(later)
+    assert set(done) == {"image", "label"}
+    assert all(torch.equal(done[key], at_once[key]) for key in done)
+    assert changed(done) is done  # a whole scan of the validation has none
+
+
+@pytest.mark.parametrize("scheme", ["random", "positive_negative", "classes"])
+def test_scans_sent_to_a_device_give_the_crops_of_those_in_the_store(dataset, tmp_path, scheme) -> None:
+    config = replace(CONFIG, sampling=replace(CONFIG.sampling, scheme=scheme))
+    store = ScansOnDisk(dataset.cases, dataset.task, config.preprocess, tmp_path)
+    assert store.prepare() == []
+    sent = ScansOnDevice(store, torch.device("cpu"))
+    ours, theirs = (TrainingCrops(scans, dataset.task, config) for scans in (sent, store))
+    for visit in ((0, 0), (2, 1)):
+        for crop, other in zip(ours[visit], theirs[visit], strict=True):
+            assert all(torch.equal(crop[key], other[key]) for key in crop)
+    assert sent[1]["image"].data_ptr() == sent[1]["image"].data_ptr()  # kept
+    assert sent.class_voxels(1) == store.class_voxels(1)
+    assert held_bytes(store.scan(0), dataset.task) == sum(part.nbytes for part in sent[0].values())
+
+
+@pytest.mark.parametrize(
+    ("device", "speed", "chosen"),
+    [
+        ("cpu", FinetuneSpeed(scans="device", augmentation="device"), ("memory", "loader")),
+        ("mps", FinetuneSpeed(), ("memory", "device")),  # its free memory is not known
+        ("mps", FinetuneSpeed(augmentation="loader"), ("memory", "loader")),
+        ("mps", FinetuneSpeed(scans="device"), ("device", "device")),
+        ("mps", FinetuneSpeed(scans="device", augmentation="loader"), ("device", "device")),
+        ("mps", FinetuneSpeed(fast=False, scans="device"), ("memory", "loader")),
+    ],
+)
+def test_where_scans_lie_and_crops_are_changed(dataset: Dataset, device: str, speed: FinetuneSpeed, chosen) -> None:
+    config = replace(CONFIG, speed=speed)
+    data = FinetuneData(training=dataset.cases, validation=[], task=dataset.task, config=config)
+    assert data.place(torch.device(device)) == {"scans": chosen[0], "augmentation": chosen[1]}
