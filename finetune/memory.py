@@ -15,7 +15,7 @@ from swin_unetr.planning.footprint import Footprint, step_footprint
 from swin_unetr.tasks import Task
 
 #: The CPU's way that keeps what a GPU's fused attention keeps: queries, keys, values, result and normaliser.
-_LIKE_A_GPU = SpeedConfig(attention="blockwise", memory_layout="contiguous", fold_upsampling=False)
+_LIKE_A_GPU = SpeedConfig(attention="blockwise", memory_layout="contiguous")
 
 
 def training_footprint(config: FinetuneConfig, task: Task, *, device: str) -> Footprint:

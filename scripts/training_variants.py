@@ -28,8 +28,8 @@ NUM_CLASSES = 14
 VARIANTS: dict[str, SpeedConfig | None] = {
     "MONAI": None,
     "ours, as written": SpeedConfig(fast=False),
-    "+ attention": SpeedConfig(memory_layout="unchanged", fold_upsampling=False),
-    "+ memory layout": SpeedConfig(fold_upsampling=False),
+    "+ attention": SpeedConfig(memory_layout="unchanged"),
+    "+ memory layout": SpeedConfig(attention="auto", memory_layout="channels_last"),
     "ours, auto": SpeedConfig(),
     "ours, compiled": SpeedConfig(compile=True),
 }

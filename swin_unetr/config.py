@@ -192,9 +192,6 @@ class SpeedConfig:
     fast: bool = True
     attention: AttentionPath = "auto"
     memory_layout: MemoryLayout = "auto"
-    #: Fold the decoder's upsampling into the convolutions behind it, in training; "auto" does so on the CPU, in maps
-    #: large enough.
-    fold_upsampling: Literal["auto"] | bool = "auto"
     #: Compile the network by `torch.compile`: a minute or more at the start of a training. "default", which is true;
     #: "reduce-overhead" also captures the steps as CUDA graphs. "auto" does not: it was no gain where it was measured.
     compile: Literal["auto", "default", "reduce-overhead"] | bool = "auto"

@@ -9,6 +9,7 @@ products a voxel and pair of channels take the place of 28.
 from __future__ import annotations
 
 import copy
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,36 @@ from torch.nn import functional as F
 
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.networks.conv_decoder import ResidualBlock, UpBlock
-from swin_unetr.networks.folded_upsampling import fold_kernels
 from swin_unetr.networks.in_place import NEGATIVE_SLOPE
 from swin_unetr.networks.instance_norm import instance_norm
 
 #: Relative difference (root mean square) of a folded network in float32 that is rounding.
 ROUNDING = 1e-4
+
+
+def fold_kernels(up: Tensor, after: Tensor) -> Tensor:
+    """Kernel of one transposed convolution that equals a transposed convolution and the convolution behind it.
+
+    With stride s, voxel i of the coarse map reaches the voxels s*i + q of the fine one through tap q, and these reach
+    s*i + q + r - d through tap d of a convolution with padding r on both sides: tap q + 2r - d of the whole, which has
+    padding r. Zeros outside the fine map are zeros on both ways.
+
+    Args:
+        up: in x middle x sx x sy x sz, of a transposed convolution whose stride is its kernel.
+        after: out x middle x k x k x k, of a convolution with padding (k - 1) / 2.
+
+    Returns:
+        in x out x (sx + k - 1) x (sy + k - 1) x (sz + k - 1).
+    """
+    size = after.shape[2]
+    mirrored = after.flip((2, 3, 4)).transpose(0, 1).flatten(1)  # middle x (out taps)
+    strides = up.shape[2:]
+    whole = [stride + size - 1 for stride in strides]
+    folded = up.new_zeros((up.shape[0], after.shape[0], *whole))
+    for x, y, z in itertools.product(*map(range, strides)):
+        part = (up[:, :, x, y, z] @ mirrored).view(*folded.shape[:2], size, size, size)
+        folded[:, :, x : x + size, y : y + size, z : z + size] += part
+    return folded
 
 
 class FoldedUpBlock(nn.Module):

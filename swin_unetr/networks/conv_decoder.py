@@ -6,22 +6,12 @@ Feature maps are channels-first here: B x C x X x Y x Z.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin_unetr.config import MemoryLayout, Triple
-from swin_unetr.networks.folded_upsampling import convolve_joined, pays
-from swin_unetr.networks.in_place import (
-    NEGATIVE_SLOPE,
-    finish_,
-    is_watched,
-    normalise_,
-    upsample_into,
-    works_in_place,
-)
+from swin_unetr.networks.in_place import NEGATIVE_SLOPE, finish_, normalise_, upsample_into, works_in_place
 from swin_unetr.networks.instance_norm import instance_norm
 from swin_unetr.networks.recomputation import run
 
@@ -96,17 +86,7 @@ class ResidualBlock(nn.Module):
     def _transform(self, features: Tensor) -> Tensor:
         features = arrange(features, self.layout)
         residual = features if self.shortcut is None else self._norm(pointwise(self.shortcut, features))
-        return self._finish(convolve(self.conv1, features), residual)
-
-    def join(self, upsample: nn.ConvTranspose3d, coarse: Tensor, skip: Tensor) -> Tensor:
-        """The same of an upsampled map and a skip, joined, by kernels that the upsampling is folded into."""
-        assert self.shortcut is not None  # twice the channels go in
-        coarse, skip = arrange(coarse, self.layout), arrange(skip, self.layout)
-        convolved, residual = convolve_joined(upsample, self.conv1, self.shortcut, coarse, skip)
-        return self._finish(arrange(convolved, self.layout), self._norm(arrange(residual, self.layout)))
-
-    def _finish(self, convolved: Tensor, residual: Tensor) -> Tensor:
-        hidden = F.leaky_relu(self._norm(convolved), NEGATIVE_SLOPE, inplace=True)
+        hidden = F.leaky_relu(self._norm(convolve(self.conv1, features)), NEGATIVE_SLOPE, inplace=True)
         return F.leaky_relu(self._norm(convolve(self.conv2, hidden)) + residual, NEGATIVE_SLOPE, inplace=True)
 
     def in_place(self, features: Tensor) -> bool:
@@ -150,7 +130,6 @@ class UpBlock(nn.Module):
         self.upsample = nn.ConvTranspose3d(in_channels, out_channels, stride, stride=stride, bias=False)
         self.block = ResidualBlock(2 * out_channels, out_channels)
         self.recompute = False
-        self.fold: Literal["auto"] | bool = "auto"
 
     def forward(self, coarse: Tensor, skip: Tensor, through: ResidualBlock | None = None) -> Tensor:
         """Upsample and join.
@@ -169,9 +148,6 @@ class UpBlock(nn.Module):
         return run(self._fuse, coarse, skip, again=self.recompute)
 
     def _fuse(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        wanted = self.fold is True or (self.fold == "auto" and coarse.device.type == "cpu")
-        if wanted and not is_watched() and pays(self.upsample, skip):
-            return self.block.join(self.upsample, coarse, skip)
         fused: Tensor = self.block(torch.cat((self.upsample(coarse), skip), dim=1))
         return fused
 

@@ -32,14 +32,11 @@ def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]
     """
     attention: AttentionPath = config.attention if config.fast else "explicit"
     layout: MemoryLayout = config.memory_layout if config.fast else "unchanged"
-    fold = config.fold_upsampling if config.fast else False
     for module in network.modules():
         if isinstance(module, WindowAttention):
             module.path = attention
         elif isinstance(module, ResidualBlock):
             module.layout = layout
-        elif isinstance(module, UpBlock):
-            module.fold = fold
     if config.recompute != "auto":
         _recompute(network, config.recompute)
     mode = {True: "default", False: "off", "auto": "off"}.get(config.compile, str(config.compile))
@@ -48,13 +45,7 @@ def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]
     if mode != "off":
         network.compile(dynamic=False, mode=mode)  # in place: its weights keep their names
     again = ", ".join(name for name, part in recomputable(network) if part.recompute)
-    return {
-        "attention": attention,
-        "memory_layout": layout,
-        "fold_upsampling": str(fold).lower(),
-        "compile": mode,
-        "recompute": again or "none",
-    }
+    return {"attention": attention, "memory_layout": layout, "compile": mode, "recompute": again or "none"}
 
 
 def recomputable(network: nn.Module) -> Iterator[tuple[str, Part]]:

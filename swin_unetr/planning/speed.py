@@ -61,14 +61,12 @@ def settle(config: SpeedConfig, machine: Hardware, *, precision: str) -> SpeedCo
     """
     if not config.fast:
         off = replace(config, attention="explicit", memory_layout="unchanged", compile=False)
-        return replace(off, fold_upsampling=False, fused_optimizer=False, tf32=False)
+        return replace(off, fused_optimizer=False, tf32=False)
     gpu = machine.device == "cuda"
     if config.attention == "auto" and gpu:
         config = replace(config, attention="fused")
     if config.memory_layout == "auto" and gpu:
         config = replace(config, memory_layout="contiguous")
-    if config.fold_upsampling == "auto" and gpu:
-        config = replace(config, fold_upsampling=False)
     config = replace(config, compile=_compile_mode(config, machine), tf32=_tf32(config, machine))
     # Under a gradient scaler the fused kernel unscales by itself, and Lightning cannot clip before it.
     scaled = precision.startswith("16")

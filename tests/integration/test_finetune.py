@@ -109,7 +109,6 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
     assert record["fast_paths"] == {
         "attention": "auto",
         "memory_layout": "auto",
-        "fold_upsampling": "auto",
         "compile": "off",
         "recompute": "none",
         "fused_optimizer": True,
@@ -241,7 +240,6 @@ def test_average_of_weights_in_bfloat16_by_command(
     assert record["fast_paths"] == {
         "attention": "explicit",
         "memory_layout": "unchanged",
-        "fold_upsampling": "false",
         "compile": "off",
         "recompute": "none",
         "fused_optimizer": False,

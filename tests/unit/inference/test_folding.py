@@ -4,9 +4,8 @@ from torch.nn import functional as F
 
 from swin_unetr.config import NetworkConfig
 from swin_unetr.inference import folding
-from swin_unetr.inference.folding import FoldedUpBlock, difference, fold_upsampling
+from swin_unetr.inference.folding import FoldedUpBlock, difference, fold_kernels, fold_upsampling
 from swin_unetr.networks import build_network
-from swin_unetr.networks.folded_upsampling import fold_kernels
 
 
 @pytest.mark.parametrize("stride", [(2, 2, 2), (1, 2, 3), (2, 1, 4)])

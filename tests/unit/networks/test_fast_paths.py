@@ -30,14 +30,12 @@ def test_the_fast_paths_are_the_same_function(batch: int) -> None:
     assert choose_fast_paths(plain, SpeedConfig(fast=False, compile=True)) == {
         "attention": "explicit",
         "memory_layout": "unchanged",
-        "fold_upsampling": "false",
         "compile": "off",
         "recompute": "none",
     }
     assert choose_fast_paths(fast, SpeedConfig(attention="blockwise")) == {
         "attention": "blockwise",
         "memory_layout": "auto",
-        "fold_upsampling": "auto",
         "compile": "off",
         "recompute": "none",
     }

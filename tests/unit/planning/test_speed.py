@@ -21,12 +21,7 @@ def test_on_the_cpu_calls_decide() -> None:
 
 def test_on_a_gpu() -> None:
     wanted = SpeedConfig(
-        attention="fused",
-        memory_layout="contiguous",
-        fold_upsampling=False,
-        compile=False,
-        fused_optimizer=True,
-        tf32="convolutions",
+        attention="fused", memory_layout="contiguous", compile=False, fused_optimizer=True, tf32="convolutions"
     )
     assert settle(SpeedConfig(), HOPPER, precision="32-true") == wanted
     assert settle(SpeedConfig(), TURING, precision="32-true").tf32 is False
@@ -34,12 +29,7 @@ def test_on_a_gpu() -> None:
 
 def test_what_is_asked_for_stands() -> None:
     asked = SpeedConfig(
-        attention="explicit",
-        memory_layout="channels_last",
-        fold_upsampling=True,
-        compile="reduce-overhead",
-        fused_optimizer=False,
-        tf32=True,
+        attention="explicit", memory_layout="channels_last", compile="reduce-overhead", fused_optimizer=False, tf32=True
     )
     assert settle(asked, HOPPER, precision="32-true") == asked
     assert settle(SpeedConfig(compile=True), LAPTOP, precision="32-true").compile == "default"
@@ -52,7 +42,6 @@ def test_one_switch_for_all(machine: Hardware) -> None:
         fast=False,
         attention="explicit",
         memory_layout="unchanged",
-        fold_upsampling=False,
         compile=False,
         fused_optimizer=False,
         tf32=False,
