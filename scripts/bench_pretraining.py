@@ -31,9 +31,10 @@ from typing import Any, Protocol
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from bench_training import PRECISIONS, clocks, device_name
+from bench_training import device_name
 from published_pretraining import PublishedNetwork, PublishedViews, loss_of, make_views
 from torch import Tensor, nn
+from training_variants import PRECISIONS, clocks
 
 from pretrain.config import PretrainConfig
 from pretrain.module import Outputs, PretrainModule

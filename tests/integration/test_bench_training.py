@@ -39,3 +39,14 @@ def test_curves(project_root, tmp_path):
     assert full["whole"] < 1e-4
     assert half["mean"] < 10 * half["monai_by_rounding"]["mean"]
     assert (tmp_path / "bench_training_curves.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_by_part(project_root, tmp_path):
+    run(project_root, "--size", "32", "32", "32", "--by-part", "--precision", "float32", "--steps", "1",
+        "--variants", "ours, auto", "again: + decoder.0", "--output", tmp_path)  # fmt: skip
+    kept, again = json.loads((tmp_path / "bench_training_by_part.json").read_text())["results"]
+    assert (kept["variant"], again["variant"]) == ("ours, auto", "again: + decoder.0")
+    assert kept["step_s"] > 0
+    assert again["memory_gb"] > 0
+    assert (tmp_path / "bench_training_by_part.png").stat().st_size > 5000
