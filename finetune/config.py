@@ -100,6 +100,8 @@ class FinetuneConfig:
                 f"optimizer.warmup_epochs: {self.optimizer.warmup_epochs:g} leave nothing of the "
                 f"{self.trainer.max_epochs} epochs of trainer.max_epochs"
             )
+        if self.trainer.strategy == "fsdp" and self.speed.fast and self.speed.compile:  # nobody has seen it train
+            raise ValueError("speed.compile: is not supported with trainer.strategy fsdp; leave one of them out")
         divisor = self.network.size_divisor
         for name, size in (
             ("sampling.crop_size", self.sampling.crop_size),

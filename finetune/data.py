@@ -60,7 +60,7 @@ class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
 
 
 class WholeScans(Dataset[Sample | SwinUnetrError]):
-    """Scans as they are; one that cannot be read any more gives its error."""
+    """Scans as they are; one that cannot be read any more gives its error. None gives nothing."""
 
     def __init__(self, scans: Scans) -> None:
         self._scans = scans
@@ -68,9 +68,9 @@ class WholeScans(Dataset[Sample | SwinUnetrError]):
     def __len__(self) -> int:
         return len(self._scans)
 
-    def __getitem__(self, index: int) -> Sample | SwinUnetrError:
+    def __getitem__(self, index: int | None) -> Sample | SwinUnetrError:
         try:
-            return self._scans[index]
+            return {} if index is None else self._scans[index]
         except SwinUnetrError as error:
             return error
 
@@ -128,9 +128,6 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         config: preprocessing, sampling, augmentation, store.
         store: folder that `config.store` means by "auto"; none keeps the scans in memory then.
     """
-
-    #: A fold may have fewer cases to validate on than there are processes.
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(
         self,
@@ -220,8 +217,11 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole scans, one at a time, each on one of the processes."""
-        mine = self._validation[self.trainer.global_rank :: self.trainer.world_size]
+        """Whole scans, one at a time, each on one of the processes; where there are too few, nothing on the others.
+
+        A process without any would skip the validation, in which the others wait for it.
+        """
+        mine: Sequence[int | None] = self._validation[self.trainer.global_rank :: self.trainer.world_size] or [None]
         # One process reads the next scan while this one is segmented; more would fill the memory with scans.
         workers = 0 if isinstance(self._scans, ScansInMemory) else min(1, self._sampling.num_workers)
         return DataLoader(WholeScans(self._scans), batch_size=None, sampler=mine, **self._workers(workers))

@@ -88,7 +88,9 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         self._dice_sums = torch.zeros(2, len(self.task.targets), device=self.device)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Segment one scan and score it."""
+        """Segment one scan and score it; an empty batch is that of a process that has none."""
+        if not batch:
+            return
         inference = replace(self._config.inference, overlap=self._config.validation_overlap)
         scores = slide(batch["image"], self.network, inference)
         dice = dice_per_target(scores, batch["label"], self.task)

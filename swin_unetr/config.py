@@ -237,6 +237,9 @@ class TrainerConfig:
         for name in ("max_epochs", "validate_every", "accumulate_batches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be positive, got {getattr(self, name)}")
+        if self.strategy == "fsdp" and self.precision.startswith("16"):
+            # Each process would skip the steps in which its own part of the gradients overflows.
+            raise ValueError("precision: strategy fsdp goes with bfloat16 and float32; use bf16-mixed")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay: must lie between 0 and 1, got {self.ema_decay}")
 

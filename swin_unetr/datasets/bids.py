@@ -116,8 +116,7 @@ def _channels(root: Path, sessions: Sequence[Mapping[str, _File]]) -> tuple[str,
             raise DataError(
                 f"{root}: no kind of scan is there in all {len(sessions)} sessions: {found}; list them in a CSV"
             )
-        channels = tuple(sorted(kind for kind, count in counts.items() if count > len(sessions) / 2))
-    return channels
+    return channels or tuple(sorted(kind for kind, count in counts.items() if count > len(sessions) / 2))
 
 
 def _labels(

@@ -17,7 +17,7 @@ class Machine:
         disk_free: where results would go.
         device: that trains.
         memory_needed: of RAM, by a training.
-        gpu_memory_needed: peak of a step on the GPU.
+        gpu_memory_needed: peak of a step on the GPU, modelled.
         disk_needed: of the results and the store.
         step_seconds: of one training step, measured.
         step_memory: what the measured step took at its peak: on a GPU of the GPU, else of RAM.

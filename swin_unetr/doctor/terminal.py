@@ -105,7 +105,8 @@ def machine_lines(machine: Machine) -> list[str]:
 
     gpu = "no GPU"
     if machine.gpu is not None and machine.gpu_memory is not None:
-        gpu = f"{machine.gpu}, {_gigabytes(machine.gpu_memory)} free{need(machine.gpu_memory_needed)}"
+        modelled = "" if machine.gpu_memory_needed is None else " (modelled)"
+        gpu = f"{machine.gpu}, {_gigabytes(machine.gpu_memory)} free{need(machine.gpu_memory_needed)}{modelled}"
     lines = [
         f"machine: {machine.cores} cores; {gpu}",
         f"  memory {_gigabytes(machine.memory_free)} free{need(machine.memory_needed)}",

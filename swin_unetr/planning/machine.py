@@ -66,7 +66,7 @@ EFFORTS: dict[Device, Effort] = {
         most_batch=8,
         steps=25_000,
         validations=25,
-        words="about a day on a GPU",
+        words="about a day on a GPU, by estimate",
     ),
     "cpu": Effort(
         features=(16, 8),

@@ -73,13 +73,14 @@ class Plan:
     def table(self) -> str:
         """The main choices, a line each."""
         values = {choice.path: choice.value for choice in self.choices}
+        modelled = "" if self.machine.device == "cpu" else " (modelled, not measured)"
         rows = [
             ("voxels", f"{_by(values['preprocess.spacing_mm'])} mm"),
             ("intensities", ", ".join(map(str, values["preprocess.intensity"].values()))),
             ("crop", f"{_by(values['sampling.crop_size'])}, {self.fitted.setting.batch} of them a batch"),
             ("network", self._network()),
             ("training", f"{values['trainer.max_epochs']} epochs, {values['num_folds']} folds"),
-            ("memory", f"{size_in_words(self.fitted.needs)} of {size_in_words(self.machine.memory)}"),
+            ("memory", f"{size_in_words(self.fitted.needs)} of {size_in_words(self.machine.memory)}{modelled}"),
         ]
         return "\n".join(f"  {name:12} {value}" for name, value in rows)
 

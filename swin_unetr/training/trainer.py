@@ -57,7 +57,8 @@ def build_trainer(
     Raises:
         ConfigError: devices or a precision that this machine does not have, or a strategy that is not supported.
     """
-    _check_sharding(config)
+    if config.strategy.startswith(_FOREIGN):
+        raise ConfigError(f"trainer.strategy: {config.strategy!r} is not supported; 'fsdp' divides the weights")
     clock = LoaderClock()
     own: list[Callback] = [
         finite := FiniteLoss(run_folder),  # first, before anything is written
@@ -167,14 +168,6 @@ def _placement(config: TrainerConfig) -> dict[str, Any]:
         "strategy": strategy,
         "plugins": [PlainCheckpoints(), *slurm],
     }
-
-
-def _check_sharding(config: TrainerConfig) -> None:
-    if config.strategy.startswith(_FOREIGN):
-        raise ConfigError(f"trainer.strategy: {config.strategy!r} is not supported; 'fsdp' divides the weights")
-    if config.strategy == "fsdp" and config.precision.startswith("16"):
-        # Each process would skip the steps in which its own part of the gradients overflows.
-        raise ConfigError("trainer.precision: 'fsdp' goes with bfloat16 and float32; use 'bf16-mixed'")
 
 
 def _name(kind: type) -> str:

@@ -37,8 +37,9 @@ TINY: dict[str, Any] = {
     "validation_overlap": 0.0,
     "num_folds": 3,
 }
-#: What computes in another way under FSDP, if anything does.
+#: What computes in another way under FSDP, if anything does; and a single scan to validate on, for two processes.
 DEEP: dict[str, Any] = {
+    "num_folds": 6,
     "network": {**TINY["network"], "gradient_checkpointing": True, "use_v2": True, "drop_path_rate": 0.2},
     "deep_supervision": True,
     "optimizer": {**TINY["optimizer"], "warmup_epochs": 0},

@@ -124,6 +124,11 @@ def test_recomputed_and_supervised_blocks_are_divided_too(runs: Path) -> None:
         torch.testing.assert_close(theirs, ours, rtol=0, atol=3e-4)  # a step is 0.001 at most
 
 
+def test_a_process_without_a_scan_to_validate_on_comes_along(runs: Path) -> None:
+    for name in ("deep", "deep_fsdp"):
+        assert read_description(runs / name / "last").provenance["scores"]["val/dice"] > 0
+
+
 def test_pre_training_with_divided_weights(runs: Path) -> None:
     assert losses(runs, "encoder_fsdp.0") == pytest.approx(losses(runs, "encoder.0"), rel=1e-4)
     ours, theirs = (read_weights(runs / name / "best") for name in ("encoder", "encoder_fsdp"))

@@ -87,6 +87,8 @@ def test_brats_is_the_published_recipe() -> None:
         ({"layout": "dicom"}, "layout"),
         ({"num_folds": 1}, "num_folds"),
         ({"trainer": {"max_epochs": 20}}, "optimizer.warmup_epochs"),
+        ({"trainer": {"strategy": "fsdp", "precision": "16-mixed"}}, "trainer.precision"),
+        ({"trainer": {"strategy": "fsdp"}, "speed": {"compile": True}}, "speed.compile"),
     ],
 )
 def test_a_wrong_field_is_named(values, words: str) -> None:

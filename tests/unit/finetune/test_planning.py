@@ -15,6 +15,8 @@ from finetune.planning import plan_data, recipe_of, this_machine, write_plan
 from finetune.recipes import find_recipe
 from swin_unetr.configuration import load
 from swin_unetr.datasets import read_dataset
+from swin_unetr.doctor.machine import Machine
+from swin_unetr.doctor.terminal import machine_lines
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import write_json
 from swin_unetr.planning.fingerprint import Fingerprint, fingerprint
@@ -146,6 +148,16 @@ def test_the_command_shows_and_writes(phantom_data: Path, tmp_path: Path, capsys
     assert f"finetune --plan {tmp_path / 'plan' / 'plan.yaml'}" in shown
     assert yaml.safe_load((tmp_path / "plan" / "plan.yaml").read_text())["network"]["feature_size"] == 16
     assert json.loads((tmp_path / "plan" / "fingerprint.json").read_text())["cases"] == 6
+
+
+def test_what_no_gpu_has_been_seen_to_take_is_said_to_be_modelled(plan) -> None:
+    on_gpu = replace(plan, machine=replace(plan.machine, device="cuda"))
+    lines = [*on_gpu.headline(), *on_gpu.table().splitlines()]
+    assert [line for line in lines if "GPU (modelled, not measured)" in line]
+    assert [line for line in lines if "memory" in line and line.endswith("(modelled, not measured)")]
+    here = Machine(cores=2, memory_free=8, gpu="a GPU", gpu_memory=24 * 10**9, disk_free=8, device="cuda")
+    assert "free; training needs" not in machine_lines(here)[0]
+    assert machine_lines(replace(here, gpu_memory_needed=9 * 10**9))[0].endswith("training needs 9 GB (modelled)")
 
 
 def test_what_is_refused(phantom_data: Path, tmp_path: Path) -> None:
