@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING
 
 from swin_unetr.batch import BatchReport, Failure
 from swin_unetr.datasets import Case
@@ -24,6 +24,11 @@ from swin_unetr.inference.queue import CaseQueue
 from swin_unetr.inference.record import Records, labels_path, record_path
 from swin_unetr.inference.steps import CaseSteps
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from swin_unetr.inference.options import PredictorOptions
+
 
 def predict(
     models: ModelArgument | Sequence[ModelArgument],
@@ -37,7 +42,7 @@ def predict(
     cases: Iterable[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[PredictorOptions],
 ) -> BatchReport:
     """Segment scans, and write `<case id>.nii.gz` on each scan's own grid, with `<case id>.json` beside it.
 
@@ -57,8 +62,8 @@ def predict(
         cases: segments these ids only.
         overwrite: makes anew what stands already.
         progress: whether to show it, on standard error.
-        options: of `Predictor`: device, precision, backend, overlap, roi_size, weights, tta, batch_size, max_memory,
-            accumulate, skip_empty, postprocess, cache.
+        options: device, precision, backend, overlap, roi_size, weights, tta, batch_size, max_memory, accumulate,
+            skip_empty, postprocess, cache, as `Predictor` explains them.
 
     Returns:
         The cases done, and the failures.
