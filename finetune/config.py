@@ -91,7 +91,8 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.validation_overlap < 1:
             raise ValueError(f"validation_overlap: must lie in 0..1, 1 excluded, got {self.validation_overlap}")
-        if self.deep_supervision and self.speed.compile not in (False, "auto"):
+        compiled = self.speed.fast and self.speed.compile not in (False, "auto")
+        if self.deep_supervision and compiled:
             raise ValueError("speed.compile: deep supervision cannot be compiled; leave one of them out")
         if self.num_folds < 2:
             raise ValueError(f"num_folds: at least 2 are needed, got {self.num_folds}")
@@ -100,7 +101,7 @@ class FinetuneConfig:
                 f"optimizer.warmup_epochs: {self.optimizer.warmup_epochs:g} leave nothing of the "
                 f"{self.trainer.max_epochs} epochs of trainer.max_epochs"
             )
-        if self.trainer.strategy == "fsdp" and self.speed.fast and self.speed.compile:  # nobody has seen it train
+        if self.trainer.strategy == "fsdp" and compiled:  # nobody has seen it train
             raise ValueError("speed.compile: is not supported with trainer.strategy fsdp; leave one of them out")
         divisor = self.network.size_divisor
         for name, size in (
