@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from augmentations import ALL, NONE
 
 from swin_unetr.config import AugmentConfig, SamplingConfig
 from swin_unetr.tasks import Target, Task, brats, exclusive
@@ -14,16 +15,6 @@ from transforms.crops import RandomCrops, ScanInMemory
 from transforms.draws import changes_of
 
 TASK = Task(name="ct", modality="CT", channels=("CT",), targets=exclusive(("one", "two")))
-NONE = AugmentConfig(flip_probability=(0, 0, 0))
-ALL = AugmentConfig(
-    rotate90_probability=0.5,
-    affine_probability=0.5,
-    gamma_probability=0.5,
-    intensity_scale_probability=0.5,
-    intensity_shift_probability=0.5,
-    noise_probability=0.5,
-    blur_probability=0.5,
-)
 CROP = (16, 20, 12)
 
 

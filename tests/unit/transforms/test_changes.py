@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from augmentations import ALL, NONE
 from monai.transforms import (
     AdjustContrast,
     Affine,
@@ -20,15 +21,6 @@ from swin_unetr.config import AugmentConfig
 from transforms.augment import change
 from transforms.draws import NUMBERS, Changes, changes_of, draw, orientation
 
-NONE = AugmentConfig(flip_probability=(0, 0, 0))
-ALL = AugmentConfig(
-    affine_probability=0.5,
-    gamma_probability=0.5,
-    intensity_scale_probability=0.5,
-    intensity_shift_probability=0.5,
-    noise_probability=0.5,
-    blur_probability=0.5,
-)
 SIZE = (16, 20, 12)
 
 
