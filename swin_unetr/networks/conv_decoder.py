@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin_unetr.config import MemoryLayout, Triple
+from swin_unetr.networks.fused_norm import finish, normalise, works_fused
 from swin_unetr.networks.in_place import NEGATIVE_SLOPE, finish_, normalise_, upsample_into, works_in_place
 from swin_unetr.networks.instance_norm import instance_norm
 from swin_unetr.networks.recomputation import run
@@ -26,8 +27,7 @@ def arrange(features: Tensor, layout: MemoryLayout) -> Tensor:
     if layout == "unchanged" or torch.compiler.is_compiling():  # the compiler chooses by itself
         return features
     if layout == "auto":
-        exact = features.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        layout = "channels_last" if exact and features.dtype != torch.bfloat16 else "contiguous"
+        layout = "channels_last" if features.device.type == "cpu" else "contiguous"
     last = layout == "channels_last"
     return features.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
 
@@ -84,10 +84,19 @@ class ResidualBlock(nn.Module):
         return self.infer(features) if self.in_place(features) else run(self._transform, features, again=self.recompute)
 
     def _transform(self, features: Tensor) -> Tensor:
+        if self.layout in ("auto", "channels_last") and works_fused(features):
+            return self._transform_fused(features)
         features = arrange(features, self.layout)
         residual = features if self.shortcut is None else self._norm(pointwise(self.shortcut, features))
         hidden = F.leaky_relu(self._norm(convolve(self.conv1, features)), NEGATIVE_SLOPE, inplace=True)
         return F.leaky_relu(self._norm(convolve(self.conv2, hidden)) + residual, NEGATIVE_SLOPE, inplace=True)
+
+    def _transform_fused(self, features: Tensor) -> Tensor:
+        """The same on the CPU, keeping its input, what lies between the convolutions, and its result, in autocast's type."""
+        features = arrange(features.to(_kept_type(features)), self.layout)
+        hidden = normalise(arrange(convolve(self.conv1, features), self.layout))
+        result = arrange(convolve(self.conv2, hidden), self.layout)
+        return finish(result, features, None if self.shortcut is None else self.shortcut.weight.flatten(1))
 
     def in_place(self, features: Tensor) -> bool:
         """Whether `infer` can be taken."""
@@ -99,10 +108,12 @@ class ResidualBlock(nn.Module):
         Under autocast what lies between the convolutions is float32, and maps are kept in autocast's type.
         """
         features = _channels_last(features.to(_kept_type(features)))
-        hidden = normalise_(_channels_last(convolve(self.conv1, features)))
+        hidden = _channels_last(convolve(self.conv1, features))
+        normalise_(hidden)
         hidden = _channels_last(convolve(self.conv2, hidden)).to(features.dtype)
         with torch.autocast("cpu", enabled=False):
-            return finish_(hidden, features, None if self.shortcut is None else self.shortcut.weight.flatten(1), out)
+            finish_(hidden, features, None if self.shortcut is None else self.shortcut.weight.flatten(1), out)
+        return hidden if out is None else out
 
     def _norm(self, features: Tensor) -> Tensor:
         return instance_norm(features, keep_layout=self.layout != "unchanged")

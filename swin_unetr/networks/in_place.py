@@ -1,14 +1,15 @@
-"""What follows the convolutions in inference on the CPU: in place, and a cacheful of voxels at a time.
+"""What follows the convolutions on the CPU: in place, and a cacheful of voxels at a time.
 
 A map of full resolution (170 MB for a window of 96 voxels cubed and 48 channels) takes longer to be written to fresh
 memory, which the system has to clear page by page, than to be computed with. Here each map is read once for the
 statistics of its norm and once for everything that is then done to it, and nothing is allocated but what a convolution
-gives. Maps are channels-last, so that the voxels of a map are the rows of a matrix.
+gives. The voxels of a map are taken as the rows of a matrix; in inference maps are channels-last, so that rows lie
+beside one another. What training adds is in fused_norm.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -35,51 +36,53 @@ def normalise_(features: Tensor) -> Tensor:
     """Instance norm and leaky ReLU, in place.
 
     Args:
-        features: B x C x X x Y x Z, channels-last.
+        features: B x C x X x Y x Z, channels-last or contiguous.
 
     Returns:
-        The same tensor.
+        B x C, the factors of the norm: one over the deviation.
     """
-    for rows in _rows_of_samples(features):
+    factors = []
+    for rows in rows_of_samples(features):
         scale, shift = _affine(rows, None)
-        for block in _blocks(rows):
+        for block in blocks_of(rows):
             _activate(torch.addcmul(shift, block.to(shift.dtype), scale), block)
-    return features
+        factors.append(scale)
+    return torch.stack(factors)
 
 
 def finish_(features: Tensor, before: Tensor, shortcut: Tensor | None, out: Tensor | None = None) -> Tensor:
     """End a residual block: instance norm, plus the residual, and leaky ReLU.
 
     Args:
-        features: what the second convolution gave, B x C x X x Y x Z, channels-last; overwritten unless there is `out`.
-        before: the input of the block, B x D x X x Y x Z, channels-last.
+        features: what the second convolution gave, B x C x X x Y x Z, channels-last or contiguous; overwritten unless
+            there is `out`.
+        before: the input of the block, B x D x X x Y x Z, channels-last or contiguous.
         shortcut: C x D, the convolution on the way of the residual, which has an instance norm of its own; none where
             the input is the residual. What it gives is computed twice rather than kept.
         out: where to put the result, B x C x X x Y x Z with the channels beside one another.
 
     Returns:
-        `out`, or `features`.
+        B x 3 x C: factors of the norm, and factors and constants of the shortcut's (1 and 0 where there is none).
     """
+    found = []
     out = features if out is None else out
-    samples = zip(_rows_of_samples(features), _rows_of_samples(before), _rows_of_samples(out), strict=True)
-    for rows, residual, result in samples:
+    for rows, residual, result in zip(*map(rows_of_samples, (features, before, out)), strict=True):
         scale, shift = _affine(rows, None)
+        factor, constant = torch.ones_like(scale), torch.zeros_like(scale)
         weight = None
         if shortcut is not None:
             weight = shortcut.t().to(residual.dtype)
             factor, constant = _affine(residual, weight)
             shift = shift + constant
-        size = max(rows.shape[1], residual.shape[1])
-        for block, other, target in zip(
-            _blocks(rows, size), _blocks(residual, size), _blocks(result, size), strict=True
-        ):
+        found.append(torch.stack((scale, factor, constant)))
+        for block, other, target in together(rows, residual, result):
             values = torch.addcmul(shift, block.to(shift.dtype), scale)
             if weight is None:
                 values.add_(other)
             else:
                 values.addcmul_((other @ weight).to(values.dtype), factor)
             _activate(values, target)
-    return out
+    return torch.stack(found)
 
 
 def upsample_into(transposed: nn.ConvTranspose3d, coarse: Tensor, out: Tensor) -> None:
@@ -102,36 +105,43 @@ def upsample_into(transposed: nn.ConvTranspose3d, coarse: Tensor, out: Tensor) -
             thick.unflatten(2, (z, stride[2])).unflatten(1, (y, stride[1])).copy_(split)
 
 
-def _rows_of_samples(features: Tensor) -> list[Tensor]:
-    """Voxels x channels of each sample, views."""
+def rows_of_samples(features: Tensor) -> list[Tensor]:
+    """Voxels x channels of each sample, views; the map is channels-last or contiguous."""
     return [sample.permute(1, 2, 3, 0).view(-1, len(sample)) for sample in features]
 
 
-def _blocks(rows: Tensor, width: int | None = None) -> Iterator[Tensor]:
-    size = max(torch.get_num_threads() * _BLOCK_VALUES // (width or rows.shape[1]), 1)
-    return iter(torch.split(rows, size))
+def blocks_of(rows: Tensor, width: int | None = None) -> tuple[Tensor, ...]:
+    """A cacheful of rows at a time, as if there were `width` channels."""
+    return torch.split(rows, max(torch.get_num_threads() * _BLOCK_VALUES // (width or rows.shape[1]), 1))
+
+
+def together(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of several maps at a time, a cacheful of the widest."""
+    width = max(rows.shape[1] for rows in maps)
+    return zip(*(blocks_of(rows, width) for rows in maps), strict=True)
+
+
+def moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel over all rows of blocks, float64.
+
+    By torch's batch norm, which gives each thread rows of its own, as all elementwise operators do: where the threads
+    share out channels instead, as `sum` does, lines go from cache to cache, which takes ten times as long. It adds up
+    row by row in float32, which is exact enough within a block.
+    """
+    found = [(len(block), *torch.batch_norm_update_stats(block, None, None, 0.0)) for block in blocks]
+    means, variances = (torch.stack([each[index] for each in found]).double() for index in (1, 2))
+    share = torch.tensor([[rows] for rows, *_ in found], dtype=torch.float64)
+    share /= share.sum()
+    mean = (share * means).sum(0)
+    return mean, (share * (variances + (means - mean).square())).sum(0)
 
 
 def _affine(rows: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Factor and constant of the instance norm of voxels x channels, or of what a product with `weight` makes of them.
-
-    Sums are taken of what is left after the mean of the first block: a mean far from 0 would cost the difference of
-    squares its digits.
-    """
-    accurate = torch.float64 if rows.dtype == torch.float64 else torch.float32
-    near: Tensor | None = None
-    for block in _blocks(rows):
-        values = (block if weight is None else block @ weight).to(accurate)
-        if near is None:
-            near = values.mean(0)
-            total, squares = (torch.zeros_like(near, dtype=torch.float64) for _ in range(2))
-        values = values - near
-        total += values.sum(0)
-        squares += values.square_().sum(0)
-    assert near is not None
-    mean = total / len(rows)
-    scale = (squares / len(rows) - mean.square() + EPS).rsqrt()
-    return scale.to(accurate), (-(near + mean) * scale).to(accurate)
+    """Factor and constant of the instance norm of voxels x channels, or of what a product with `weight` makes of them."""
+    accurate = torch.promote_types(rows.dtype, torch.float32)
+    mean, variance = moments((block if weight is None else block @ weight).to(accurate) for block in blocks_of(rows))
+    scale = (variance + EPS).rsqrt()
+    return scale.to(accurate), (-mean * scale).to(accurate)
 
 
 def _activate(values: Tensor, target: Tensor) -> None:
