@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from swin_unetr.networks.in_place import NEGATIVE_SLOPE, finish_, is_watched, normalise_, rows_of_samples, together
 
 
 def works_fused(features: Tensor) -> bool:
-    """Whether the functions of this module can be taken: on the CPU, and nobody takes down what is done."""
-    return features.device.type == "cpu" and not is_watched()
+    """Whether the functions of this module can be taken: on the CPU, and nobody takes down what is done.
+
+    Not for maps of one voxel, whose norm is 0 and has no gradient: here both would be 0 but for rounding.
+    """
+    return features.device.type == "cpu" and features[0, 0].numel() > 1 and not is_watched()
 
 
 def normalise(features: Tensor) -> Tensor:
@@ -207,9 +210,7 @@ class _Sums:
 
 def _before_activation(gradient: Tensor, result: Tensor, accurate: torch.dtype) -> Tensor:
     """Gradient of what a leaky ReLU was given."""
-    inner: Tensor = torch.ops.aten.leaky_relu_backward(
-        gradient.to(accurate), result.to(accurate), NEGATIVE_SLOPE, True
-    )
+    inner: Tensor = torch.ops.aten.leaky_relu_backward(gradient.to(accurate), result.to(accurate), NEGATIVE_SLOPE, True)
     return inner
 
 
@@ -224,7 +225,9 @@ def _residual(other: Tensor, weight: Tensor | None, factor: Tensor, constant: Te
 
 def _like(gradient: Tensor, result: Tensor) -> Tensor:
     """The gradient in the layout of the result."""
-    return gradient.contiguous(memory_format=torch.contiguous_format if result.is_contiguous() else torch.channels_last_3d)
+    return gradient.contiguous(
+        memory_format=torch.contiguous_format if result.is_contiguous() else torch.channels_last_3d
+    )
 
 
 def _accurate(features: Tensor) -> torch.dtype:

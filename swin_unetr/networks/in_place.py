@@ -20,6 +20,8 @@ NEGATIVE_SLOPE = 0.01
 
 #: Values that are worked on at a time by one thread: they stay in its cache, and short sums keep float32 exact.
 _BLOCK_VALUES = 1 << 16
+#: Rows that are added up apart from one another.
+_ROWS = 16
 
 
 def works_in_place(features: Tensor) -> bool:
@@ -112,7 +114,8 @@ def rows_of_samples(features: Tensor) -> list[Tensor]:
 
 def blocks_of(rows: Tensor, width: int | None = None) -> tuple[Tensor, ...]:
     """A cacheful of rows at a time, as if there were `width` channels."""
-    return torch.split(rows, max(torch.get_num_threads() * _BLOCK_VALUES // (width or rows.shape[1]), 1))
+    size = torch.get_num_threads() * _BLOCK_VALUES // (width or rows.shape[1])
+    return torch.split(rows, max(size // _ROWS, 1) * _ROWS)
 
 
 def together(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -126,18 +129,28 @@ def moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
     By torch's batch norm, which gives each thread rows of its own, as all elementwise operators do: where the threads
     share out channels instead, as `sum` does, lines go from cache to cache, which takes ten times as long. It adds up
-    row by row in float32, which is exact enough within a block.
+    row by row in float32; so that this is exact, several rows are taken as one of more channels, and what is added up
+    is what is left after the mean of the first block.
     """
-    found = [(len(block), *torch.batch_norm_update_stats(block, None, None, 0.0)) for block in blocks]
-    means, variances = (torch.stack([each[index] for each in found]).double() for index in (1, 2))
-    share = torch.tensor([[rows] for rows, *_ in found], dtype=torch.float64)
-    share /= share.sum()
-    mean = (share * means).sum(0)
-    return mean, (share * (variances + (means - mean).square())).sum(0)
+    near: Tensor | None = None
+    weights, means, variances = [], [], []
+    for block in blocks:
+        if near is None:
+            near = torch.batch_norm_update_stats(block, None, None, 0.0)[0]
+        beside = _ROWS if len(block) % _ROWS == 0 else 1
+        wide = (block - near).reshape(-1, beside * block.shape[1])
+        weights += beside * [len(wide)]
+        for kept, each in zip((means, variances), torch.batch_norm_update_stats(wide, None, None, 0.0), strict=True):
+            kept.append(each.view(beside, -1).double())
+    assert near is not None
+    share = torch.tensor(weights, dtype=torch.float64)[:, None] / sum(weights)
+    away, inside = torch.cat(means), torch.cat(variances)
+    mean = (share * away).sum(0)
+    return near + mean, (share * (inside + (away - mean).square())).sum(0)
 
 
 def _affine(rows: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Factor and constant of the instance norm of voxels x channels, or of what a product with `weight` makes of them."""
+    """Factor and constant of the instance norm of voxels x channels, or of what a product with `weight` makes of it."""
     accurate = torch.promote_types(rows.dtype, torch.float32)
     mean, variance = moments((block if weight is None else block @ weight).to(accurate) for block in blocks_of(rows))
     scale = (variance + EPS).rsqrt()

@@ -19,7 +19,7 @@ def network() -> SwinUNETR:
 def gradients(model: SwinUNETR, image: torch.Tensor) -> dict[str, torch.Tensor]:
     output = model(image)
     torch.manual_seed(1)
-    (output * torch.randn_like(output)).sum().backward()
+    (output * torch.randn(output.shape, dtype=output.dtype)).sum().backward()  # whatever its memory layout
     return {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
 
 
