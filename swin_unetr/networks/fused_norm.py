@@ -36,7 +36,7 @@ def normalise(features: Tensor) -> Tensor:
     Returns:
         The same tensor. Its gradient can be taken once, not twice.
     """
-    result: Tensor = _Normalise.apply(features)
+    result: Tensor = _Normalise.apply(features)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -52,7 +52,7 @@ def finish(features: Tensor, before: Tensor, shortcut: Tensor | None) -> Tensor:
     Returns:
         `features`. Its gradient can be taken once, not twice.
     """
-    result: Tensor = _Finish.apply(features, before, shortcut)
+    result: Tensor = _Finish.apply(features, before, shortcut)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -67,7 +67,8 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _normalise_backward(gradient, *ctx.saved_tensors)
+        found: Tensor = _normalise_backward(gradient, *ctx.saved_tensors)
+        return found
 
 
 class _Finish(torch.autograd.Function):
@@ -82,7 +83,8 @@ class _Finish(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         wanted = ctx.needs_input_grad[1]
-        found, of_before, of_shortcut = _finish_backward(gradient, *ctx.saved_tensors, wanted)
+        with torch.autocast("cpu", enabled=False):
+            found, of_before, of_shortcut = _finish_backward(gradient, *ctx.saved_tensors, wanted)
         return found, of_before if wanted else None, of_shortcut if ctx.needs_input_grad[2] else None
 
 

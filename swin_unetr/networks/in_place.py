@@ -133,7 +133,9 @@ def moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     is what is left after the mean of the first block.
     """
     near: Tensor | None = None
-    weights, means, variances = [], [], []
+    weights: list[int] = []
+    means: list[Tensor] = []
+    variances: list[Tensor] = []
     for block in blocks:
         if near is None:
             near = torch.batch_norm_update_stats(block, None, None, 0.0)[0]
