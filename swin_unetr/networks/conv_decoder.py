@@ -87,9 +87,9 @@ class ResidualBlock(nn.Module):
         if self.layout in ("auto", "channels_last") and works_fused(features):
             return self._transform_fused(features)
         features = arrange(features, self.layout)
-        residual = features if self.shortcut is None else self._norm(pointwise(self.shortcut, features))
-        hidden = F.leaky_relu(self._norm(convolve(self.conv1, features)), NEGATIVE_SLOPE, inplace=True)
-        return F.leaky_relu(self._norm(convolve(self.conv2, hidden)) + residual, NEGATIVE_SLOPE, inplace=True)
+        residual = features if self.shortcut is None else instance_norm(pointwise(self.shortcut, features))
+        hidden = F.leaky_relu(instance_norm(convolve(self.conv1, features)), NEGATIVE_SLOPE, inplace=True)
+        return F.leaky_relu(instance_norm(convolve(self.conv2, hidden)) + residual, NEGATIVE_SLOPE, inplace=True)
 
     def _transform_fused(self, features: Tensor) -> Tensor:
         """The same on the CPU, keeping input, hidden map and result alone, under autocast in its type."""
@@ -114,9 +114,6 @@ class ResidualBlock(nn.Module):
         with torch.autocast("cpu", enabled=False):
             finish_(hidden, features, None if self.shortcut is None else self.shortcut.weight.flatten(1), out)
         return hidden if out is None else out
-
-    def _norm(self, features: Tensor) -> Tensor:
-        return instance_norm(features, keep_layout=self.layout != "unchanged")
 
 
 def _channels_last(features: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-EPS = 1e-5
+from swin_unetr.networks.instance_norm import EPS
+
 NEGATIVE_SLOPE = 0.01
 
 #: Values that are worked on at a time by one thread: they stay in its cache, and short sums keep float32 exact.
