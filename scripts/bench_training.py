@@ -27,6 +27,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,41 @@ SHORT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MemoryError", 
 
 
 def main() -> None:
-    """Run what was asked for, print tables, write bench_training.json."""
+    """Run what was asked for, print tables, write bench_training.json and a picture as they grow."""
+    arguments = parse()
+    if arguments.child is not None:
+        if arguments.device == "cpu" and sys.platform == "linux" and arguments.child != "floors":
+            # ends by itself before the system ends another process
+            resource.setrlimit(resource.RLIMIT_DATA, (parse_size(arguments.memory),) * 2)
+        print(json.dumps(CHILDREN[arguments.child](arguments)))
+        return
+    measure, name, draw = compared, "bench_training", draw_table
+    if arguments.curves:
+        measure, name, draw = curves, "bench_training_curves", draw_curves
+    elif arguments.by_part:
+        measure, name, draw = by_part, "bench_training_by_part", draw_parts
+    facts = {
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": {
+            "system": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "device": device_name(arguments),
+        },
+        "versions": versions(),
+        "commit": commit(),
+    }
+    path = arguments.output / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = []
+    for row in measure(arguments):
+        table.append(row)
+        write_json(path, {**facts, "results": table})  # what a stopped benchmark has measured is kept
+    draw(table, path.with_suffix(".png"))
+    print(f"written: {path} and {path.with_suffix('.png').name}")
+
+
+def parse() -> argparse.Namespace:
+    """The command line, with what is usual where nothing was said."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/bench_training"), help="folder of the JSON")
     parser.add_argument("--device", default="cpu")
@@ -70,40 +105,11 @@ def main() -> None:
     arguments.size = arguments.size or [[64, 64, 64]]
     usual = VARIANTS if arguments.device == "cpu" else {**VARIANTS, **GRAPHS}
     arguments.variants = arguments.variants or (["ours, auto", *RECOMPUTED] if arguments.by_part else list(usual))
-    if arguments.child is not None:
-        if (
-            sys.platform == "linux" and arguments.child != "floors"
-        ):  # ends by itself before the system ends another process
-            resource.setrlimit(resource.RLIMIT_DATA, (parse_size(arguments.memory),) * 2)
-        print(json.dumps(CHILDREN[arguments.child](arguments)))
-        return
-    measure, name, draw = compared, "bench_training", draw_table
-    if arguments.curves:
-        measure, name, draw = curves, "bench_training_curves", draw_curves
-    elif arguments.by_part:
-        measure, name, draw = by_part, "bench_training_by_part", draw_parts
-    table = measure(arguments)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    facts = {
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": {
-            "system": platform.platform(),
-            "threads": torch.get_num_threads(),
-            "device": device_name(arguments),
-        },
-        "versions": versions(),
-        "commit": commit(),
-        "results": table,
-    }
-    path = arguments.output / f"{name}.json"
-    write_json(path, facts)
-    draw(table, path.with_suffix(".png"))
-    print(f"written: {path} and {path.with_suffix('.png').name}")
+    return arguments
 
 
-def compared(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def compared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """All variants in all sizes, batches and precisions, each as a ratio to MONAI in the same."""
-    rows = []
     speeds = {name: in_process(arguments, "floors", precision=name) for name in arguments.precision}
     for size, batch in product(arguments.size, arguments.batch):
         with tempfile.TemporaryDirectory() as folder:
@@ -111,27 +117,26 @@ def compared(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             work = in_process(arguments, "reference", size=size, batch=batch, truth=truth)["work"]
             for precision in arguments.precision:
                 case = {"precision": precision, "size": size, "batch": batch}
-                rows += of_one_case(arguments, case, floor_of(work, speeds[precision]), truth)
-    return rows
+                yield from of_one_case(arguments, case, floor_of(work, speeds[precision]), truth)
 
 
 def of_one_case(
     arguments: argparse.Namespace, case: dict[str, Any], floor: dict[str, float], truth: Path
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """All variants of one size, batch and precision."""
     print(f"\n{case['precision']}, {case['size']}, feature size {arguments.feature_size}, batch {case['batch']}")
     print(f"{'':26}{'s/step':>8}{'faster':>8}{'GB':>8}{'ratio':>8}{'error':>9}{'calls':>8}  parts, s")
-    print(f"{'floor':26}{sum(floor.values()):8.2f}{'':41}  {in_words(floor)}")
-    rows: list[dict[str, Any]] = []
+    print(f"{'floor':26}{sum(floor.values()):8.2f}{'':41}  {in_words(floor)}", flush=True)
+    base: dict[str, Any] = {}
     for variant in arguments.variants:
         known = truth if truth.is_file() else None
         row = in_process(arguments, "measured", variant=variant, truth=known, **case) | {"floor_s": floor}
-        rows.append(row)
-        if "step_s" in row and "step_s" in rows[0]:
-            row["speed_ratio"] = rows[0]["step_s"] / row["step_s"]
-            row["memory_ratio"] = row["memory_gb"] / rows[0]["memory_gb"]
+        base = base or row
+        if "step_s" in row and "step_s" in base:
+            row["speed_ratio"] = base["step_s"] / row["step_s"]
+            row["memory_ratio"] = row["memory_gb"] / base["memory_gb"]
         print(line(row), flush=True)
-    return rows
+        yield row
 
 
 def floor_of(work: dict[str, float], speed: dict[str, float]) -> dict[str, float]:
@@ -157,34 +162,30 @@ def in_words(parts: dict[str, float]) -> str:
     return ", ".join(f"{name} {seconds:.2f}" for name, seconds in parts.items())
 
 
-def by_part(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def by_part(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Time and peak memory of our network, with one part more computed a second time in each line."""
-    rows = []
     for size, batch, precision in product(arguments.size, arguments.batch, arguments.precision):
         print(f"\n{precision}, {size}, feature size {arguments.feature_size}, batch {batch}: s/step, GB")
         for variant in arguments.variants:
             row = in_process(arguments, "measured", variant=variant, precision=precision, size=size, batch=batch)
-            rows.append(row)
             print(f"{variant:26}", row.get("failed") or f"{row['step_s']:8.2f}{row['memory_gb']:8.2f}", flush=True)
-    return rows
+            yield row
 
 
-def curves(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def curves(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Losses of MONAI's network and ours, step by step."""
-    rows: list[dict[str, Any]] = []
-    size, batch = arguments.size[0], arguments.batch[0]
+    exact: list[float] = []
     for precision in arguments.precision:
-        case = {"precision": precision, "size": size, "batch": batch}
+        case = {"precision": precision, "size": arguments.size[0], "batch": arguments.batch[0]}
         found = {
             name: in_process(arguments, "losses", variant=name, **case)["losses"] for name in ("MONAI", "ours, auto")
         }
-        row = {"precision": precision, **differences(found["MONAI"], found["ours, auto"]), "losses": found}
-        if rows:
-            row["monai_by_rounding"] = differences(rows[0]["losses"]["MONAI"], found["MONAI"])
-        rows.append(row)
-        told = {name: value for name, value in row.items() if name != "losses"}
-        print("largest relative difference of the losses and their level at the end:", told, flush=True)
-    return rows
+        row = {"precision": precision, **differences(found["MONAI"], found["ours, auto"])}
+        if exact:
+            row["monai_by_rounding"] = differences(exact, found["MONAI"])
+        exact = exact or found["MONAI"]
+        print("largest relative difference of the losses and their level at the end:", row, flush=True)
+        yield {**row, "losses": found}
 
 
 def differences(theirs: list[float], ours: list[float]) -> dict[str, float]:
