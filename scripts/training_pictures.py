@@ -10,27 +10,48 @@ import matplotlib as mpl
 mpl.use("Agg")
 import numpy as np
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 
 
 def draw_table(rows: list[dict[str, Any]], path: Path) -> None:
-    """Times MONAI's speed, and its memory, of each variant."""
-    cases = list(dict.fromkeys((*row["size"], row["batch"], row["precision"]) for row in rows))
-    figure, panels = pyplot.subplots(1, 2, figsize=(4 + 2.2 * len(cases), 4), layout="constrained")
-    for axes, key, title in zip(
-        panels,
-        ("speed_ratio", "memory_ratio"),
-        ("steps per second over MONAI's", "peak memory over MONAI's"),
-        strict=True,
-    ):
-        for place, variant in enumerate(dict.fromkeys(row["variant"] for row in rows)):
-            heights = [row[key] for row in rows if row["variant"] == variant]
-            axes.bar([at + (place - 2.5) * 0.14 for at in range(len(cases))], heights, 0.13, label=variant)
-        names = [f"{x}x{y}x{z}, batch {batch}\n{precision}" for x, y, z, batch, precision in cases]
-        axes.set_xticks(range(len(cases)), names, fontsize=8)
+    """Times MONAI's speed, and its memory, of each variant; and seconds of the parts of a step, with their floors."""
+    done = [row for row in rows if "step_s" in row]
+    cases = list(dict.fromkeys(_case(row) for row in done))
+    variants = list(dict.fromkeys(row["variant"] for row in done))
+    figure, panels = pyplot.subplots(1, 3, figsize=(6 + 3.4 * len(cases), 5), layout="constrained")
+    for axes, key in zip(panels, ("speed_ratio", "memory_ratio"), strict=False):
+        for place, variant in enumerate(variants):
+            found = [(cases.index(_case(row)), row[key]) for row in done if row["variant"] == variant and key in row]
+            away = (place - (len(variants) - 1) / 2) * 0.8 / len(variants)
+            axes.bar([at + away for at, _ in found], [value for _, value in found], 0.7 / len(variants), label=variant)
+        axes.set_xticks(range(len(cases)), cases, fontsize=8)
         axes.axhline(1, color="black", linewidth=0.6)
-        axes.set_title(title)
+    panels[0].set_title("steps per second over MONAI's")
+    panels[1].set_title("peak memory over MONAI's")
     panels[0].legend(fontsize=8)
+    _draw_parts_with_floors(panels[2], done)
     figure.savefig(path, dpi=120)
+
+
+def _draw_parts_with_floors(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    """A stack for each variant, and one for the floor of each case."""
+    stacks: dict[str, dict[str, float]] = {}
+    for row in rows:
+        stacks.setdefault(f"{_case(row)}\nfloor", row["floor_s"])
+        stacks[f"{row['variant']}{' ' * len(stacks)}"] = row["parts_s"]  # blanks: names must differ
+    base = np.zeros(len(stacks))
+    for part in dict.fromkeys(name for parts in stacks.values() for name in parts):
+        seconds = np.array([parts.get(part, 0.0) for parts in stacks.values()])
+        axes.barh(range(len(stacks)), seconds, 0.8, left=base, label=part)
+        base += seconds
+    axes.set_yticks(range(len(stacks)), list(stacks), fontsize=7)
+    axes.invert_yaxis()
+    axes.set_title("seconds of the parts of a step")
+    axes.legend(fontsize=8)
+
+
+def _case(row: dict[str, Any]) -> str:
+    return f"{'x'.join(map(str, row['size']))}, batch {row['batch']}\n{row['precision']}"
 
 
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
@@ -52,9 +73,9 @@ def draw_parts(rows: list[dict[str, Any]], path: Path) -> None:
     """Seconds and memory of a step as more and more is computed a second time."""
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 5), layout="constrained")
     for axes, key, title in zip(panels, ("step_s", "memory_gb"), ("seconds a step", "peak memory, GB"), strict=True):
-        for case in dict.fromkeys((*row["size"], row["batch"], row["precision"]) for row in rows):
-            points = [row for row in rows if (*row["size"], row["batch"], row["precision"]) == case]
-            axes.plot([row["variant"] for row in points], [row[key] for row in points], "o-", label=case[-1])
+        for case in dict.fromkeys(_case(row) for row in rows):
+            points = [row for row in rows if _case(row) == case and key in row]
+            axes.plot([row["variant"] for row in points], [row[key] for row in points], "o-", label=case)
         axes.set(title=title, ylim=(0, None))
         axes.tick_params(axis="x", rotation=90)
     panels[0].legend(fontsize=8)

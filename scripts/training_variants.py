@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import sys
 import time
@@ -50,6 +51,9 @@ PARTS = {
     "attention and linears": ("mm", "attend", "attention", "exp2", "softmax", "linear", "amax"),
     "norms and activations": ("norm", "relu", "gelu", "Normalise"),
 }
+#: How often a norm or activation has to touch its map at the least: read and written, and on the way back the map and
+#: the gradient read and a gradient written.
+TOUCHES = 5
 
 
 def speed_of(variant: str, device: str) -> SpeedConfig | None:
@@ -66,10 +70,16 @@ def network_of(variant: str, feature_size: int, device: str) -> nn.Module:
     if speed is not None:
         choose_fast_paths(ours, speed)
         return ours
-    form = {"downsample": ours.config.merging, "use_v2": ours.config.use_v2}
-    theirs: nn.Module = MonaiSwinUNETR(in_channels=1, out_channels=NUM_CLASSES, feature_size=feature_size, **form)
+    theirs = monai_network(ours.config)
     theirs.load_state_dict(export_monai_weights(ours), strict=True)
     return theirs
+
+
+def monai_network(config: NetworkConfig) -> nn.Module:
+    """MONAI's of the same form, with weights of its own."""
+    form = {"downsample": config.merging, "use_v2": config.use_v2, "feature_size": config.feature_size}
+    network: nn.Module = MonaiSwinUNETR(in_channels=config.in_channels, out_channels=config.num_classes, **form)
+    return network
 
 
 def batch_of(arguments: argparse.Namespace, seed: int) -> tuple[Tensor, Tensor]:
@@ -104,15 +114,15 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
         for step in range(arguments.steps + 1):
             started = clock()
             loss = gradients(network, image, labels, precision)
-            if step == 0 and not arguments.by_part:
+            if step == 0 and arguments.truth is not None:
                 found = {name: value.grad.double().cpu() for name, value in named(network)}
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             times.append(clock() - started)
     assert loss.isfinite()
-    memory = peak()  # before the profiler, and the truth in float64, take theirs
+    result = {"step_s": min(times[1:]), "memory_gb": peak()}  # before the profiler takes its own
     if arguments.by_part:
-        return {"step_s": min(times[1:]), "memory_gb": memory}
+        return result
     with profile(activities=[ProfilerActivity.CPU]) as trace:
         gradients(network, image, labels, precision)
     events = trace.key_averages()
@@ -120,19 +130,63 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     for event in events:
         fits = (part for part, words in PARTS.items() if any(word in event.key for word in words))
         parts[next(fits, "rest")] += event.self_cpu_time_total / 1e6
-    del network, optimizer
-    truth = network_of("MONAI", arguments.feature_size, arguments.device).double().to(arguments.device)
-    with FlopCounterMode(display=False) as counter:
-        gradients(truth, image.double(), labels, torch.float64)
-    wanted = {name: value.grad.cpu() for name, value in named(truth)}
-    operations_per_s = product_speed(precision, arguments.device, clock)
+    if arguments.truth is not None:
+        result["gradient_error"] = gradient_error(found, torch.load(arguments.truth), arguments)
     return {
-        "step_s": min(times[1:]),
-        "memory_gb": memory,
-        "gradient_error": gradient_error(found, wanted, arguments),
+        **result,
         "operations": sum(event.count for event in events if event.key.startswith("aten::")),
-        "floor_s": counter.get_total_flops() / operations_per_s,
         "parts_s": {name: round(seconds, 3) for name, seconds in parts.items()},
+    }
+
+
+def reference(arguments: argparse.Namespace) -> dict[str, Any]:
+    """MONAI's network: the work of a step, and its gradients in float64, which are written to a file.
+
+    The work is counted on a network without memory, so that it is known where float64 does not fit.
+    """
+    config = NetworkConfig(in_channels=1, num_classes=NUM_CLASSES, feature_size=arguments.feature_size)
+    counted = monai_network(config).to("meta")
+    values = _count_values(counted)
+    with FlopCounterMode(display=False) as counter:
+        torch.autograd.backward(counted(torch.empty(arguments.batch[0], 1, *arguments.size[0], device="meta")).mean())
+    operations = counter.get_flop_counts()["Global"]
+    convolutions = sum(count for name, count in operations.items() if "conv" in str(name))
+    work = {
+        "convolutions": convolutions,
+        "attention and linears": sum(operations.values()) - convolutions,
+        "norms and activations": values[0],
+    }
+    print(json.dumps({"work": work}), flush=True)
+    network = network_of("MONAI", arguments.feature_size, arguments.device).double().to(arguments.device)
+    image, labels = batch_of(arguments, 0)
+    gradients(network, image.double(), labels, torch.float64)
+    torch.save({name: value.grad.cpu() for name, value in named(network)}, arguments.truth)
+    return {"work": work}
+
+
+def _count_values(network: nn.Module) -> list[int]:
+    """Counts the values that norms and activations give, once the network runs."""
+    values = [0]
+
+    def count(_module: nn.Module, _inputs: Any, result: Tensor) -> None:
+        values[0] += result.numel()
+
+    for module in network.modules():
+        if isinstance(module, nn.InstanceNorm3d | nn.LayerNorm | nn.LeakyReLU | nn.GELU):
+            module.register_forward_hook(count)
+    return values
+
+
+def floors(arguments: argparse.Namespace) -> dict[str, float]:
+    """What this machine can do in a precision: operations a second of a large matrix product, bytes a second of a copy.
+
+    Bytes are given as values that a norm or an activation takes.
+    """
+    (precision,) = (PRECISIONS[name] for name in arguments.precision)
+    clock, _ = clocks(arguments.device)
+    return {
+        "operations_per_s": product_speed(precision, arguments.device, clock),
+        "values_per_s": copy_speed(precision, arguments.device, clock) * 2 / TOUCHES,
     }
 
 
@@ -187,9 +241,20 @@ def product_speed(precision: torch.dtype, device: str, clock: Callable[[], float
     """Operations a second of a large matrix product."""
     extent = 2048 if device == "cpu" else 8192
     matrix = torch.randn(extent, extent, device=device).to(precision)
+    return 2 * extent**3 / _fastest(lambda: matrix @ matrix, clock)
+
+
+def copy_speed(precision: torch.dtype, device: str, clock: Callable[[], float]) -> float:
+    """Values a second of a copy between two maps that no cache holds."""
+    source = torch.zeros(1 << 27, device=device, dtype=precision)
+    target = torch.zeros_like(source)
+    return len(source) / _fastest(lambda: target.copy_(source), clock)
+
+
+def _fastest(work: Callable[[], object], clock: Callable[[], float]) -> float:
     times = []
     for _ in range(5):
         started = clock()
-        matrix @ matrix
+        work()
         times.append(clock() - started)
-    return 2 * extent**3 / min(times[1:])
+    return min(times[1:])

@@ -83,14 +83,14 @@ def _difference_table(metric: Metric, result: Comparison) -> TextTable:
     for item in result.differences:
         if item.metric == metric.name:
             row = [
-                *(item.structure, str(item.pairs), f"{item.mean:+.4f}"),
-                "–" if math.isnan(item.ci_low) else f"{item.ci_low:+.4f} to {item.ci_high:+.4f}",
-                *(f"{item.median:+.4f}", f"{item.first_wins}-{item.ties}-{item.second_wins}"),
+                *(item.structure, str(item.pairs), _signed(item.mean)),
+                "–" if math.isnan(item.ci_low) else f"{_signed(item.ci_low)} to {_signed(item.ci_high)}",
+                *(_signed(item.median), f"{item.first_wins}-{item.ties}-{item.second_wins}"),
                 *(_p(item.p), _p(item.p_holm)),
             ]
             if several:
                 row.insert(1, _pair(item))
-            rows.append(tuple(cell.replace("+nan", "–") for cell in row))
+            rows.append(tuple(row))
     if several:
         headings.insert(1, "pair")
     pair = "first − second" if several else f"{result.methods[0]} − {result.methods[1]}"
@@ -100,6 +100,10 @@ def _difference_table(metric: Metric, result: Comparison) -> TextTable:
 
 def _pair(item: Difference) -> str:
     return f"{item.first} − {item.second}"
+
+
+def _signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.4f}".replace("inf", "∞")
 
 
 def _p(value: float) -> str:

@@ -26,10 +26,22 @@ def test_a_batch(project_root, tmp_path):
         assert row["operations"] > 100
         assert 0 < row["gradient_error"] < 1e-3
         assert set(row["parts_s"]) == {"convolutions", "attention and linears", "norms and activations", "rest"}
+        for part, seconds in row["floor_s"].items():
+            assert 0 < seconds < row["step_s"], part
     assert [row["variant"] for row in rows] == ["MONAI", "ours, auto"]
     assert rows[0]["speed_ratio"] == 1
     assert rows[1]["speed_ratio"] == pytest.approx(rows[0]["step_s"] / rows[1]["step_s"])
     assert (tmp_path / "bench_training.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded by Linux' RLIMIT_DATA")
+def test_what_does_not_fit_is_named(project_root, tmp_path):
+    run(project_root, "--size", "64", "64", "64", "--batch", "2", "--precision", "float32", "--steps", "1",
+        "--variants", "MONAI", "--memory", "1GB", "--output", tmp_path)  # fmt: skip
+    (row,) = json.loads((tmp_path / "bench_training.json").read_text())["results"]
+    assert row["failed"] == "needs more than 1.0 GB of memory"
+    assert set(row["floor_s"]) == {"convolutions", "attention and linears", "norms and activations"}
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from scipy.stats import wilcoxon
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.compare import NOT_ASKED, compare_values
+from swin_unetr.evaluation.compare_tables import comparison_tables
 from swin_unetr.evaluation.paired import holm
 
 
@@ -118,3 +119,13 @@ def test_same_seed_same_result():
     assert (one.differences, one.rankings) == (two.differences, two.rankings)
     assert one.differences[0].ci_low != other.differences[0].ci_low
     assert one.rankings[0].places[0].stability != other.rankings[0].places[0].stability
+
+
+def test_an_infinite_difference_reads_as_one():
+    methods = {
+        "A": values_of({"infarct": [math.inf] * 3}, "hd95_mm"),
+        "B": values_of({"infarct": [1.0] * 3}, "hd95_mm"),
+    }
+    result = compare_values(methods, ["infarct"])
+    rows = [row for table in comparison_tables(result, result.metrics) for row in table.rows if row[0] == "infarct"]
+    assert any("+∞" in row for row in rows)
