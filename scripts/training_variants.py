@@ -131,7 +131,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
         fits = (part for part, words in PARTS.items() if any(word in event.key for word in words))
         parts[next(fits, "rest")] += event.self_cpu_time_total / 1e6
     if arguments.truth is not None:
-        result["gradient_error"] = gradient_error(found, torch.load(arguments.truth), arguments)
+        result["gradient_error"] = gradient_error(found, torch.load(arguments.truth, weights_only=True), arguments)
     return {
         **result,
         "operations": sum(event.count for event in events if event.key.startswith("aten::")),
