@@ -28,26 +28,27 @@ def draw_table(rows: list[dict[str, Any]], path: Path) -> None:
         axes.axhline(1, color="black", linewidth=0.6)
     panels[0].set_title("steps per second over MONAI's")
     panels[1].set_title("peak memory over MONAI's")
-    panels[0].legend(fontsize=8)
+    panels[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     _draw_parts_with_floors(panels[2], done)
     figure.savefig(path, dpi=120)
 
 
 def _draw_parts_with_floors(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    """A stack for each variant, and one for the floor of each case."""
-    stacks: dict[str, dict[str, float]] = {}
-    for row in rows:
-        stacks.setdefault(f"{_case(row)}\nfloor", row["floor_s"])
-        stacks[f"{row['variant']}{' ' * len(stacks)}"] = row["parts_s"]  # blanks: names must differ
-    base = np.zeros(len(stacks))
-    for part in dict.fromkeys(name for parts in stacks.values() for name in parts):
-        seconds = np.array([parts.get(part, 0.0) for parts in stacks.values()])
-        axes.barh(range(len(stacks)), seconds, 0.8, left=base, label=part)
+    """A bar for each variant, and one for the floor of each case."""
+    bars: list[tuple[str, dict[str, float]]] = []
+    for index, row in enumerate(rows):
+        if index == 0 or _case(row) != _case(rows[index - 1]):
+            bars.append((f"{_case(row)}, floor", row["floor_s"]))
+        bars.append((row["variant"], row["parts_s"]))
+    base = np.zeros(len(bars))
+    for part in dict.fromkeys(name for _, parts in bars for name in parts):
+        seconds = np.array([parts.get(part, 0.0) for _, parts in bars])
+        axes.barh(range(len(bars)), seconds, 0.8, left=base, label=part)
         base += seconds
-    axes.set_yticks(range(len(stacks)), list(stacks), fontsize=7)
+    axes.set_yticks(range(len(bars)), [label for label, _ in bars], fontsize=7)
     axes.invert_yaxis()
     axes.set_title("seconds of the parts of a step")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
 
 
 def _case(row: dict[str, Any]) -> str:
