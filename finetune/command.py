@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +12,7 @@ from finetune.plan_command import plan_of_run
 from finetune.recipes import find_recipe, shipped_recipes
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.errors import ConfigError
-from swin_unetr.provenance import command
+from swin_unetr.provenance import resume_command, telling_how_to_go_on
 
 if TYPE_CHECKING:
     from finetune.cross_report import CrossValidationResult
@@ -77,7 +76,13 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         ConfigError: wrong arguments or a wrong recipe.
         DataError: scans that cannot be used.
+        KeyboardInterrupt: stopped by a signal; the command that goes on is printed.
     """
+    with telling_how_to_go_on(resume_command("finetune", argv)):
+        return _main(argv)
+
+
+def _main(argv: Sequence[str]) -> int:
     values = build_parser(_recipe(argv)).parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
     config = from_dict(FinetuneConfig, values, source="arguments")
@@ -92,14 +97,10 @@ def main(argv: Sequence[str]) -> int:
     common = {key: own[key] for key in ("data", "output", "init")}
     common["resume"] = own["resume"] == "auto"
     result: CrossValidationResult | FinetuneResult
-    try:
-        if own["folds"] == _ALL:
-            result = cross_validate(config, folds=own["split"], parallel=own["parallel"] or 1, **common)
-        else:
-            result = finetune(config, fold=own["fold"] or 0, folds=own["folds"] or own["split"], **common)
-    except KeyboardInterrupt:
-        print(f"to go on: {_resume_command(argv)}", file=sys.stderr)
-        raise
+    if own["folds"] == _ALL:
+        result = cross_validate(config, folds=own["split"], parallel=own["parallel"] or 1, **common)
+    else:
+        result = finetune(config, fold=own["fold"] or 0, folds=own["folds"] or own["split"], **common)
     if rank_zero_only.rank == 0:  # the processes of other devices run this too
         print(result.summary())
     return 0
@@ -133,12 +134,3 @@ def _check_folds(own: dict[str, Any]) -> None:
         raise ConfigError("split: --split and --folds both name a split; give one of them")
     if own["parallel"] is not None and (own["folds"] != _ALL or own["parallel"] < 1):
         raise ConfigError(f"parallel: goes with --folds all, and must be at least 1, got {own['parallel']}")
-
-
-def _resume_command(argv: Sequence[str]) -> str:
-    """The command line that goes on from here."""
-    arguments = list(argv)
-    if "--resume" in arguments:
-        at = arguments.index("--resume")
-        del arguments[at : at + 2]
-    return command(["finetune", *arguments, "--resume", "auto"])

@@ -14,7 +14,7 @@ from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import Summary, mean_defined
 from swin_unetr.files import write_json, write_text
 from swin_unetr.model_description import ComponentRule
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import command, commit, versions
 
 CROSS_VALIDATION, SUMMARY = "cross_validation.json", "cross_validation.md"
 
@@ -85,7 +85,7 @@ class CrossValidationResult:
             *(f"failed: {failure.case}: {failure.message}" for failure in self.evaluation.failures),
             *(f"post-processing: {words}" for words in self.words_on_rules()),
             f"summary: {self.run_folder / SUMMARY}",
-            f"segment with the ensemble: swin-unetr predict {self.run_folder} SCANS --output FOLDER",
+            f"segment with the ensemble: {command(['predict', self.run_folder, 'SCANS', '--output', 'FOLDER'])}",
         ]
         return "\n".join(lines)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from finetune.config import FinetuneConfig
 from finetune.scans import Scans, ScansInMemory, open_scans
@@ -22,6 +21,7 @@ from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.parallel import cores
 from swin_unetr.tasks import Task
 from swin_unetr.training.course import derived_seed
+from swin_unetr.training.loaders import Loader
 from transforms.augment import change
 from transforms.crops import RandomCrops, Sample
 from transforms.draws import changes_of
@@ -191,7 +191,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             self._at_once = speed.augmentation == "loader" and not isinstance(self._scans, ScansOnDevice)
         return {"scans": self._scans.where, "augmentation": "loader" if self._at_once else "device"}
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> Loader[Any]:
         """Batches of scans_per_batch x crops_per_scan crops; after a resume, those that are still to come."""
         progress = self.trainer.fit_loop.epoch_progress.current
         sampler = self._sampler()
@@ -199,7 +199,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         if progress.started > progress.processed:  # stopped within an epoch
             batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
             sampler.skip(batches * self._sampling.scans_per_batch)
-        return DataLoader(
+        return Loader(
             TrainingCrops(self._scans, self._task, self._config),
             batch_size=self._sampling.scans_per_batch,
             sampler=sampler,
@@ -216,7 +216,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             batch=self._sampling.scans_per_batch,
         )
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> Loader[Any]:
         """Whole scans, one at a time, each on one of the processes; where there are too few, nothing on the others.
 
         A process without any would skip the validation, in which the others wait for it.
@@ -224,7 +224,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         mine: Sequence[int | None] = self._validation[self.trainer.global_rank :: self.trainer.world_size] or [None]
         # One process reads the next scan while this one is segmented; more would fill the memory with scans.
         workers = 0 if isinstance(self._scans, ScansInMemory) else min(1, self._sampling.num_workers)
-        return DataLoader(WholeScans(self._scans), batch_size=None, sampler=mine, **self._workers(workers))
+        return Loader(WholeScans(self._scans), batch_size=None, sampler=mine, **self._workers(workers))
 
     def on_before_batch_transfer(self, batch: Batch | SwinUnetrError, dataloader_idx: int) -> Batch:
         """Raise, in the process that trains, what went wrong in one that reads."""
@@ -244,12 +244,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         # A recipe is written for a workstation; more processes than cores would only stand in each other's way. What
         # lies on the device no other process can read.
         number = 0 if on_device else min(number, cores())
-        return {
-            "num_workers": number,
-            "persistent_workers": number > 0,
-            "worker_init_fn": ignore_interrupts,
-            "pin_memory": on_gpu,
-        }
+        return {"num_workers": number, "pin_memory": on_gpu}
 
 
 class Batches:
@@ -280,8 +275,3 @@ def changed(batch: Batch) -> Batch:
     if (changes := batch.pop("changes", None)) is not None:
         change(batch["image"], batch["label"], changes)
     return batch
-
-
-def ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C, which reaches every process of a terminal, to the process that trains."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -21,6 +21,7 @@ import torch
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.parallel import cores
+from swin_unetr.signals import Terminated
 
 _POLL_SECONDS = 0.2
 #: Put before a command on Linux: should this process be killed, the folds save and end too, and are not trained twice
@@ -66,7 +67,10 @@ class FoldProcesses:
         self._free = list(environments)
         self._logs = logs
         self._running: dict[int, tuple[subprocess.Popen[bytes], Mapping[str, str]]] = {}
+        #: The latest signal, how many there were, and how many each fold was sent.
         self._stopped: int | None = None
+        self._signals = 0
+        self._sent: dict[int, int] = {}
 
     def run(self) -> dict[int, str]:
         """Run all of them.
@@ -75,15 +79,16 @@ class FoldProcesses:
             What is known, by fold, of those that did not end well.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C or SIGTERM; the processes have written their checkpoints and ended.
+            KeyboardInterrupt: Ctrl-C; on SIGTERM `Terminated`. The processes have written their checkpoints and ended.
         """
         failures: dict[int, str] = {}
         signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        before = {number: signal.signal(number, self._pass_on) for number in signals}
+        before = {number: signal.signal(number, self._stop) for number in signals}
         try:
             while self._running or (self._waiting and self._stopped is None):
                 while self._waiting and self._free and self._stopped is None:
                     self._start(*self._waiting.popleft())
+                self._pass_on()
                 for fold, (process, slot) in list(self._running.items()):
                     if (code := process.poll()) is not None:
                         del self._running[fold]
@@ -94,11 +99,14 @@ class FoldProcesses:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self._stopped is not None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if self._stopped == signal.SIGINT else Terminated
         return failures
 
     def _end(self, fold: int, code: int) -> dict[int, str]:
         """Say that a fold has ended; gives what went wrong, if anything did."""
+        if self._stopped is not None and code:
+            print(f"fold {fold}: stopped", flush=True)
+            return {}
         if self._logs is None:
             return {fold: f"exit code {code}"} if code else {}
         log = self._logs / f"fold_{fold}.txt"
@@ -121,7 +129,15 @@ class FoldProcesses:
             print(f"fold {fold}: started; its output is in {log}", flush=True)
         self._running[fold] = process, slot
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal; of a process that is about to be started the handler does not know yet."""
         self._stopped = number
-        for process, _ in self._running.values():
-            process.send_signal(number)
+        self._signals += 1
+
+    def _pass_on(self) -> None:
+        """Send each process the signals that it was not sent: a second Ctrl-C stops it at once."""
+        for fold, (process, _) in self._running.items():
+            for _ in range(self._signals - self._sent.get(fold, 0)):
+                if self._stopped is not None:
+                    process.send_signal(self._stopped)
+            self._sent[fold] = self._signals

@@ -12,6 +12,7 @@ from swin_unetr.configuration import CommandParser
 from swin_unetr.datasets import LAYOUTS, read_dataset
 from swin_unetr.errors import ConfigError
 from swin_unetr.planning.names import PLAN, PLANNED
+from swin_unetr.provenance import command
 
 if TYPE_CHECKING:
     from swin_unetr.planning.plan import Plan
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         workers=arguments.workers,
     )
     print(*plan.headline(), plan.table(), f"plan: {path}", sep="\n")
-    print(f"train with it: swin-unetr finetune --plan {path} --data {arguments.data} --output RUN")
+    print(f"train with it: {command(['finetune', '--plan', path, '--data', arguments.data, '--output', 'RUN'])}")
     return 0
 
 
@@ -118,7 +119,7 @@ def plan_of_run(data: Path, run: Path, *, layout: str) -> Path:
         raise ConfigError(f"{run}: is not empty, and holds no plan; give --config or --plan, or another --output")
     if any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
         raise ConfigError(
-            f"plan: several processes cannot plan together; run 'swin-unetr plan {data} --output {run}' before"
+            f"plan: several processes cannot plan together; run {command(['plan', data, '--output', run])} before"
         )
     plan, path = plan_folder(data, run, layout=layout)
     print(*plan.headline(), plan.table(), f"plan: {path}", sep="\n", flush=True)

@@ -27,7 +27,7 @@ from swin_unetr.model_description import ModelDescription
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 from swin_unetr.planning.names import PLANNED
 from swin_unetr.planning.speed import float32_products
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import command, commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
 from swin_unetr.training.run_folder import check_run_folder, write_config
@@ -80,7 +80,7 @@ class FinetuneResult:
             f"{self.epochs} epochs in {timedelta(seconds=round(self.seconds))}; best mean Dice in validation "
             f"{self.dice:.4f} at epoch {self.best_epoch} ({parts})\n"
             f"model: {self.best_model}\n"
-            f"segment with it: swin-unetr predict {self.run_folder} SCANS --output FOLDER"
+            f"segment with it: {command(['predict', self.run_folder, 'SCANS', '--output', 'FOLDER'])}"
         )
 
 
@@ -197,11 +197,12 @@ def _fit(
         status = "finished"
     except TrainingStopped as error:
         status = "stopped"
-        raise KeyboardInterrupt from error
+        raise error.interrupt from error
     finally:
         seconds = clock.seconds
         if record is not None:
             record.close(status, epochs=trainer.current_epoch, seconds=round(seconds, 1), best=folders.best)
+    clock.stop_after_end()
     return seconds
 
 

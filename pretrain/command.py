@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from pretrain.config import PretrainConfig
 from pretrain.recipes import find_recipe, shipped_recipes
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
-from swin_unetr.provenance import command
+from swin_unetr.provenance import resume_command, telling_how_to_go_on
 
 _USAGE = "swin-unetr pretrain --config RECIPE --data PATH ... --output DIR [--exclude FILE] [--probe DIR] ..."
 _DESCRIPTION = """Train an encoder on scans without labels.
@@ -53,7 +52,13 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         ConfigError: wrong arguments or a wrong recipe.
         DataError: scans that cannot be used.
+        KeyboardInterrupt: stopped by a signal; the command that goes on is printed.
     """
+    with telling_how_to_go_on(resume_command("pretrain", argv)):
+        return _main(argv)
+
+
+def _main(argv: Sequence[str]) -> int:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", nargs="?")
     name = first.parse_known_args(list(argv))[0].config
@@ -72,12 +77,7 @@ def main(argv: Sequence[str]) -> int:
     from pretrain.run import pretrain
 
     del own["config"]
-    try:
-        result = pretrain(config, **{**own, "resume": own["resume"] == "auto"})
-    except KeyboardInterrupt:
-        if "--resume" not in argv:
-            print(f"to go on: {command(['pretrain', *argv, '--resume', 'auto'])}", file=sys.stderr)
-        raise
+    result = pretrain(config, **{**own, "resume": own["resume"] == "auto"})
     if rank_zero_only.rank == 0:  # the processes of other devices run this too
         print(result.summary())
     return 0

@@ -25,6 +25,7 @@ from swin_unetr.configuration import load, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.planning.speed import float32_products, hardware, settle
+from swin_unetr.provenance import command
 from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
@@ -67,7 +68,7 @@ class PretrainResult:
             *([self.skipped] if self.skipped else []),
             self.transfer,
             f"encoder: {self.best_model}",
-            f"start from it: swin-unetr finetune --init {self.run_folder} ...",
+            f"start from it: {command(['finetune', '--init', self.run_folder, '...'])}",
         ]
         return "\n".join(lines)
 
@@ -222,7 +223,7 @@ def _fit(
         status = "finished"
     except TrainingStopped as error:
         status = "stopped"
-        raise KeyboardInterrupt from error
+        raise error.interrupt from error
     finally:
         seconds = clock.seconds
         if record is not None:
@@ -230,6 +231,7 @@ def _fit(
             warnings = [warning for callback in watched for warning in callback.warnings]
             results = {"epochs": trainer.current_epoch, "seconds": round(seconds, 1), "best": folders.best}
             record.close(status, **results, warnings=warnings)
+    clock.stop_after_end()
     return seconds
 
 

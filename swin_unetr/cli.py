@@ -12,6 +12,8 @@ from importlib import import_module
 
 from swin_unetr.errors import SwinUnetrError
 from swin_unetr.files import is_full, is_refusal
+from swin_unetr.provenance import command
+from swin_unetr.signals import STOPPED, Terminated, exit_code, ignore_ending, terminable
 
 #: Command: (where its function is, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; none takes those of the process.
 
     Returns:
-        Exit code: 0, 1 for data, 2 for arguments, 130 when stopped by Ctrl-C.
+        Exit code: 0, 1 for data, 2 for arguments, 130 when stopped by Ctrl-C, 143 by SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -58,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     module, function = COMMANDS[name][0].split(":")
     try:
-        code: int = getattr(import_module(module), function)(rest)
+        with terminable():
+            code: int = getattr(import_module(module), function)(rest)
     except SwinUnetrError as error:
         print(f"swin-unetr {name}: {error}", file=sys.stderr)
         return error.exit_code
@@ -70,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = "no room left on the disk; free some, and go on" if is_full(error) else refused
         print(f"swin-unetr {name}: {where}: {what}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"swin-unetr {name}: stopped", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"swin-unetr {name}: stopped{' by SIGTERM' if isinstance(stop, Terminated) else ''}", file=sys.stderr)
+        return exit_code(stop)
     return code
 
 
@@ -87,7 +90,7 @@ def _usage() -> str:
             "",
             *lines,
             "",
-            "'swin-unetr COMMAND --help' explains a command; 'swin-unetr --version' prints the version.",
+            f"'{command(['COMMAND', '--help'])}' explains a command; '{command(['--version'])}' prints the version.",
         ]
     )
 
@@ -96,6 +99,8 @@ def console() -> None:
     """Entry point of the installed `swin-unetr` script; who reads its output may stop, as `head` does."""
     try:
         code = main()
+        if code in STOPPED:
+            ignore_ending()  # a second signal, while the interpreter ends, would change the exit code
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more

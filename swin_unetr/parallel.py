@@ -11,6 +11,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from swin_unetr.signals import terminable
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -59,13 +61,17 @@ def _run(function: Callable[[T], R], items: dict[int, T], workers: int) -> Itera
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
         futures: dict[Future[R | Exception], int] = {
-            pool.submit(_outcome, function, item): index for index, item in items.items()
+            pool.submit(_in_worker, function, item): index for index, item in items.items()
         }
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool:
             return
+        except KeyboardInterrupt:  # of this process alone, as `docker stop` does: nobody wants the results any more
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -75,6 +81,15 @@ def _outcome(function: Callable[[T], R], item: T) -> R | Exception:
         return function(item)
     except Exception as error:
         return error
+
+
+def _in_worker(function: Callable[[T], R], item: T) -> R | Exception:
+    """In a process of the pool, which a signal ends once what is half-written is removed."""
+    try:
+        with terminable():
+            return _outcome(function, item)
+    except KeyboardInterrupt:
+        os._exit(1)
 
 
 def _begin() -> None:

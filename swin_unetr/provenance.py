@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,16 +17,71 @@ from pathlib import Path
 _PACKAGES = ("swin-unetr", "torch", "monai", "lightning", "numpy", "scipy", "nibabel", "SimpleITK", "itk")
 
 
-def command(arguments: Sequence[str] | None = None) -> str:
-    """The command line of this process as a person would type it, or another one of the same program.
+def command(arguments: Sequence[str | Path] | None = None) -> str:
+    """A command line that works where it is typed in: that of this process, or another one of the same program.
 
     Args:
-        arguments: those that stand after the program's name; none takes those of the process.
+        arguments: those after the program's name. If None, those of the process.
     """
-    program = sys.argv[0]
-    if os.path.basename(program) in ("", "swin-unetr", "__main__.py"):  # the last: python -m, and torchrun -m
-        program = "swin-unetr"
-    return shlex.join([program, *(sys.argv[1:] if arguments is None else arguments)])
+    words = sys.argv[1:] if arguments is None else [str(word) for word in arguments]
+    return " ".join([_program(own=arguments is not None), *map(shlex.quote, words)])
+
+
+def resume_command(name: str, arguments: Sequence[str]) -> str:
+    """The command line that goes on with a training that was stopped.
+
+    Args:
+        name: of the command.
+        arguments: those that it was called with.
+    """
+    kept = [word for word in arguments if not word.startswith("--resume=")]
+    if "--resume" in kept:
+        at = kept.index("--resume")
+        del kept[at : at + 2]
+    return command([name, *kept, "--resume", "auto"])
+
+
+@contextmanager
+def telling_how_to_go_on(line: str) -> Iterator[None]:
+    """Print the command that goes on where the block is stopped by a signal; of several processes, in the first one.
+
+    Args:
+        line: the command.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        ranks = (os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ)
+        if next(ranks, "0") == "0":
+            print(f"to go on: {line}", file=sys.stderr)
+        raise
+
+
+def _program(*, own: bool) -> str:
+    """What to type for `swin-unetr`: its name where the shell finds it, else how it was called, or where it is.
+
+    Args:
+        own: `swin-unetr` even where this process is another program that uses the library.
+    """
+    called = Path(sys.argv[0])
+    if called.name not in ("", "swin-unetr", "__main__.py") and not own:  # the last: python -m, and torchrun -m
+        return shlex.quote(sys.argv[0])
+    script = called if called.name == "swin-unetr" else Path(sys.executable).with_name("swin-unetr")
+    found = shutil.which("swin-unetr")
+    if found is not None and (not script.exists() or os.path.samefile(found, script)):
+        return "swin-unetr"
+    if script.exists():
+        return shlex.quote(_from_here(script))
+    return f"{shlex.quote(_from_here(Path(sys.executable)))} -m swin_unetr"
+
+
+def _from_here(path: Path) -> str:
+    """A path as short as it can be typed from the current folder."""
+    path = path if path.is_absolute() else Path.cwd() / path
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def versions() -> dict[str, str]:

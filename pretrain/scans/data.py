@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from itertools import islice
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.config import ScansConfig
@@ -18,6 +17,7 @@ from pretrain.scans.sampler import Visit, VisitSampler
 from swin_unetr.parallel import cores
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.training.course import derived_seed
+from swin_unetr.training.loaders import Loader
 
 #: "image": B x C x X x Y x Z, float32; "scan": B, int64, the index of the scan of each crop.
 Batch = dict[str, Tensor]
@@ -115,7 +115,7 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
             f"are padded with zeros (the first: {small[0]})"
         )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader[Batch]:
         """The batches of an epoch; after a resume, those that are still to come."""
         progress = self.trainer.fit_loop.epoch_progress.current
         sampler = self._sampler()
@@ -124,14 +124,12 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
             batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
             sampler.skip(batches * self._config.scans_per_batch)
         workers = min(self._config.num_workers, cores())
-        return DataLoader(
+        return Loader(
             RandomCrops(self._scans, self._config, self._seed),
             batch_size=self._config.scans_per_batch,
             sampler=sampler,
             collate_fn=join,
             num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=_ignore_interrupts,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
@@ -149,8 +147,3 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
 def join(visits: Sequence[Batch]) -> Batch:
     """The crops of several visits as one batch."""
     return {key: torch.cat([visit[key] for visit in visits]) for key in visits[0]}
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C, which reaches every process of a terminal, to the process that trains."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from swin_unetr.configuration import CommandParser
 from swin_unetr.datasets import LAYOUTS
+from swin_unetr.provenance import command
 
 _DESCRIPTION = """Read every file of a data set once and say what is wrong with it, file by file, with the
 remedy; and what training would ask of this machine. Exit code 0 without errors, 1 with errors; warnings do not
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     print_diagnosis(diagnosis)
     print(f"report: {paths[0]}, for a browser: {paths[1]}")
     if not diagnosis.errors and diagnosis.survey.task is not None:
-        print(f"next: swin-unetr plan {arguments.data} --survey {paths[2]}")
+        print(f"next: {command(['plan', arguments.data, '--survey', paths[2]])}")
     return diagnosis.exit_code
 
 

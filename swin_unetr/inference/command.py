@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
 import sys
-import threading
 from argparse import BooleanOptionalAction
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from swin_unetr.configuration import CommandParser
 from swin_unetr.datasets import LAYOUTS
 from swin_unetr.inference.sizes import parse_size
+from swin_unetr.provenance import command, telling_how_to_go_on
 
 _USAGE = "swin-unetr predict MODEL INPUT [INPUT ...] --output DIR [--with MODEL ...] [--tta] ..."
-#: What a shell says of a command that SIGTERM ended.
-_TERMINATED = 128 + signal.SIGTERM
 _DESCRIPTION = """Segment scans with one or more trained models.
 
 For each case DIR takes <case id>.nii.gz with the labels on the scan's own grid and <case id>.json, which says how they
@@ -41,22 +36,15 @@ def main(argv: Sequence[str]) -> int:
         arguments["max_memory"] = parse_size(arguments["max_memory"])
 
     output = arguments["output"]
-    try:
-        with _terminated_as_interrupted():
-            from swin_unetr.inference.run import predict  # only now: torch takes seconds to import
+    with telling_how_to_go_on(command(["predict", *(word for word in argv if word != "--overwrite")])):
+        from swin_unetr.inference.run import predict  # only now: torch takes seconds to import
 
-            report = predict(
-                [arguments.pop("model"), *arguments.pop("with")],
-                arguments.pop("inputs"),
-                arguments.pop("output"),
-                **arguments,
-            )
-    except KeyboardInterrupt as stop:
-        print(f"to go on: {_resume_command(argv)}", file=sys.stderr)
-        if isinstance(stop, _Terminated):
-            print("swin-unetr predict: ended by SIGTERM", file=sys.stderr)
-            return _TERMINATED
-        raise
+        report = predict(
+            [arguments.pop("model"), *arguments.pop("with")],
+            arguments.pop("inputs"),
+            arguments.pop("output"),
+            **arguments,
+        )
     for failure in report.failures:
         print(f"failed: {failure.case}: {failure.message}", file=sys.stderr)
     print(f"{len(report.done)} segmented, {len(report.failures)} failed; results in {output}")
@@ -132,28 +120,3 @@ def build_parser() -> CommandParser:
     add("--cases", nargs="+", metavar="ID", help="segment these cases only")
     add("--overwrite", action="store_true", help="make anew what stands already")
     return parser
-
-
-def _resume_command(argv: Sequence[str]) -> str:
-    """The command line that goes on from here: the same, since what stands is kept."""
-    return shlex.join(["swin-unetr", "predict", *(argument for argument in argv if argument != "--overwrite")])
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, by which SLURM and others end a process; it stops as Ctrl-C does."""
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where no handler may be set
-        yield
-        return
-
-    def stop(signum: int, frame: object) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -12,6 +12,7 @@ import numpy as np
 from swin_unetr.config import Triple
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
+from swin_unetr.provenance import command
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
 from swin_unetr.tasks import Task
 from transforms.geometry import Geometry
@@ -98,7 +99,9 @@ def fingerprint(survey: Survey) -> Fingerprint:
         raise ConfigError(f"{survey.root}: nothing says what the labels mean; describe them in a task.yaml")
     usable = [case for case in survey.cases if case.usable and case.label is not None]
     if not usable:
-        raise DataError(f"{survey.root}: no case has a readable scan and label; see 'swin-unetr doctor {survey.root}'")
+        raise DataError(
+            f"{survey.root}: no case has a readable scan and label; see: {command(['doctor', survey.root])}"
+        )
     turned = [_turned(case.images[0]) for case in usable]
     return Fingerprint(
         root=survey.root,

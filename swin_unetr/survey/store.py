@@ -12,6 +12,7 @@ from typing import Any
 
 from swin_unetr.errors import DataError
 from swin_unetr.files import write_json
+from swin_unetr.provenance import command
 from swin_unetr.survey.facts import Survey
 
 #: Name of the file in a folder of results.
@@ -39,7 +40,8 @@ def read_survey(path: Path) -> Survey:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: is no survey of this version ({error}); run 'swin-unetr doctor' again") from error
+        again = command(["doctor", "..."])
+        raise DataError(f"{path}: is no survey of this version ({error}); run {again} anew") from error
     return survey
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from swin_unetr.files import remove_partials, replacing
+from swin_unetr.signals import Terminated
 from swin_unetr.training.checkpoint_files import keep_previous
 from swin_unetr.training.finite_loss import FiniteLoss
 from swin_unetr.training.stop_signals import Stop, StopSignals, requeue
@@ -23,7 +24,16 @@ _SHARE = 0.05
 
 
 class TrainingStopped(Exception):  # noqa: N818  # not an error: the user asked for it
-    """Training was stopped from outside and can be resumed."""
+    """Training was stopped from outside and can be resumed.
+
+    Args:
+        asked: by what.
+    """
+
+    def __init__(self, asked: Stop) -> None:
+        super().__init__(asked.name.lower())
+        #: What ends the command with the exit code that belongs to the signal.
+        self.interrupt = KeyboardInterrupt() if asked is Stop.INTERRUPT else Terminated()
 
 
 class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped here
@@ -31,7 +41,8 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
 
     It is written after each validation, at the end of the training, and else when the last one is a minute old,
     within an epoch too. The one before it is kept beside it. The first signal lets the step (or the validation)
-    under way end, writes the checkpoint, has SLURM requeue the job on its SIGUSR1, and raises `TrainingStopped`.
+    under way end, writes the checkpoint, has SLURM requeue the job on its SIGUSR1, and raises `TrainingStopped`. Before
+    the first step has ended there is nothing to save, and a signal stops at once.
 
     Args:
         path: file of the checkpoint.
@@ -49,6 +60,20 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
         self._seconds_before = 0.0
 
     @property
+    def asked(self) -> Stop:
+        """What signals have asked of the training so far."""
+        return self._signals.asked
+
+    def stop_after_end(self) -> None:
+        """Stop what comes after a training that a signal found in its very last steps, and that came to its end.
+
+        Raises:
+            KeyboardInterrupt: there was such a signal.
+        """
+        if self.asked in (Stop.INTERRUPT, Stop.TERMINATE):
+            raise TrainingStopped(self.asked).interrupt
+
+    @property
     def seconds(self) -> float:
         """Seconds of training so far, those before a resume included."""
         return self._seconds_before + (0.0 if self._started_at is None else time.monotonic() - self._started_at)
@@ -56,6 +81,7 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, listen to signals, and clear away what a killed run left half-written."""
         self._saved_at = self._started_at = time.monotonic()
+        self._signals.wait = trainer.world_size > 1  # the others would wait for this process for ever
         self._signals.listen()
         if trainer.is_global_zero and self.path.parent.parent.is_dir():
             remove_partials(self.path.parent.parent)
@@ -71,6 +97,7 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
 
         After its last step the epoch is brought to its end first, with its validation.
         """
+        self._signals.wait = True
         if batch_idx + 1 >= trainer.num_training_batches or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         asked = self._agree(trainer, self._is_old(trainer))
@@ -128,4 +155,4 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
     def _stop(trainer: Trainer, asked: Stop) -> None:
         if asked == Stop.REQUEUE and trainer.is_global_zero:
             print(requeue(), flush=True)
-        raise TrainingStopped
+        raise TrainingStopped(asked)

@@ -13,16 +13,17 @@ from enum import IntEnum
 from types import FrameType
 from typing import Any
 
+from swin_unetr.signals import ENDING, Terminated
+
 _NOTICE = b"\nstopping after this step (or validation); Ctrl-C once more stops at once\n"
 #: SLURM sends it ahead of a job's end, where asked to: `#SBATCH --signal=USR1@120`. Windows has none.
 _REQUEUE: int | None = getattr(signal, "SIGUSR1", None)
-_NUMBERS = (signal.SIGINT, signal.SIGTERM, *(() if _REQUEUE is None else (_REQUEUE,)))
 
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
     """After the block the signals are handled as before it: Lightning leaves its handler of SIGTERM behind."""
-    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    before = {number: signal.getsignal(number) for number in ENDING}
     try:
         yield
     finally:
@@ -38,8 +39,9 @@ class Stop(IntEnum):
     NO = 0
     #: Not a stop: to write the checkpoint and go on.
     SAVE = 1
-    EXIT = 2
-    REQUEUE = 3
+    INTERRUPT = 2
+    TERMINATE = 3
+    REQUEUE = 4
 
 
 class StopSignals:
@@ -47,19 +49,22 @@ class StopSignals:
 
     A handler runs between any two instructions, within a collective of several processes too: to save there, as
     Lightning does under SLURM, can wait for ever. This one sets a flag. A second Ctrl-C stops at once; that of
-    `torchrun`, which passes on to its processes what the terminal has sent them already, does not.
+    `torchrun`, which passes on to its processes what the terminal has sent them already, does not. While there is
+    nothing to save (`wait` is False), the first one does.
     """
 
     def __init__(self) -> None:
         #: What the signals so far ask for.
         self.asked = Stop.NO
+        #: Whether the step under way is to end first; until one has ended, nothing is lost without it.
+        self.wait = False
         self._interrupts = 0
         self._handlers: dict[int, Any] = {}
 
     def listen(self) -> None:
         """Take the signals; only the main thread may, others leave them as they are."""
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._note) for number in _NUMBERS}
+            self._handlers = {number: signal.signal(number, self._note) for number in ENDING}
 
     def leave(self) -> None:
         """Give the signals back to whom they belonged."""
@@ -69,11 +74,17 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT
+        asked = Stop.TERMINATE
+        if number == signal.SIGINT:
+            asked = Stop.INTERRUPT
+        elif number == _REQUEUE and job() is not None:
+            asked = Stop.REQUEUE
+        first = self.asked is Stop.NO
+        self.asked = max(self.asked, asked)
         if self._interrupts > (2 if "TORCHELASTIC_RUN_ID" in os.environ else 1):
             raise KeyboardInterrupt
-        first = self.asked is Stop.NO
-        requeue = number == _REQUEUE and job() is not None
-        self.asked = max(self.asked, Stop.REQUEUE if requeue else Stop.EXIT)
+        if not self.wait and asked is not Stop.REQUEUE:
+            raise KeyboardInterrupt if asked is Stop.INTERRUPT else Terminated
         if first:  # not print: the signal may have come while something is printed
             with contextlib.suppress(OSError):
                 os.write(1, _NOTICE)

@@ -25,9 +25,9 @@ from swin_unetr.training.finite_loss import FiniteLoss
 from swin_unetr.training.loader_clock import LoaderClock
 from swin_unetr.training.metrics_table import MetricsTable
 from swin_unetr.training.progress import ProgressReport
-from swin_unetr.training.resume_point import ResumePoint
+from swin_unetr.training.resume_point import ResumePoint, TrainingStopped
 from swin_unetr.training.sharding import ShardedStrategy
-from swin_unetr.training.stop_signals import handlers_kept
+from swin_unetr.training.stop_signals import Stop, handlers_kept
 
 #: Other ways to divide the weights among processes than ours.
 _FOREIGN = ("fsdp_", "deepspeed", "model_parallel")
@@ -128,11 +128,14 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, *,
         resume_from, notice = newest_whole(resume_from)
         if notice and trainer.is_global_zero:
             print(notice, flush=True)
+    resume_point = next(callback for callback in trainer.callbacks if isinstance(callback, ResumePoint))
     with _quiet(), handlers_kept():
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
         except SystemExit as error:  # what Lightning makes of KeyboardInterrupt
-            raise KeyboardInterrupt from error
+            raise (
+                error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else KeyboardInterrupt
+            ) from None
         except SwinUnetrError as error:
             if _WORKER not in str(error):
                 raise
@@ -141,10 +144,26 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, *,
         except RuntimeError as error:
             if _WORKER not in str(error):
                 raise
-            raise DataError(
-                f"a process that reads scans was ended by the system ({str(error).splitlines()[0]}), most likely for "
-                "lack of memory: lower the number of workers, or free memory, and go on with --resume auto"
-            ) from error
+            if resume_point.asked > Stop.SAVE:  # the system has ended everything; the last checkpoint is there
+                raise TrainingStopped(resume_point.asked) from error
+            raise DataError(worker_ended(str(error).splitlines()[0])) from error
+
+
+def worker_ended(words: str) -> str:
+    """What torch says of a process that reads data and has ended, with a remedy that fits the cause.
+
+    Args:
+        words: torch's, such as "DataLoader worker (pid 7) is killed by signal: Killed. ".
+    """
+    if "Bus error" in words or "shm" in words:
+        remedy = "for lack of shared memory: give the container more (docker run --shm-size), or lower num_workers"
+    elif "Terminated" in words or "Interrupt" in words or "Hangup" in words:
+        remedy = "by a signal from outside"
+    elif "signal: " in words and "Killed" not in words:
+        remedy = "by a fault in a library or a damaged file; set num_workers to 0 to see where"
+    else:
+        remedy = "most likely for lack of memory: lower num_workers, or free memory"
+    return f"a process that reads scans was ended ({words.strip()}), {remedy}; go on with --resume auto"
 
 
 def _placement(config: TrainerConfig) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from swin_unetr.configuration import CommandParser
 from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
+from swin_unetr.provenance import command
 
 
 def main(argv: Sequence[str]) -> int:
     """Parse the arguments and serve until Ctrl-C; gives the exit code."""
     arguments = _parser().parse_args(list(argv))
     if bool(arguments.image) == bool(arguments.report):
-        raise ConfigError("image: give scans, or --report FOLDER; see 'swin-unetr view --help'")
+        raise ConfigError(f"image: give scans, or --report FOLDER; see: {command(['view', '--help'])}")
     if arguments.report and (arguments.label or arguments.prediction):
         raise ConfigError("report: a report knows its labels and predictions; leave --label and --prediction out")
 
