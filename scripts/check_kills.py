@@ -2,12 +2,15 @@
 
     python scripts/check_kills.py --part training --kills 20
     python scripts/check_kills.py --part preprocessing --kills 20
+    python scripts/check_kills.py --part stops --kills 10
 
 On phantoms and a tiny network, on the CPU. Each attempt is a process of its own that is ended by SIGKILL after a random
 time. Of training it is shown that every step has, to the last bit, the loss of the undisturbed run, that no attempt
 starts before the last checkpoint, and that the models of the end are the same; of preprocessing, that the files of the
-end are the same, that what was done before a kill is not done again, and that nothing half-written is left. The exit
-code is 0 where all of that holds.
+end are the same, that what was done before a kill is not done again, and that nothing half-written is left. Stops are
+SIGTERMs to all processes of `finetune` and of `pretrain` with workers: of each it is shown that it ends with 143, that
+every epoch is saved, that the command which it prints goes on, and that the final models are the same. The exit code
+is 0 where all of that holds.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # the same order of additions in every process; and none has threads to fork
 
 import torch
+from group_stops import check_stops, global_step
 from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors.torch import load_file
 
@@ -96,7 +100,7 @@ class Count:
 def main() -> int:
     """Run one part, or both, and say what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("training", "preprocessing", "both"), default="both")
+    parser.add_argument("--part", choices=("training", "preprocessing", "both", "stops"), default="both")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=6, help="of the training that is killed")
@@ -105,6 +109,10 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
+        if arguments.part == "stops":
+            wrong = check_stops(folder / "stops", arguments.kills, arguments.seed, arguments.epochs, TINY)
+            print(*wrong, sep="\n")
+            return 1 if wrong else 0
         wrong = []
         if arguments.part != "preprocessing":
             wrong += check_training(folder / "training", arguments.kills, arguments.seed, arguments.epochs)
@@ -246,14 +254,6 @@ def steps_of(run: Path) -> list[tuple[int, int, int, str]]:
     """Epoch, batch, number and loss of all steps that a run has logged, in the order in which they were trained."""
     log = run.with_suffix(".steps")
     return [tuple(json.loads(line)) for line in log.read_text().splitlines()] if log.is_file() else []
-
-
-def global_step(run: Path) -> int:
-    """Steps in the checkpoint that a run would go on from; 0 where there is none."""
-    for name in ("last.ckpt", "previous.ckpt"):
-        if (file := run / "checkpoints" / name).is_file():
-            return int(torch.load(file, weights_only=True)["global_step"])
-    return 0
 
 
 def table(run: Path) -> list[dict[str, str]]:

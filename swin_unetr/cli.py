@@ -13,7 +13,7 @@ from importlib import import_module
 from swin_unetr.errors import SwinUnetrError
 from swin_unetr.files import is_full, is_refusal
 from swin_unetr.provenance import command
-from swin_unetr.signals import STOPPED, Terminated, exit_code, ignore_ending, terminable
+from swin_unetr.signals import Terminated, exit_code, ignore_ending, terminable
 
 #: Command: (where its function is, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -99,8 +99,7 @@ def console() -> None:
     """Entry point of the installed `swin-unetr` script; who reads its output may stop, as `head` does."""
     try:
         code = main()
-        if code in STOPPED:
-            ignore_ending()  # a second signal, while the interpreter ends, would change the exit code
+        ignore_ending()  # all is done: a signal while the interpreter ends would only change the exit code
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more

@@ -16,8 +16,6 @@ from multiprocessing import parent_process
 
 #: Those that ask a command to stop. Windows has no SIGUSR1, which SLURM sends ahead of a job's end where asked to.
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-#: What a shell says of a command that Ctrl-C or SIGTERM ended.
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 #: Seconds between two looks at whether the parent of a process is alive.
 _LOOK_EVERY = 1.0
 
@@ -27,8 +25,8 @@ class Terminated(KeyboardInterrupt):
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """The one of `STOPPED` that belongs to the signal: 143 for SIGTERM, 130 for Ctrl-C."""
-    return STOPPED[isinstance(stop, Terminated)]
+    """What a shell says of a command that the signal ended: 143 for SIGTERM, 130 for Ctrl-C."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 
 @contextmanager

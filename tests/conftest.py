@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Set before any test imports torch: small tensors gain nothing from many threads.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# As in an environment that is activated: messages then name the command as `swin-unetr`.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 ROOT = Path(__file__).parents[1]
 
