@@ -15,6 +15,7 @@ from swin_unetr.evaluation.statistics import Summary, mean_defined
 from swin_unetr.files import write_json, write_text
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.provenance import command, commit, versions
+from swin_unetr.words import count
 
 CROSS_VALIDATION, SUMMARY = "cross_validation.json", "cross_validation.md"
 
@@ -80,9 +81,9 @@ class CrossValidationResult:
         whole = self.evaluation.summary_of(ALL_STRUCTURES)
         parts = ", ".join(f"{each.structure} {each.mean:.3f}" for each in self.summaries()[:-1])
         lines = [
-            f"{len(self.folds)} folds; out-of-fold mean Dice of {whole.evaluated} cases {whole.mean:.4f} "
-            f"(95 % CI {whole.ci_low:.3f} to {whole.ci_high:.3f}; {parts})",
-            *(f"failed: {failure.case}: {failure.message}" for failure in self.evaluation.failures),
+            f"{count(len(self.folds), 'fold')}; out-of-fold mean Dice of {count(whole.evaluated, 'case')} "
+            f"{whole.mean:.4f} (95 % CI {whole.ci_low:.3f} to {whole.ci_high:.3f}; {parts})",
+            *(f"failed: {failure}" for failure in self.evaluation.failures),
             *(f"post-processing: {words}" for words in self.words_on_rules()),
             f"summary: {self.run_folder / SUMMARY}",
             f"segment with the ensemble: {command(['predict', self.run_folder, 'SCANS', '--output', 'FOLDER'])}",
@@ -127,9 +128,9 @@ def _markdown(result: CrossValidationResult, report: str) -> str:
     lines = [
         f"# Cross-validation of {evaluation.prediction_task.name}",
         "",
-        f"{len(result.folds)} folds, {number} cases evaluated, {len(evaluation.failures)} failed. Each case was "
-        "predicted by the model that did not see it; the epoch of that model was chosen on its fold, which flatters "
-        f"it a little. All metrics: [{report}/report.md]({report}/report.md).",
+        f"{count(len(result.folds), 'fold')}, {count(number, 'case')} evaluated, {len(evaluation.failures)} failed. "
+        "Each case was predicted by the model that did not see it; the epoch of that model was chosen on its fold, "
+        f"which flatters it a little. All metrics: [{report}/report.md]({report}/report.md).",
         "",
         "| structure | mean Dice | 95 % CI | SD | evaluated | failed |",
         "|:--|--:|:-:|--:|--:|--:|",

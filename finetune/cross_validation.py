@@ -29,6 +29,7 @@ from swin_unetr.planning.names import PLANNED
 from swin_unetr.tasks import Task
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
+from swin_unetr.words import count
 
 PREDICTIONS, REPORT, LOGS = "out_of_fold", "report", "logs"
 
@@ -94,8 +95,8 @@ def cross_validate(
     if failures:
         lines = "".join(f"\n  fold {fold}: {words}" for fold, words in sorted(failures.items()))
         raise SwinUnetrError(
-            f"{run}: {len(failures)} of {len(folders)} folds failed; mend what is wrong and go on with --resume auto:"
-            f"{lines}"
+            f"{run}: {len(failures)} of {count(len(folders), 'fold')} failed; mend what is wrong and go on with "
+            f"--resume auto:{lines}"
         )
     return _evaluate(config, run, folders, split, dataset.root, known_task)
 
@@ -111,7 +112,7 @@ def _evaluate(
             layout=config.layout, device=device, postprocess=False,
         )  # fmt: skip
         for failure in report.failures:
-            print(f"failed: {failure.case}: {failure.message}", file=sys.stderr)
+            print(f"failed: {failure}", file=sys.stderr)
     cases = [case for ids in split.folds for case in ids]
     evaluation = evaluate(run / PREDICTIONS, data, task=task, output=run / REPORT, cases=cases)
     rules, trials = _learn(evaluation, task) if config.learn_postprocessing else ([], [])

@@ -22,6 +22,7 @@ from swin_unetr.parallel import cores
 from swin_unetr.tasks import Task
 from swin_unetr.training.course import derived_seed
 from swin_unetr.training.loaders import Loader
+from swin_unetr.words import count
 from transforms.augment import change
 from transforms.crops import RandomCrops, Sample
 from transforms.draws import changes_of
@@ -173,7 +174,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         """
         if problems := self._scans.prepare():
             lines = "\n".join(f"  {problem}" for problem in problems)
-            raise DataError(f"{len(problems)} of {len(self._scans)} scans cannot be used:\n{lines}")
+            raise DataError(f"{len(problems)} of {count(len(self._scans), 'scan')} cannot be used:\n{lines}")
 
     def place(self, device: torch.device) -> dict[str, str]:
         """Choose where the scans lie and where crops are changed; scans must have been prepared.

@@ -32,6 +32,7 @@ from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
+from swin_unetr.words import count
 from transforms.told_by_labels import settle_task
 
 SPLIT, RECORD = "folds.json", "run.json"
@@ -221,7 +222,7 @@ def _plan(network: SwinUNETR, task: Task, training: Sequence[str], validation: S
     """What is about to happen, for the terminal."""
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return (
-        f"{task.name}: {len(training)} scans to train on, {len(validation)} to validate on\n"
+        f"{task.name}: {count(len(training), 'scan')} to train on, {len(validation)} to validate on\n"
         f"channels: {', '.join(task.channels)}; structures: {', '.join(target.name for target in task.targets)}; "
         f"{parameters:,} parameters"
     )

@@ -22,6 +22,7 @@ from swin_unetr.store.folder import Store, files_hash, source_key
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.store.size import check_space, in_words, most_voxels, store_bytes
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 from transforms.class_places import class_places
 from transforms.crops import Sample, Scan, ScanInMemory, class_voxels
 from transforms.preprocess import preprocessing
@@ -216,7 +217,7 @@ class ScansOnDisk:
         size = store_bytes(todo, self._preprocess, workers, len(self._task.targets), regions)
         free = check_space(self._folder, size, _OPTION)
         told = f"at most {in_words(size)} in {self._folder} ({in_words(free)} free)"
-        _tell(f"{_NAME}: {len(todo)} of {len(self._cases)} scans to preprocess, {told}")
+        _tell(f"{_NAME}: {len(todo)} of {count(len(self._cases), 'scan')} to preprocess, {told}")
 
 
 def _preprocessed(steps: object, case: Case) -> dict[str, Tensor]:

@@ -111,7 +111,6 @@ def main() -> int:
         folder = arguments.folder or Path(temporary)
         if arguments.part == "stops":
             wrong = check_stops(folder / "stops", arguments.kills, arguments.seed, arguments.epochs, TINY)
-            print(*wrong, sep="\n")
             return 1 if wrong else 0
         wrong = []
         if arguments.part != "preprocessing":

@@ -47,6 +47,7 @@ class Stops:
     command: list[str]
     folder: Path
     stops: int = 0
+    runs: int = 0
     #: Stops that found the command training.
     in_training: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -66,7 +67,8 @@ class Stops:
 
     def one_run(self, stops: int, generator: random.Random) -> None:
         """One run from start to end, through stops."""
-        run = self.folder / f"after-stop-{self.stops:02d}"
+        run = self.folder / f"run-{self.runs:02d}"
+        self.runs += 1
         command = [*self.command, "--output", str(run)]
         while True:
             limit = generator.uniform(0, self.seconds) if self.stops < stops else None
@@ -153,6 +155,7 @@ def check_stops(folder: Path, stops: int, seed: int, epochs: int, finetuning: di
             f"{'differ, or were not reached' if count.wrong else 'equal those of the undisturbed run, bit for bit'}",
             flush=True,
         )
+        print(*count.wrong, sep="\n", flush=True)
         wrong += count.wrong
     return wrong
 

@@ -12,6 +12,10 @@ class Failure:
     case: str
     message: str
 
+    def __str__(self) -> str:
+        """Both in one line; a message that begins with the case says it once."""
+        return self.message if self.message.startswith(f"{self.case}:") else f"{self.case}: {self.message}"
+
 
 @dataclass
 class BatchReport:
@@ -28,5 +32,5 @@ class BatchReport:
     def summary(self) -> str:
         """The closing lines of a command: how many were done, and every failure by name."""
         lines = [f"{len(self.done)} done, {len(self.failures)} failed"]
-        lines += [f"  {failure.case}: {failure.message}" for failure in self.failures]
+        lines += [f"  {failure}" for failure in self.failures]
         return "\n".join(lines)

@@ -14,6 +14,7 @@ from swin_unetr.errors import SwinUnetrError
 from swin_unetr.files import is_full, is_refusal
 from swin_unetr.provenance import command
 from swin_unetr.signals import Terminated, exit_code, ignore_ending, terminable
+from swin_unetr.words import why_not_written
 
 #: Command: (where its function is, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -68,10 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if not is_full(error) and not is_refusal(error):
             raise
-        where = error.filename or "what was written last"
-        refused = f"{error.strerror}; check the path and your permissions"
-        what = "no room left on the disk; free some, and go on" if is_full(error) else refused
-        print(f"swin-unetr {name}: {where}: {what}", file=sys.stderr)
+        print(f"swin-unetr {name}: {error.filename or 'a file'}: {why_not_written(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"swin-unetr {name}: stopped{' by SIGTERM' if isinstance(stop, Terminated) else ''}", file=sys.stderr)

@@ -8,8 +8,9 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,15 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}-{path.name}")
     try:
+        temporary.touch(exist_ok=False)
+        mode = stat.S_IMODE(temporary.stat().st_mode)  # as the umask and the folder have it
+        temporary.unlink()  # a block that writes nothing must not pass for one that wrote an empty file
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # some libraries let nobody else read what they write
+            with suppress(PermissionError):  # some network disks know no modes
+                temporary.chmod(mode)
         temporary.replace(path)
         flush_folder(path.parent)
     except OSError as error:

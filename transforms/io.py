@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
 from swin_unetr.files import require
+from swin_unetr.words import count
 from transforms import io_nifti as nifti
 from transforms.geometry import Geometry, Volume, require_same_geometry
 
@@ -102,9 +103,10 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
             raise DataError(f"{paths[0]}: is 4-D with {array.shape[0]} channels where a 3-D scan is wanted")
         raise DataError(f"{paths[0]}: has {array.shape[0]} channel(s) where {channels} are wanted")
     for index, channel in enumerate(array):
-        if count := _not_finite(channel):
+        if wrong := _not_finite(channel):
             path = paths[index] if len(paths) > 1 else paths[0]
-            raise DataError(f"{path}: has {count} NaN or infinite voxels; replace them by a value that means nothing")
+            found = count(wrong, "NaN or infinite voxel")
+            raise DataError(f"{path}: has {found}; replace what is no number by a value that means nothing")
     return Volume(array, first.geometry)
 
 

@@ -19,6 +19,7 @@ from swin_unetr.datasets.case import Case
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.networks import SwinEncoder
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 from transforms.preprocess import preprocessing
 from transforms.told_by_labels import settle_task
 
@@ -92,9 +93,8 @@ class Probe:
         dataset = read_dataset(folder, require_labels=True)
         task = settle_task(dataset, modality="CT" if preprocess.intensity.scheme == "hu_window" else "MR")
         if len(task.channels) != in_channels:
-            raise ConfigError(
-                f"--probe {folder}: its scans have {len(task.channels)} channels, the encoder takes {in_channels}"
-            )
+            held = count(len(task.channels), "channel")
+            raise ConfigError(f"--probe {folder}: its scans have {held}, the encoder takes {in_channels}")
         cases = random.Random(SEED).sample(dataset.cases, min(config.probe_scans, len(dataset.cases)))
         if len(cases) < 2:
             raise ConfigError(f"--probe {folder}: holds one labelled scan; a probe needs at least two")

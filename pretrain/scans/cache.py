@@ -23,6 +23,7 @@ from swin_unetr.store.filling import Tell, alone, in_parallel, quiet
 from swin_unetr.store.folder import Store, source_key
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.store.size import check_space, in_words, store_bytes
+from swin_unetr.words import count
 from transforms.io import read_image
 from transforms.preprocess import preprocess_volume
 
@@ -57,7 +58,7 @@ def cache_scans(
             size = store_bytes(todo, preprocess, workers)
             free = check_space(folder, size, _OPTION)
             told = f"at most {in_words(size)} in {folder} ({in_words(free)} free)"
-            tell(f"cache: {len(todo)} of {len(found.cases)} scans to preprocess, {told}")
+            tell(f"cache: {len(todo)} of {count(len(found.cases), 'scan')} to preprocess, {told}")
         outcomes = in_parallel(cache.settle, found.cases, workers, tell if todo else quiet)
     return choose(found, outcomes, tested)
 

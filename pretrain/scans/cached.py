@@ -12,6 +12,7 @@ from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case
 from swin_unetr.errors import DataError
 from swin_unetr.store.scan_file import StoredScan
+from swin_unetr.words import count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class CachedScans:
 
     def summary(self) -> str:
         """How many are used, and by name those that are not."""
-        lines = [f"{len(self.scans)} scans of {self.channels} channel(s)"]
+        lines = [f"{count(len(self.scans), 'scan')} of {count(self.channels, 'channel')}"]
         if self.excluded:
             lines.append(f"{len(self.excluded)} excluded by the list")
         if self.duplicates:

@@ -15,6 +15,7 @@ from swin_unetr.datasets import Case, find_layout, read_dataset
 from swin_unetr.datasets.listing import image_suffix, is_dicom, stem
 from swin_unetr.datasets.lists import find_list, read_list
 from swin_unetr.errors import DataError
+from swin_unetr.words import count
 
 #: Folders and names of files that hold labels, not scans.
 _LABEL_FOLDERS = frozenset(
@@ -214,7 +215,8 @@ def overlap_error(common: Sequence[str]) -> DataError:
     """The error for scans that are in the test too."""
     more = f" and {len(common) - 5} more" if len(common) > 5 else ""
     named = ", ".join(common[:5]) + more
-    return DataError(f"{len(common)} scan(s) belong to the test too: {named}; leave them out by --exclude")
+    belong = "belongs" if len(common) == 1 else "belong"
+    return DataError(f"{count(len(common), 'scan')} {belong} to the test too: {named}; leave them out by --exclude")
 
 
 def _read_text(path: Path) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from swin_unetr.checkpoints.torch_file import read_torch_file
 from swin_unetr.errors import CheckpointError
 
 #: Keys under which training scripts keep the weights, beside an epoch or an optimiser.
@@ -30,14 +27,6 @@ _SPELLINGS = (
     (re.compile(r"^(swinViT\.layers\d)\.0\.0\."), r"\1.0."),
     (re.compile(r"\.mlp\.fc([12])\."), r".mlp.linear\1."),
 )
-#: Inert types that training scripts keep beside the weights (a best score as a NumPy number, the arguments).
-_HARMLESS: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
-    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # its name up to NumPy 1
-    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
-]
 
 
 @dataclass(frozen=True)
@@ -99,21 +88,13 @@ def _read(path: Path) -> Any:
     Raises:
         CheckpointError: it is missing or damaged, or would run code.
     """
+    if path.suffix != ".safetensors":
+        return read_torch_file(path, otherwise="download it again")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file; check the path") from error
-    except pickle.UnpicklingError as error:
-        if found := re.search(r"(?:GLOBAL|global|class|function) `?([\w.]+\.\w+)", str(error)):
-            raise CheckpointError(
-                f"{path}: would run code when read ({found[1]}), and is refused; "
-                "ask its author for a file of tensors alone, such as safetensors"
-            ) from error
-        raise CheckpointError(f"{path}: is not a file of weights, or is damaged; download it again") from error
-    except Exception as error:  # damaged bytes can end in any error of the readers
+    except Exception as error:  # damaged bytes can end in any error of the reader
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
             f"{path}: cannot be read ({type(error).__name__}: {reason}); download it again"

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
             on_case=lambda case, outcome: bars.advance(bar),
         )
     for failure in report.failures:
-        print(f"failed: {failure.case}: {failure.message}", file=sys.stderr)
+        print(f"failed: {failure}", file=sys.stderr)
     if report.renumbered:
         changes = ", ".join(f"{old} is now {new}" for old, new in report.renumbered.items() if old != new)
         print(f"label values renumbered, since nnU-Net wants consecutive ones: {changes}")

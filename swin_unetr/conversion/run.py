@@ -20,6 +20,7 @@ from swin_unetr.files import remove_partials, write_json
 from swin_unetr.parallel import run_parallel
 from swin_unetr.provenance import versions
 from swin_unetr.tasks import Modality, Task
+from swin_unetr.words import why_not_written
 from transforms.told_by_labels import settle_task
 
 #: Record of a conversion, in its folder.
@@ -99,7 +100,7 @@ def convert(
         case = jobs[index].case.id
         if isinstance(result, Exception):
             report.failures.append(Failure(case, _words(result)))
-            on_case(case, f"failed: {_words(result)}")
+            on_case(case, "failed")
         else:
             made[case] = result
             report.done.append(case)
@@ -143,7 +144,7 @@ def _check_output(output: Path, dataset: Dataset, settings: dict[str, Any]) -> N
 
 def _words(error: Exception) -> str:
     if isinstance(error, OSError):
-        return f"{error.filename}: cannot be written ({error.strerror}); is there room on the disk?"
+        return f"{error.filename}: {why_not_written(error)}"
     return str(error) if isinstance(error, SwinUnetrError) else f"{type(error).__name__}: {error}"
 
 

@@ -13,6 +13,7 @@ from swin_unetr.doctor.findings import Finding
 from swin_unetr.survey.facts import CaseFacts, ChannelFacts, Intensities, Survey
 from swin_unetr.survey.run import look_like_ct
 from swin_unetr.tasks import Modality
+from swin_unetr.words import count
 
 #: Hounsfield units: fat and air lie below this, so every CT has voxels there; and tissue lies within a range at least
 #: as wide.
@@ -120,7 +121,7 @@ def scale_notes(survey: Survey) -> Iterator[str]:
             continue
         name = survey.task.channels[index] if survey.task is not None else f"channel {index}"
         pairs = zip(middles, common, strict=True)
-        listed = ", ".join(f"{float(f'{middle:.2g}'):,g} ({len(of)} cases)" for middle, of in pairs)
+        listed = ", ".join(f"{float(f'{middle:.2g}'):,g} ({count(len(of), 'case')})" for middle, of in pairs)
         what = f"{name}: intensities are on {len(common)} scales, with ranges about {listed}"
         yield f"{what}; normalise each scan by itself"
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
             **arguments,
         )
     for failure in report.failures:
-        print(f"failed: {failure.case}: {failure.message}", file=sys.stderr)
+        print(f"failed: {failure}", file=sys.stderr)
     print(f"{len(report.done)} segmented, {len(report.failures)} failed; results in {output}")
     return report.exit_code
 

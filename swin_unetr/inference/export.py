@@ -25,6 +25,7 @@ from swin_unetr.inference.device import Compute
 from swin_unetr.inference.models import model_folder, weights_hash
 from swin_unetr.inference.sliding_window import check_roi_size
 from swin_unetr.provenance import versions
+from swin_unetr.words import why_not_written
 
 ExportFormat = Literal["onnx", "openvino", "torch-export"]
 ExportPrecision = Literal["float32", "bfloat16", "float16"]
@@ -105,7 +106,9 @@ def export_model(
         write_json(partial / DESCRIPTION, _description(loaded, folder, format, precision, roi_size, parity))
         for path in sorted(partial.iterdir(), key=lambda path: path.name == DESCRIPTION):
             path.replace(output / path.name)  # the description last
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
+        raise DataError(f"{output}: {why_not_written(error)}") from error
+    except RuntimeError as error:
         raise DataError(f"{output}: cannot be written ({error}); make room, or name another folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

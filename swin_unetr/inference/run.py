@@ -23,6 +23,7 @@ from swin_unetr.inference.progress import PredictionProgress
 from swin_unetr.inference.queue import CaseQueue
 from swin_unetr.inference.record import Records, labels_path, record_path
 from swin_unetr.inference.steps import CaseSteps
+from swin_unetr.words import why_not_written
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -184,5 +185,4 @@ class _Run:
         try:
             self._records.write_run(status, self.report, time.monotonic() - self._started)
         except OSError as error:
-            reason = error.strerror or error
-            raise DataError(f"{output}: cannot be written ({reason}); make room, or name another folder") from error
+            raise DataError(f"{output}: {why_not_written(error)}") from error

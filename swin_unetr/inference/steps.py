@@ -28,6 +28,7 @@ from swin_unetr.inference.record import (
     source_files,
 )
 from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.words import why_not_written
 from transforms.geometry import Geometry
 from transforms.io import read_header, read_stored, write_channels, write_labels
 from transforms.labels import label_names
@@ -167,18 +168,14 @@ class CaseSteps:
             self.on_end(job.case, failure)
         finally:
             job.claim.release()
-        self.progress.end(job.case.id, failure.message if failure else phases)
+        self.progress.end(job.case.id, "failed" if failure else phases)  # why stands in the list at the end
 
     def _failure(self, job: Job, error: Exception) -> Failure:
         """Why a case failed, in one line; of a fault of this program the traceback is shown too."""
         if isinstance(error, SwinUnetrError):
             return Failure(job.case.id, str(error))
         if isinstance(error, OSError) and job.phase == "write":
-            reason = error.strerror or error
-            return Failure(
-                job.case.id,
-                f"{job.file or self.records.output}: cannot be written ({reason}); make room, or name another folder",
-            )
+            return Failure(job.case.id, f"{job.file or self.records.output}: {why_not_written(error)}")
         self.progress.note("".join(traceback.format_exception(error)).rstrip())
         short = (str(error).strip().splitlines() or [""])[-1][:200]
         return Failure(job.case.id, f"{job.phase}: {type(error).__name__}: {short}; please report it as a fault")

@@ -16,6 +16,7 @@ import numpy as np
 
 from swin_unetr.config import Triple
 from swin_unetr.planning.fingerprint import FloatTriple, medians
+from swin_unetr.words import count
 
 #: From here on an axis is anisotropic (nnU-Net).
 ANISOTROPY = 3.0
@@ -47,7 +48,7 @@ def target_grid(spacings_mm: Sequence[FloatTriple], shapes: Sequence[Triple]) ->
     worst = spacing.index(max(spacing))
     others = [axis for axis in range(3) if axis != worst]
     finest_other, fewest = max(spacing[axis] for axis in others), min(shape[axis] for axis in others)
-    reason = f"median of {len(spacings_mm)} scans"
+    reason = f"median of {count(len(spacings_mm), 'scan')}"
     if spacing[worst] > ANISOTROPY * finest_other and shape[worst] * ANISOTROPY < fewest:
         tenth = float(np.percentile([each[worst] for each in spacings_mm], 10))
         spacing[worst] = max(tenth, finest_other)
@@ -90,11 +91,11 @@ def _grown(spacing: FloatTriple, growth: float) -> list[float]:
     """Axes of a voxel that has grown by a factor, the finest first."""
     volume = math.prod(spacing) * growth
     grown = list(spacing)
-    for count in (1, 2, 3):  # so many axes are alike
+    for alike in (1, 2, 3):  # so many axes are alike
         order = sorted(range(3), key=lambda axis: spacing[axis])
-        size = float((volume / math.prod(spacing[axis] for axis in order[count:])) ** (1 / count))
-        if count == 3 or size <= spacing[order[count]]:
-            for axis in order[:count]:
+        size = float((volume / math.prod(spacing[axis] for axis in order[alike:])) ** (1 / alike))
+        if alike == 3 or size <= spacing[order[alike]]:
+            for axis in order[:alike]:
                 grown[axis] = size
             break
     return grown

@@ -15,6 +15,7 @@ import psutil  # type: ignore[import-untyped]
 from rich.progress import track
 
 from swin_unetr.parallel import cores
+from swin_unetr.words import count
 
 #: Seconds between lines on the progress.
 _REPORT_EVERY = 60.0
@@ -47,7 +48,7 @@ def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, tell: 
                 future.result()
                 if not bar and (now := time.monotonic()) - last > _REPORT_EVERY:
                     left = (now - start) / done * (len(items) - done) / 60
-                    tell(f"{name}: {done} of {len(items)} scans, about {left:.0f} min left")
+                    tell(f"{name}: {done} of {count(len(items), 'scan')}, about {left:.0f} min left")
                     last = now
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import remove_partials, write_json
 from swin_unetr.store.scan_file import SUFFIX, StoredScan, open_scan, write_scan
+from swin_unetr.words import why_not_written
 
 #: Changes when the files of a store do.
 _FORMAT = 2
@@ -80,7 +81,7 @@ class Store:
         return self.folder / f"{content}{SUFFIX}"
 
     def _refusal(self, error: OSError) -> ConfigError:
-        return ConfigError(f"{self.folder}: cannot be written ({error.strerror}); choose another {self._option}")
+        return ConfigError(f"{self.folder}: {why_not_written(error)}, by {self._option}")
 
 
 class Sources:

@@ -20,6 +20,7 @@ from swin_unetr.survey.fit import fit
 from swin_unetr.survey.intensities import channel_facts, choose_sample, foreground_positions, foreground_sample
 from swin_unetr.survey.labels import Labels, read_values
 from swin_unetr.survey.nifti_header import RawHeader, nifti_facts, read_raw
+from swin_unetr.words import count
 from transforms.claims import DEFLATE_LIMIT
 from transforms.content import content_hash
 from transforms.geometry import Geometry, Volume
@@ -82,7 +83,7 @@ def _read_label(path: Path, problems: list[Problem]) -> tuple[LabelFacts | None,
         return None, None
     volume, facts = file
     if len(volume.array) > 1:
-        words = f"a label file of {len(volume.array)} channels where one 3-D map is wanted"
+        words = f"a label file of {count(len(volume.array), 'channel')} where one 3-D map is wanted"
         problems.append(Problem(code="wrong-dimensions", path=path, words=words))
     held = read_values(volume.array[0], volume.geometry)
     return LabelFacts(**facts, **_of_label(held)), held.array

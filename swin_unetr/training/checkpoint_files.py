@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from swin_unetr.checkpoints.torch_file import read_torch_file
 from swin_unetr.errors import CheckpointError
 from swin_unetr.files import flush_folder
 
@@ -89,10 +90,6 @@ def is_whole(file: Path) -> bool:
 
 def _check(checkpoint: Path) -> None:
     """Refuse a foreign checkpoint in one line, before Lightning does it in fifty."""
-    try:
-        values: Any = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        complete = isinstance(values, dict) and values.keys() >= _PARTS
-    except Exception as error:  # torch raises whatever the bytes lead it to
-        raise CheckpointError(f"{checkpoint}: cannot be read ({str(error).splitlines()[0]}); start anew") from error
-    if not complete:
+    values = read_torch_file(checkpoint, otherwise="start anew", mmap=True)
+    if not isinstance(values, dict) or not values.keys() >= _PARTS:
         raise CheckpointError(f"{checkpoint}: holds no training to resume; start anew with another --output")

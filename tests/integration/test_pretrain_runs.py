@@ -217,7 +217,7 @@ def test_the_command_says_what_came_of_it_and_what_was_left_out(
     options = ("--exclude", tmp_path / "without.txt", "--trainer.max_epochs", 2, "--scans.crop_size", "[32, 32, 32]")
     assert call(*options, data=scans) == 0
     before, _, after = capsys.readouterr().out.partition("epoch 1/2")
-    assert "5 scans of 1 channel(s)" in before
+    assert "5 scans of 1 channel" in before
     assert before.count("padded with zeros") == 1
     for text in (before, after):  # named at the end too
         assert "broken.nii.gz" in text

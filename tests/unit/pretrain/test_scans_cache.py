@@ -141,7 +141,7 @@ def test_a_content_can_be_excluded_under_any_name(data) -> None:
 
 def test_overlap_with_the_test_is_found_by_content(data, tmp_path) -> None:
     write(tmp_path / "test" / "hidden.nii", noise(3))
-    with pytest.raises(DataError, match=r"1 scan\(s\) belong to the test too: .*scan_3\.nii\.gz; leave them out"):
+    with pytest.raises(DataError, match=r"1 scan belongs to the test too: .*scan_3\.nii\.gz; leave them out"):
         cached(data, test=[tmp_path / "test"])
     scans = cached(data, test=[tmp_path / "test"], exclude=["scan_3"])
     assert len(scans.scans) == 3

@@ -107,7 +107,7 @@ def test_a_path_excludes_no_namesake_and_hashes_are_kept_for_later(tmp_path) -> 
 
 def test_overlap_with_the_test_is_an_error(tmp_path) -> None:
     touch(tmp_path, "data/a.nii.gz", "data/b.nii.gz", "other/c.nii.gz")
-    with pytest.raises(DataError, match=r"1 scan\(s\) belong to the test too: .*b\.nii\.gz"):
+    with pytest.raises(DataError, match=r"1 scan belongs to the test too: .*b\.nii\.gz"):
         find_scans([tmp_path / "data"], test=[tmp_path / "data" / "b.nii.gz"])
     scans = find_scans([tmp_path / "data"], test=[tmp_path / "other", tmp_path / "data" / "b.nii.gz"], exclude=["b"])
     assert [case.id for case in scans.test] == ["c", "b"]
