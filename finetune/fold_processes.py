@@ -20,7 +20,7 @@ from types import FrameType
 import torch
 
 from swin_unetr.errors import ConfigError
-from swin_unetr.parallel import cores
+from swin_unetr.machine import cores
 
 _POLL_SECONDS = 0.2
 #: Put before a command on Linux: should this process be killed, the folds save and end too, and are not trained twice

@@ -12,12 +12,12 @@ import torch
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.inference.finish import BLOCK_BYTES, BLOCKS_HELD, label_type
-from swin_unetr.inference.memory import available, peak_during, resident
 from swin_unetr.inference.models import Ensemble, Member
 from swin_unetr.inference.plan import Plan, Summed, make_plan
 from swin_unetr.inference.sizes import size_in_words
 from swin_unetr.inference.sums import SUMS
 from swin_unetr.inference.windows import lay_windows
+from swin_unetr.machine import available, peak_during, resident
 from swin_unetr.postprocessing.components import BYTES_PER_VOXEL
 from transforms.prepare import Prepared
 from transforms.way_back import WayBack

@@ -14,7 +14,6 @@ from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case
 from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.inference.device import memory_errors_in_words
-from swin_unetr.inference.memory import resident
 from swin_unetr.inference.plan import Plan
 from swin_unetr.inference.predictor import Predictor, Segmentation
 from swin_unetr.inference.progress import PredictionProgress
@@ -28,6 +27,7 @@ from swin_unetr.inference.record import (
     source_files,
 )
 from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.machine import resident
 from transforms.geometry import Geometry
 from transforms.io import read_header, read_stored, write_channels, write_labels
 from transforms.labels import label_names

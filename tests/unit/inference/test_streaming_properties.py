@@ -1,4 +1,4 @@
-"""Streaming in slabs and tiles, over random grids, against the whole volume at once: MONAI's windows, then resampling."""
+"""Streaming in slabs and tiles, over random grids, against the whole at once: MONAI's windows, then resampling."""
 
 from __future__ import annotations
 
