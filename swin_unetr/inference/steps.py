@@ -138,7 +138,11 @@ class CaseSteps:
                 on_windows=lambda done, total: self.progress.windows(name, done, total),
             )
         windows = {"computed": result.windows_done, "skipped": result.windows_skipped}
-        job.facts = {"plan": str(plan), "accumulate": plan.accumulate, "windows": windows}
+        job.facts = {"plan": str(result.plan), "accumulate": result.plan.accumulate, "windows": windows}
+        for note in result.notes:
+            self.progress.note(f"{name}: {note}")
+        if result.notes:
+            job.facts["notes"] = list(result.notes)
         if result.removed:
             job.facts["removed_voxels"] = dict(result.removed)
         return prepared.geometry, result
