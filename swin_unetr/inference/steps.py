@@ -27,11 +27,12 @@ from swin_unetr.inference.record import (
     source_files,
 )
 from swin_unetr.inference.sizes import size_in_words
-from swin_unetr.machine import resident
+from swin_unetr.machine import available, resident
 from transforms.geometry import Geometry
 from transforms.io import read_header, read_stored, write_channels, write_labels
 from transforms.labels import label_names
-from transforms.prepare import Prepared, prepare_bytes
+from transforms.prepare import Prepared
+from transforms.prepare_memory import prepare_bytes
 
 
 @dataclass
@@ -97,19 +98,29 @@ class CaseSteps:
             return predictor.prepare(read_stored(job.case.images, channels=len(predictor.task.channels)))
 
     def _check_reading_fits(self, case: Case) -> None:
-        limit = self.predictor.max_memory
-        if limit is None or self.predictor.compute.device.type == "cuda":
-            return
-        if (least := resident() + self._reading_bytes(case)) > limit:
+        """Refuse a scan that the memory cannot hold before any of it is read.
+
+        Raises:
+            DataError: says what it takes, and what there is.
+        """
+        wanted, limit = self._reading_bytes(case), self.predictor.max_memory
+        if limit is not None and self.predictor.compute.device.type != "cuda":  # there it is the GPU's
+            if (least := resident() + wanted) > limit:
+                raise DataError(
+                    f"{case.images[0]}: reading it takes this process to {size_in_words(least)}, more than "
+                    f"--max-memory {size_in_words(limit)}; give it that, or crop the scan"
+                )
+        if wanted > (free := available()):
             raise DataError(
-                f"{case.images[0]}: reading it takes this process to {size_in_words(least)}, more than --max-memory "
-                f"{size_in_words(limit)}; give it that, or crop the scan"
+                f"{case.images[0]}: reading it takes {size_in_words(wanted)} and {size_in_words(free)} of memory are "
+                "available; crop the scan, close other programs, or use a machine with more memory"
             )
 
     def _reading_bytes(self, case: Case) -> int:
         """The most that reading and preparing a scan takes, from its header."""
         geometry, channels, dtype = read_header(case.images)
-        return prepare_bytes(geometry.shape, channels, dtype, self.predictor.ensemble.preprocess, geometry.spacing_mm)
+        preprocess = self.predictor.ensemble.preprocess
+        return prepare_bytes(geometry, channels, dtype, preprocess, files=len(case.images))
 
     def may_read_ahead(self, job: Job, prepared: Prepared, following: Job) -> bool:
         """Whether the next scan fits into memory beside this one, and costs this one no further window and no digit."""
