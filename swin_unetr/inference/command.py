@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from swin_unetr.configuration import CommandParser
 from swin_unetr.datasets import LAYOUTS
+from swin_unetr.inference.parts import parse_part, part_of_array
 from swin_unetr.inference.sizes import parse_size
 
 _USAGE = "swin-unetr predict MODEL INPUT [INPUT ...] --output DIR [--with MODEL ...] [--tta] ..."
@@ -39,6 +41,9 @@ def main(argv: Sequence[str]) -> int:
 
     if arguments["max_memory"] is not None:
         arguments["max_memory"] = parse_size(arguments["max_memory"])
+
+    given = arguments["part"]
+    arguments["part"] = part_of_array(os.environ) if given is None else parse_part(given)
 
     output = arguments["output"]
     try:
@@ -130,7 +135,13 @@ def build_parser() -> CommandParser:
     add("--folds", type=Path, help="split file (folds.json); with --fold: its validation cases only")
     add("--fold", type=int, help="which fold of --folds, from 0")
     add("--cases", nargs="+", metavar="ID", help="segment these cases only")
-    add("--overwrite", action="store_true", help="make anew what stands already")
+    add(
+        "--part",
+        metavar="K/N",
+        help="segment the K-th of N parts of the cases, for N processes that share no locks; by default the part of "
+        "this task of a SLURM job array",
+    )
+    add("--overwrite", action="store_true", help="make anew what stands already, of these models and options or others")
     return parser
 
 

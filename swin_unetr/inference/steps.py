@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,12 +104,12 @@ class CaseSteps:
             DataError: says what it takes, and what there is.
         """
         wanted, limit = self._reading_bytes(case), self.predictor.max_memory
-        if limit is not None and self.predictor.compute.device.type != "cuda":  # there it is the GPU's
-            if (least := resident() + wanted) > limit:
-                raise DataError(
-                    f"{case.images[0]}: reading it takes this process to {size_in_words(least)}, more than "
-                    f"--max-memory {size_in_words(limit)}; give it that, or crop the scan"
-                )
+        on_gpu = self.predictor.compute.device.type == "cuda"  # there the limit is the GPU's
+        if limit is not None and not on_gpu and (least := resident() + wanted) > limit:
+            raise DataError(
+                f"{case.images[0]}: reading it takes this process to {size_in_words(least)}, more than --max-memory "
+                f"{size_in_words(limit)}; give it that, or crop the scan"
+            )
         if wanted > (free := available()):
             raise DataError(
                 f"{case.images[0]}: reading it takes {size_in_words(wanted)} and {size_in_words(free)} of memory are "
@@ -162,17 +162,25 @@ class CaseSteps:
         """Write the labels, the probabilities where they are wanted, and last the record."""
         geometry, result = done
         output, case = self.records.output, job.case
-        with job.timed("write"):
-            clear_partial(output, case.id)
-            record_path(output, case.id).unlink(missing_ok=True)  # of an earlier result, which is about to go
-            if result.probabilities is not None:
-                job.file = probabilities_path(output, case.id)
-                write_channels(job.file, result.probabilities, geometry)
-            job.file = labels_path(output, case.id)
-            write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))
-        job.file = record_path(output, case.id)
-        seconds = {"seconds": round(sum(job.seconds.values()), 3), "seconds_by_phase": job.seconds}
-        self.records.write_case(case, job.sources, {**job.facts, **seconds})
+        with_probabilities = result.probabilities is not None
+        try:
+            with job.timed("write"):
+                clear_partial(output, case.id)
+                job.file = record_path(output, case.id)
+                self.records.begin_case(case, with_probabilities=with_probabilities)
+                if result.probabilities is not None:
+                    job.file = probabilities_path(output, case.id)
+                    write_channels(job.file, result.probabilities, geometry)
+                job.file = labels_path(output, case.id)
+                write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))
+            job.file = record_path(output, case.id)
+            seconds = {"seconds": round(sum(job.seconds.values()), 3), "seconds_by_phase": job.seconds}
+            facts = {**job.facts, **seconds}
+            self.records.write_case(case, job.sources, facts, with_probabilities=with_probabilities)
+        except Exception:
+            with suppress(OSError):
+                self.records.forget_case(case)
+            raise
 
     def end(self, job: Job, error: Exception | None) -> None:
         """Leave a case that is written or has failed; its lock goes only now."""

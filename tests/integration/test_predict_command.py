@@ -228,9 +228,9 @@ def test_what_was_made_of_the_same_files_in_the_same_way_is_kept(run, model, pha
     assert predicted("--overwrite") == both
     (out / "phantom_007.json").unlink()
     assert predicted() == both[1:]
-    assert predicted("--overlap", 0.1) == both
+    assert predicted("--overlap", 0.1, "--overwrite") == both
     assert predicted("--overlap", 0.1, "--save-probabilities") == both
-    assert predicted("--overlap", 0.1, "--no-skip-empty") == both
+    assert predicted("--overlap", 0.1, "--no-skip-empty", "--overwrite") == both
     assert predicted("--overlap", 0.1, "--no-skip-empty", "--batch-size", 2) == []
     os.utime(scans / "phantom_006.nii.gz", ns=(1, 1))
     assert predicted("--overlap", 0.1, "--no-skip-empty") == both[:1]
