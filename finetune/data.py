@@ -18,7 +18,7 @@ from finetune.scans_on_device import ScansOnDevice, fits
 from swin_unetr.config import AugmentConfig
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError, SwinUnetrError
-from swin_unetr.parallel import cores
+from swin_unetr.machine import cores
 from swin_unetr.tasks import Task
 from swin_unetr.training.course import derived_seed
 from swin_unetr.training.loaders import Loader

@@ -20,7 +20,7 @@ from types import FrameType
 import torch
 
 from swin_unetr.errors import ConfigError
-from swin_unetr.parallel import cores
+from swin_unetr.machine import cores
 from swin_unetr.signals import Terminated
 
 _POLL_SECONDS = 0.2

@@ -13,8 +13,7 @@ from swin_unetr.config import InferenceConfig, OptimizerConfig, SamplingConfig, 
 from swin_unetr.configuration import from_dict
 from swin_unetr.files import write_text
 from swin_unetr.inference.device import is_native
-from swin_unetr.inference.memory import available, resident
-from swin_unetr.parallel import cores
+from swin_unetr.machine import available, cores, resident
 from swin_unetr.planning.choices import as_recipe
 from swin_unetr.planning.fingerprint import fingerprint
 from swin_unetr.planning.fit import Setting

@@ -79,6 +79,30 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def can_lock(folder: Path) -> bool:
+    """Whether files of a folder can be locked, by locks that the system frees when their process dies.
+
+    Some shared disks cannot (Lustre without flock, some NFS and FUSE mounts).
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return os.name == "nt"  # Windows locks files in its own way
+    path = folder / f"{_PARTIAL}{secrets.token_hex(4)}-lock"
+    try:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+        return True
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def is_full(error: OSError) -> bool:
     """Whether a disk, or the share of it that the user may take, has no room left."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

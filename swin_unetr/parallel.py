@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from swin_unetr.machine import cores
 from swin_unetr.signals import terminable
 
 T = TypeVar("T")
@@ -19,11 +20,6 @@ R = TypeVar("R")
 
 class WorkerDiedError(Exception):
     """The process that worked on an item was killed: out of memory, or by a file that crashes a library."""
-
-
-def cores() -> int:
-    """Cores that this process may use; fewer than the machine has where a scheduler says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_parallel(

@@ -25,7 +25,7 @@ _PARALLEL = 1e-3
 #: A position this close to a voxel is that voxel.
 _ON_VOXEL = 1e-5
 #: Voxels that are interpolated at once where grids are not parallel; each takes some 30 bytes besides its channels.
-_AT_ONCE = 1 << 20
+AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class GridMap:
         """The same for grids whose axes are not parallel: oblique to each other, or one of them sheared."""
         sizes = [stop - first for first, stop in box]
         result = block.new_empty((len(block), *sizes))
-        planes = max(_AT_ONCE // (sizes[1] * sizes[2]), 1)
+        planes = max(AT_ONCE // (sizes[1] * sizes[2]), 1)
         for first in range(*box[0], planes):
             last = min(first + planes, box[0][1])
             part = self._positions(((first, last), box[1], box[2]), start, tuple(block.shape[1:]))

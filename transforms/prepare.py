@@ -7,12 +7,13 @@ stays as it is stored, and slabs of it go through all steps at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from swin_unetr.config import IntensityConfig, PreprocessConfig, Triple
@@ -60,33 +61,6 @@ def prepare(volume: Volume, config: PreprocessConfig) -> Prepared:
     return Prepared(image, volume.geometry, way_back)
 
 
-def prepare_bytes(
-    shape: Triple,
-    channels: int,
-    dtype: DTypeLike,
-    config: PreprocessConfig,
-    spacing: tuple[float, float, float],
-) -> int:
-    """Most memory that reading and preparing a scan takes, from what its header says.
-
-    Args:
-        shape: of the file, X, Y, Z in any one order.
-        channels: of the scan.
-        dtype: as `transforms.io.read_header` gives it.
-        config: spacing, intensity and crop.
-        spacing: of the file in mm, in the order of `shape`.
-
-    Returns:
-        Bytes: the source as stored, the prepared scan as if nothing was cropped, and slabs between them.
-    """
-    voxels = math.prod(shape)
-    size = np.dtype(dtype).itemsize
-    # Axes may be turned: the densest spacing could fall on any of them; voxels times volume does not care.
-    grown = math.prod(spacing) / math.prod(config.spacing_mm) if config.spacing_mm else 1.0
-    planes = 4 * max(_SLAB, 4 * voxels // min(shape))  # slab, halves of its interpolation, result
-    return int(channels * voxels * size + channels * (voxels * grown * 1.02 + sum(shape)) * 4 + planes)
-
-
 def _foreground(array: NDArray[Any], intensity: IntensityConfig) -> Box | None:
     """Box of what any channel shows: above the window's lower bound (CT), not zero (MR); none where that is nothing."""
     order = _memory_order(array)
@@ -119,19 +93,12 @@ def _resample(array: NDArray[Any], way_back: WayBack, intensity: IntensityConfig
     the fastest: a network's grid is mostly coarser than a scanner's, so that each step leaves less for the next.
     """
     order = _memory_order(array)
-    x, y, z = order
     ordered = array.transpose(0, *(axis + 1 for axis in order))
-    to_source = _prepared_to_turned(way_back)[np.ix_([x, y, z, 3], [x, y, z, 3])]
-    shape, crop = way_back.prepared_shape, way_back.crop
-    grid = GridMap(to_source, (shape[x], shape[y], shape[z]), (crop[x], crop[y], crop[z]))
-    image = torch.empty((len(array), *shape))
+    grid = source_grid(way_back, order)
+    image = torch.empty((len(array), *way_back.prepared_shape))
     target = image.permute(0, *(axis + 1 for axis in order))
     others = [grid.needed(axis, range(grid.target_shape[axis])) for axis in (1, 2)]
-    per_plane = 4 * math.prod(stop - start for start, stop in others)
-    ratio = max(abs(to_source[0, 0]), 1e-3)
-    planes = max(int(_SLAB / per_plane / ratio), 1)
-    for first in range(0, grid.target_shape[0], planes):
-        last = min(first + planes, grid.target_shape[0])
+    for first, last in resampling_slabs(grid):
         rows = [grid.needed(0, range(first, last)), *others]
         part = tuple(slice(*ends) for ends in rows)
         start = (rows[0][0], rows[1][0], rows[2][0])
@@ -145,6 +112,29 @@ def _resample(array: NDArray[Any], way_back: WayBack, intensity: IntensityConfig
                 slab = slab.sub_(low).div_(high - low).clamp_(0, 1)
             target[channel, first:last] = slab
     return image
+
+
+def resampling_slabs(grid: GridMap) -> Iterator[tuple[int, int]]:
+    """Planes [first, last) of the target grid that are made at once, of a slab of the source.
+
+    Args:
+        grid: from the prepared grid to the source, axes from the slowest in the source's memory to the fastest.
+    """
+    per_plane = 4 * math.prod(
+        stop - start for start, stop in (grid.needed(axis, range(grid.target_shape[axis])) for axis in (1, 2))
+    )
+    ratio = max(abs(grid.matrix[0, 0]), 1e-3)
+    planes = max(int(_SLAB / per_plane / ratio), 1)
+    for first in range(0, grid.target_shape[0], planes):
+        yield first, min(first + planes, grid.target_shape[0])
+
+
+def source_grid(way_back: WayBack, order: Triple) -> GridMap:
+    """Where the voxels of the prepared grid lie in the source, turned to RAS; its axes in another order."""
+    x, y, z = order
+    to_source = _prepared_to_turned(way_back)[np.ix_([x, y, z, 3], [x, y, z, 3])]
+    shape, crop = way_back.prepared_shape, way_back.crop
+    return GridMap(to_source, (shape[x], shape[y], shape[z]), (crop[x], crop[y], crop[z]))
 
 
 def _prepared_to_turned(way_back: WayBack) -> NDArray[np.float64]:

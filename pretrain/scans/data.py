@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.config import ScansConfig
 from pretrain.scans.sampler import Visit, VisitSampler
-from swin_unetr.parallel import cores
+from swin_unetr.machine import cores
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.training.course import derived_seed
 from swin_unetr.training.loaders import Loader

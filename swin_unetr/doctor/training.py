@@ -25,9 +25,8 @@ from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.doctor.machine import Machine
 from swin_unetr.errors import SwinUnetrError
-from swin_unetr.inference.memory import available, peak_during, resident
+from swin_unetr.machine import available, cores, peak_during, resident
 from swin_unetr.networks import build_network, choose_fast_paths
-from swin_unetr.parallel import cores
 from swin_unetr.planning.footprint import Footprint
 from swin_unetr.store.size import store_bytes
 from swin_unetr.survey.facts import Survey

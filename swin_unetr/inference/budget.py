@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 
 from swin_unetr.errors import ConfigError
+from swin_unetr.inference.device import GpuMemory, gpu_peak_during
 from swin_unetr.inference.finish import BLOCK_BYTES, BLOCKS_HELD, label_type
-from swin_unetr.inference.memory import available, peak_during, resident
 from swin_unetr.inference.models import Ensemble, Member
 from swin_unetr.inference.plan import Plan, Summed, make_plan
 from swin_unetr.inference.sizes import size_in_words
 from swin_unetr.inference.sums import SUMS
 from swin_unetr.inference.windows import lay_windows
+from swin_unetr.machine import available, peak_during, resident
 from swin_unetr.postprocessing.components import BYTES_PER_VOXEL
 from transforms.prepare import Prepared
 from transforms.way_back import WayBack
@@ -33,22 +35,33 @@ _SLACK = 1.15
 class Budget:
     """Plans predictions within a limit.
 
-    On a CPU the limit is for the whole process. On a GPU it is for the process there, too; what is summed lies there.
+    On a CPU the limit is for the whole process. On a GPU it is for the process there; the scan and what is summed lie
+    there, and the results in the machine's memory.
 
     Args:
         ensemble: the models.
         device: of their networks.
-        limit: bytes that the process may take; none for nearly all that the machine has available.
+        limit: bytes that the process may take. If None, nearly all that is available.
         accumulate: type of the sums, "float32" or "float16", or "auto": float16 where nothing fits in float32.
+        gpu_memory: tells the memory of a GPU.
 
     Raises:
         ConfigError: the limit is too little for any scan, or no such type.
     """
 
-    def __init__(self, ensemble: Ensemble, device: torch.device, limit: int | None, accumulate: str = "auto") -> None:
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        device: torch.device,
+        limit: int | None,
+        accumulate: str = "auto",
+        *,
+        gpu_memory: Callable[[torch.device], GpuMemory] = GpuMemory.of,
+    ) -> None:
         if accumulate not in ("auto", *SUMS):
             raise ConfigError(f"accumulate: {accumulate!r} is not one of auto, {', '.join(SUMS)}")
         self._ensemble, self._device, self._limit, self._accumulate = ensemble, device, limit, accumulate
+        self._gpu_memory = gpu_memory
         self._measured: int | None = None
         if limit is not None and limit < (least := self._least()):
             raise ConfigError(
@@ -56,33 +69,51 @@ class Budget:
                 f"do is {size_in_words(least)}, and more for large scans"
             )
 
-    def plan(self, prepared: Prepared, *, with_probabilities: bool, reserve: int) -> Plan:
+    def plan(
+        self, prepared: Prepared, *, with_probabilities: bool, reserve: int = 0, most_sums: int | None = None
+    ) -> Plan:
         """The plan for a scan that stands in memory.
 
         Args:
             prepared: the scan.
             with_probabilities: whether they are given too.
-            reserve: bytes to leave to others.
+            reserve: bytes of the machine's memory to leave to others.
+            most_sums: bytes that the sums may take, where more of them failed.
 
         Raises:
-            ConfigError: the limit is too little; tells the least that would do.
+            ConfigError: the memory is too little; tells the least that would do.
         """
         x, y, z = prepared.way_back.prepared_shape
         members = self._ensemble.members
         summed = [Summed(lay_windows((x, y, z), each.inference), each.backend.channels) for each in members]
         words = " and ".join(dict.fromkeys(map(_in_words, members)))
-        blocks = BLOCKS_HELD * BLOCK_BYTES.get(self._device.type, BLOCK_BYTES["cpu"])
-        plan = partial(make_plan, summed, prepared.way_back, summed=words, accumulate=self._accumulate)
+        plan = partial(
+            make_plan, summed, prepared.way_back, summed=words, accumulate=self._accumulate, most_sums=most_sums
+        )
+        others = reserve + self._outputs(prepared.way_back, with_probabilities=with_probabilities)
         if self._device.type == "cuda":
-            self._workspace()  # what the network takes there is not free after that
-            free = int(_SHARE * torch.cuda.mem_get_info(self._device)[0])
-            budget = free if self._limit is None else min(free, self._limit - torch.cuda.memory_reserved(self._device))
-            fixed = prepared.image.numel() * prepared.image.element_size() + blocks
-            return plan(fixed=fixed, budget=budget)
+            return self._on_gpu(plan, prepared, others)
+        return self._on_cpu(plan, others)
+
+    def _on_gpu(self, plan: partial[Plan], prepared: Prepared, others: int) -> Plan:
+        """The results and what is left to others are in the machine's memory, everything else on the GPU."""
+        if (wanted := int(_SLACK * others)) > (free := available()):
+            raise ConfigError(
+                f"memory: the results of this scan, and what is read meanwhile, take {size_in_words(wanted)}; the "
+                f"machine has {size_in_words(free)} available; leave --save-probabilities out, or crop the scan"
+            )
+        workspace = self._workspace()  # first: what the first call takes for good is not free after it
+        memory = self._gpu_memory(self._device)
+        budget = int(_SHARE * memory.left)
+        if self._limit is not None:
+            budget = min(budget, self._limit - memory.allocated)
+        image = prepared.image.numel() * prepared.image.element_size()
+        return plan(fixed=workspace + image + BLOCKS_HELD * BLOCK_BYTES["cuda"], budget=budget)
+
+    def _on_cpu(self, plan: partial[Plan], others: int) -> Plan:
         now = resident()
         budget = now + int(_SHARE * available()) if self._limit is None else self._limit
-        outputs = self._outputs(prepared.way_back, with_probabilities=with_probabilities)
-        taken = now + int(_SLACK * (reserve + blocks + outputs))
+        taken = now + int(_SLACK * (others + BLOCKS_HELD * BLOCK_BYTES["cpu"]))
         # Measuring takes as long as a few windows: only where it could spare a tile.
         roomy = plan(fixed=taken + self._generous_workspace(), budget=sys.maxsize, slack=_SLACK)
         if roomy.bytes <= budget:
@@ -121,6 +152,8 @@ class Budget:
         settings, channels = member.inference, len(self._ensemble.task.channels)
         batch = torch.zeros(settings.batch_size, channels, *settings.roi_size, device=self._device)
         member.backend(batch)  # what is taken once, at the first call, is not given back
+        if self._device.type == "cuda":
+            return batch.nbytes + gpu_peak_during(lambda: member.backend(batch), self._device)
         return peak_during(lambda: member.backend(batch)) - resident()
 
 

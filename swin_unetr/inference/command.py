@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import BooleanOptionalAction
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from swin_unetr.configuration import CommandParser
 from swin_unetr.datasets import LAYOUTS
+from swin_unetr.inference.parts import parse_part, part_of_array
 from swin_unetr.inference.sizes import parse_size
 from swin_unetr.provenance import command, telling_how_to_go_on
 
@@ -34,6 +36,9 @@ def main(argv: Sequence[str]) -> int:
 
     if arguments["max_memory"] is not None:
         arguments["max_memory"] = parse_size(arguments["max_memory"])
+
+    given = arguments["part"]
+    arguments["part"] = part_of_array(os.environ) if given is None else parse_part(given)
 
     output = arguments["output"]
     with telling_how_to_go_on(command(["predict", *(word for word in argv if word != "--overwrite")])):
@@ -118,5 +123,11 @@ def build_parser() -> CommandParser:
     add("--folds", type=Path, help="split file (folds.json); with --fold: its validation cases only")
     add("--fold", type=int, help="which fold of --folds, from 0")
     add("--cases", nargs="+", metavar="ID", help="segment these cases only")
-    add("--overwrite", action="store_true", help="make anew what stands already")
+    add(
+        "--part",
+        metavar="K/N",
+        help="segment the K-th of N parts of the cases, for N processes that share no locks; by default the part of "
+        "this task of a SLURM job array",
+    )
+    add("--overwrite", action="store_true", help="make anew what stands already, of these models and options or others")
     return parser

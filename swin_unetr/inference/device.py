@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +123,57 @@ def _check_together(device: torch.device, precision: Precision, backend: Backend
         raise ConfigError("precision: float16 is for GPUs; on the CPU use bfloat16 or float32")
 
 
+@dataclass(frozen=True)
+class GpuMemory:
+    """Bytes of a GPU's memory."""
+
+    #: What the driver could give to anyone.
+    free: int
+    #: What torch has of the driver, and what tensors take of that; the rest is torch's cache.
+    reserved: int
+    allocated: int
+
+    @classmethod
+    def of(cls, device: torch.device) -> GpuMemory:
+        """The memory of a GPU now."""
+        free, _ = torch.cuda.mem_get_info(device)
+        return cls(free, torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device))
+
+    @property
+    def left(self) -> int:
+        """What tensors can still take: torch's cache is theirs too, or goes back to the driver for them."""
+        return self.free + self.reserved - self.allocated
+
+
+def gpu_peak_during(call: Callable[[], object], device: torch.device) -> int:
+    """The most bytes that tensors took on a GPU while something was computed, beyond what they took before."""
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    return int(torch.cuda.max_memory_allocated(device)) - before
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of a GPU or of the machine was too little."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = ("not enough memory", "can't allocate memory", "backend out of memory")  # CPU, CPU, MPS
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+
+
+def too_little_memory(device: torch.device) -> DataError:
+    """What to say of a scan that does not fit."""
+    gpu = "use --batch-size 1, fewer models, or --device cpu, or free the GPU of other programs"
+    cpu = "crop the scan, or use a machine with more memory"
+    return DataError(f"not enough memory on {device} for this scan; {cpu if device.type == 'cpu' else gpu}")
+
+
 @contextmanager
 def memory_errors_in_words(device: torch.device) -> Iterator[None]:
     """Turn running out of memory into one line with its remedy, and give the device's memory back.
+
+    Args:
+        device: whose memory may be too little, the CPU for the machine's.
 
     Raises:
         DataError: in place of the error.
@@ -133,14 +181,15 @@ def memory_errors_in_words(device: torch.device) -> Iterator[None]:
     try:
         yield
         return
-    except torch.OutOfMemoryError:
-        remedy = "use --batch-size 1, fewer models, or --device cpu, or free the GPU of other programs"
-    except MemoryError:
-        remedy = "crop the scan, or use a machine with more memory"
-    except RuntimeError as error:
-        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
-        remedy = "crop the scan, or use a machine with more memory"
+        on_gpu = isinstance(error, torch.OutOfMemoryError)
+    give_back(device)
+    raise too_little_memory(device if on_gpu else torch.device("cpu"))
+
+
+def give_back(device: torch.device) -> None:
+    """Give what torch has cached of a GPU back to the driver."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    raise DataError(f"not enough memory on {device} for this scan; {remedy}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,9 @@ def finish_tile(passes: Sequence[Pass], plan: Plan, tile: Box, way_back: WayBack
         way_back: the grids.
         task: what the classes mean.
         result: filled in the tile.
+
+    Raises:
+        FloatingPointError: scores are NaN or infinite, which would pass for background.
     """
     widest = max(each.widest for each in passes)
     for slab in plan.slabs(tile):
@@ -143,7 +147,15 @@ def _scores(each: Pass, box: Box, way_back: WayBack) -> Block | None:
         share = way_back.interpolate(block.covered[None].float(), start, box)
         covered = share[0] >= 0.5
         values = values / share.clamp(min=0.5)
-    return Block(values if each.head is None else _through(each.head, values), covered)
+    scores = values if each.head is None else _through(each.head, values)
+    _check_finite(scores)
+    return Block(scores, covered)
+
+
+def _check_finite(scores: Tensor) -> None:
+    # The sum is one pass over what lies in the cache; only where it is not finite the scores are looked at one by one.
+    if not math.isfinite(float(scores.sum())) and not bool(scores.isfinite().all()):
+        raise FloatingPointError
 
 
 def _through(head: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:

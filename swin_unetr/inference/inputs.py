@@ -10,11 +10,7 @@ from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case, Dataset, find_layout, read_dataset
 from swin_unetr.datasets.brats_layouts import brats_files
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.inference.record import PREDICTIONS_JSON, labels_path
 from swin_unetr.tasks import Task
-
-#: Folders by which a data set is told, where results may not go: its layout would be taken for another.
-_OF_DATASETS = ("imagesTr", "labelsTr", "imagesTs")
 
 
 @dataclass
@@ -56,22 +52,6 @@ def find_inputs(paths: Iterable[Path], task: Task, *, layout: str, selected: Seq
             found.failures.append(Failure(case, "no such case among the inputs; check its name"))
     _refuse_same_id(found.cases)
     return found
-
-
-def check_output(output: Path, cases: Iterable[Case]) -> None:
-    """Refuse the folder of a data set, and one in which a result would replace a file that `predict` did not write.
-
-    Raises:
-        ConfigError: names the folder or the file.
-    """
-    if any((output / name).is_dir() for name in _OF_DATASETS):
-        raise ConfigError(f"output: {output} holds a data set, which results would mix with; name another folder")
-    ours = (output / PREDICTIONS_JSON).is_file()
-    sources = {path.resolve() for case in cases for path in case.images}
-    for case in cases:
-        result = labels_path(output, case.id)
-        if result.exists() and (not ours or result.resolve() in sources):
-            raise ConfigError(f"output: {result} was not written by predict and is kept; name another folder")
 
 
 def _list(path: Path, task: Task, layout: str) -> Inputs:

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from swin_unetr.checkpoints import LoadedModel, load_model
-from swin_unetr.config import InferenceConfig, PreprocessConfig
+from swin_unetr.config import InferenceConfig, NetworkConfig, PreprocessConfig
 from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.inference.backends.eager import EagerBackend
 from swin_unetr.inference.backends.opening import open_backend
 from swin_unetr.inference.backends.protocol import Backend
+from swin_unetr.inference.backends.store import weights_digest
 from swin_unetr.inference.device import Compute
+from swin_unetr.inference.method import method_of_models
 from swin_unetr.inference.sliding_window import check_roi_size
 from swin_unetr.model_description import ComponentRule, ModelDescription
 from swin_unetr.networks import SwinUNETR
@@ -62,8 +64,12 @@ class Member:
     inference: InferenceConfig
     #: Where it comes from; none for a model in memory.
     folder: Path | None
-    #: SHA-256 of its weights' file.
+    #: SHA-256 of its weights' file; None for a model in memory.
     sha256: str | None
+    #: Shape of the network.
+    network: NetworkConfig
+    #: SHA-256 of the weights: of their file, or for a model in memory of their values.
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,17 @@ class Ensemble:
             }
             for member in self.members
         ]
+
+    def method(self) -> dict[str, Any]:
+        """What decides on the labels; see `method_of_models`."""
+        return method_of_models(
+            [member.weights for member in self.members],
+            [member.network for member in self.members],
+            [member.inference for member in self.members],
+            self.task,
+            self.preprocess,
+            self.postprocess,
+        )
 
     def backends(self) -> list[dict[str, Any]]:
         """What a record says of how each model is run; two runs that give the same may differ in it."""
@@ -128,8 +145,7 @@ def load_ensemble(
         descriptions.append(loaded.description)
         _check_alike(descriptions, str(folder or "the model in memory"))
         settings = _settings(loaded.description, inference)
-        classes = loaded.description.network.num_classes
-        members.append(_open(loaded.network, classes, settings, compute, folder, cache))
+        members.append(_open(loaded.network, loaded.description.network, settings, compute, folder, cache))
     if not members:
         raise ConfigError("model: at least one is needed")
     first = descriptions[0]
@@ -139,13 +155,20 @@ def load_ensemble(
 
 
 def _open(
-    network: nn.Module, num_classes: int, settings: InferenceConfig, compute: Compute, folder: Path | None, cache: bool
+    network: nn.Module,
+    config: NetworkConfig,
+    settings: InferenceConfig,
+    compute: Compute,
+    folder: Path | None,
+    cache: bool,
 ) -> Member:
     """A network behind its backend; what is narrower comes out of it, since it is summed over the whole image."""
     network = network.to(compute.device).eval()
     digest = weights_hash(folder) if folder else None
+    weights = digest or f"{weights_digest(network)} {network}"  # in memory, its layers are told by its text
     if not isinstance(network, SwinUNETR):  # another class in memory, such as MONAI's: called as it is
-        return Member(EagerBackend(network, "scores", num_classes, compute), None, settings, folder, digest)
+        backend: Backend = EagerBackend(network, "scores", config.num_classes, compute)
+        return Member(backend, None, settings, folder, digest, config, weights)
     narrow = network.config.feature_size < network.config.num_classes
     backend = open_backend(
         compute.backend,
@@ -156,7 +179,7 @@ def _open(
         compute=compute,
         cache=folder if cache else None,
     )
-    return Member(backend, head_of(network) if narrow else None, settings, folder, digest)
+    return Member(backend, head_of(network) if narrow else None, settings, folder, digest, config, weights)
 
 
 def head_of(network: SwinUNETR) -> Head:

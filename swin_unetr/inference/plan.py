@@ -44,6 +44,8 @@ class Plan:
     #: The most that is held at a time, and what may be.
     bytes: int
     budget: int
+    #: Of the bytes, those that depend on the plan: the sums.
+    sums: int = 0
     #: What is summed, in words, and the type of the sums.
     summed: str = ""
     accumulate: Accumulate = "float32"
@@ -76,6 +78,7 @@ def make_plan(
     fixed: int,
     budget: int,
     slack: float = 1.0,
+    most_sums: int | None = None,
     summed: str = "",
     accumulate: str = "auto",
 ) -> Plan:
@@ -89,6 +92,7 @@ def make_plan(
         fixed: bytes that are held whatever the plan.
         budget: bytes that may be held.
         slack: what is really taken for each byte that is summed.
+        most_sums: bytes that the sums may take, where more of them failed. If None, the budget alone bounds them.
         summed: what is summed, in words.
         accumulate: type of the sums, or "auto": float16 where nothing fits in float32.
 
@@ -100,8 +104,9 @@ def make_plan(
     slab = max(1, round(_SLAB_PLANES * size[axis] / prepared[axis]))
     kinds = [kind for kind in SUMS if accumulate in ("auto", kind)]
     ways = list(_ways(members, way_back, axis, slab, kinds))
-    taken = {way: fixed + int(slack * way.bytes) for way in ways}
-    fitting = [way for way in ways if taken[way] <= budget]
+    sums = {way: int(slack * way.bytes) for way in ways}
+    taken = {way: fixed + sums[way] for way in ways}
+    fitting = [way for way in ways if taken[way] <= budget and (most_sums is None or sums[way] <= most_sums)]
     if not fitting:
         least = min(ways, key=lambda way: way.bytes)
         half = "" if least.kind == "float32" else f", with sums in {least.kind}"
@@ -116,7 +121,7 @@ def make_plan(
         spans_of_tile.insert(axis, (0, size[axis]))
         x, y, z = spans_of_tile
         tiles.append((x, y, z))
-    return Plan(axis, tuple(tiles), slab, best.windows, taken[best], budget, summed, best.kind)
+    return Plan(axis, tuple(tiles), slab, best.windows, taken[best], budget, sums[best], summed, best.kind)
 
 
 @dataclass(frozen=True, eq=False)

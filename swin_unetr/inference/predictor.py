@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, combinations
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from swin_unetr.config import Triple
-from swin_unetr.errors import DataError
-from swin_unetr.inference.accumulate import Network, Sweep
+from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.inference.budget import Budget
-from swin_unetr.inference.device import choose_compute, memory_errors_in_words
-from swin_unetr.inference.finish import Pass, Result, finish_tile
-from swin_unetr.inference.models import Member, ModelArgument, load_ensemble
+from swin_unetr.inference.device import (
+    choose_compute,
+    give_back,
+    is_out_of_memory,
+    memory_errors_in_words,
+    too_little_memory,
+)
+from swin_unetr.inference.finish import Result, finish_tile
+from swin_unetr.inference.models import ModelArgument, load_ensemble
 from swin_unetr.inference.plan import Plan
 from swin_unetr.inference.sizes import parse_size
-from swin_unetr.inference.windows import blending_weights, empty_windows, lay_windows
+from swin_unetr.inference.work import Work
 from swin_unetr.postprocessing.components import clean
 from transforms.geometry import Volume
-from transforms.linear import Box
 from transforms.prepare import Prepared, prepare
-from transforms.way_back import WayBack
 
 #: Called with the number of windows that are done, and of all; those that are left out do not count.
 OnWindows = Callable[[int, int], None]
@@ -47,6 +48,8 @@ class Segmentation:
     plan: Plan
     #: Voxels that the post-processing took out of the labels, by structure; the probabilities are as they were.
     removed: Mapping[str, int] = field(default_factory=dict)
+    #: What went otherwise than planned, for people.
+    notes: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -128,7 +131,7 @@ class Predictor:
             on_windows: told of the progress.
 
         Raises:
-            DataError: wrong number of channels, or not enough memory.
+            DataError: wrong number of channels, not enough memory, or scores that are not finite.
             ConfigError: the memory that may be taken is too little.
         """
         return self.segment_prepared(self.prepare(volume), with_probabilities=with_probabilities, on_windows=on_windows)
@@ -155,7 +158,8 @@ class Predictor:
         Raises:
             ConfigError: the memory is too little; tells the least that would do.
         """
-        return self._budget.plan(prepared, with_probabilities=with_probabilities, reserve=reserve)
+        with memory_errors_in_words(self.compute.device):
+            return self._budget.plan(prepared, with_probabilities=with_probabilities, reserve=reserve)
 
     def options(self) -> dict[str, Any]:
         """What a record says of what was asked for, beside the models and where they run."""
@@ -176,82 +180,69 @@ class Predictor:
             plan: of it, made with the same `with_probabilities`; none makes one.
             with_probabilities: whether to give the probabilities too.
             on_windows: told of the progress.
+
+        Raises:
+            DataError: scores that are not finite, or not enough memory for any plan.
         """
         plan = plan or self.plan(prepared, with_probabilities=with_probabilities)
-        with memory_errors_in_words(self.compute.device), torch.inference_mode():
-            work = [_Work(each, prepared, self.compute.device, self.skip_empty) for each in self.ensemble.members]
-            way_back = prepared.way_back
-            total = sum(each.count(way_back, plan) for each in work)
-            done = 0
+        notes: list[str] = []
+        while True:
+            try:
+                with torch.inference_mode():
+                    done = self._segment(prepared, plan, with_probabilities, on_windows)
+                return replace(done, notes=tuple(notes))
+            except FloatingPointError:
+                raise DataError(_not_finite(self.compute.precision)) from None
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Only out here, where the error no longer holds what was computed.
+            give_back(self.compute.device)
+            plan = self._smaller(plan, prepared, with_probabilities)
+            notes.append(f"not enough memory for the plan; once more with a smaller one: {plan}")
 
-            def count(windows: int) -> None:
-                nonlocal done
-                done += windows
-                if on_windows is not None:
-                    on_windows(done, total)
+    def _smaller(self, plan: Plan, prepared: Prepared, with_probabilities: bool) -> Plan:
+        """A plan whose sums take half as much at the most.
 
-            result = Result.empty(self.task, way_back.source_shape, with_probabilities=with_probabilities)
-            for tile in plan.tiles:
-                passes = [each.open(way_back, plan, tile, count) for each in work]
-                finish_tile(passes, plan, tile, way_back, self.task, result)
-            del work, passes  # what they summed is not needed beside the components
-            voxel_mm3 = abs(float(np.linalg.det(prepared.geometry.affine[:3, :3])))
-            removed = clean(result.labels, self.ensemble.postprocess, self.task, voxel_mm3)
-            return Segmentation(result.labels, result.probabilities, done, plan.windows - done, plan, removed)
+        Raises:
+            DataError: there is none.
+        """
+        try:
+            with memory_errors_in_words(self.compute.device):
+                return self._budget.plan(prepared, with_probabilities=with_probabilities, most_sums=plan.sums // 2)
+        except ConfigError:
+            raise too_little_memory(self.compute.device) from None
 
+    def _segment(
+        self, prepared: Prepared, plan: Plan, with_probabilities: bool, on_windows: OnWindows | None
+    ) -> Segmentation:
+        image = prepared.image.to(self.compute.device)  # once, for all models
+        work = [Work(each, prepared.image, image, self.skip_empty) for each in self.ensemble.members]
+        way_back = prepared.way_back
+        total = sum(each.count(way_back, plan) for each in work)
+        done = 0
 
-class _Work:
-    """A model and the windows that it sees of a scan."""
+        def count(windows: int) -> None:
+            nonlocal done
+            done += windows
+            if on_windows is not None:
+                on_windows(done, total)
 
-    def __init__(self, member: Member, prepared: Prepared, device: torch.device, skip_empty: bool) -> None:
-        x, y, z = prepared.image.shape[1:]
-        self._member = member
-        self._layout = lay_windows((x, y, z), member.inference)
-        self._weights = blending_weights(member.inference, device)
-        self._skip = empty_windows(prepared.image, self._layout) if skip_empty else frozenset[Triple]()
-        self._image = prepared.image.to(device)
-
-    def count(self, way_back: WayBack, plan: Plan) -> int:
-        """Windows to compute, without those left out."""
-        owned = [_owned(way_back, tile) for tile in plan.tiles]
-        return sum(start not in self._skip for box in owned for start in self._layout.inside(box))
-
-    def open(self, way_back: WayBack, plan: Plan, tile: Box, on_windows: Callable[[int], None]) -> Pass:
-        """Begin a tile."""
-        member = self._member
-        classes = member.backend.channels if member.head is None else len(member.head.bias)
-        sweep = Sweep(
-            self._image,
-            self._layout,
-            plan.axis,
-            _owned(way_back, tile),
-            _network(member),
-            channels=member.backend.channels,
-            weights=self._weights,
-            batch_size=member.inference.batch_size,
-            skip=self._skip,
-            accumulate=plan.accumulate,
-            on_windows=on_windows,
-        )
-        return Pass(sweep, member.head, max(classes, member.backend.channels))
+        result = Result.empty(self.task, way_back.source_shape, with_probabilities=with_probabilities)
+        for tile in plan.tiles:
+            passes = [each.open(way_back, plan, tile, count) for each in work]
+            finish_tile(passes, plan, tile, way_back, self.task, result)
+        del work, passes  # what they summed is not needed beside the components
+        voxel_mm3 = abs(float(np.linalg.det(prepared.geometry.affine[:3, :3])))
+        removed = clean(result.labels, self.ensemble.postprocess, self.task, voxel_mm3)
+        return Segmentation(result.labels, result.probabilities, done, plan.windows - done, plan, removed)
 
 
-def _owned(way_back: WayBack, tile: Box) -> Box:
-    x, y, z = (way_back.needed(axis, range(*span)) for axis, span in enumerate(tile))
-    return x, y, z
-
-
-def _network(member: Member) -> Network:
-    """The network of a model; with `tta` its mean over mirror images of each window, along the model's own axes."""
-    if not member.inference.tta:
-        return member.backend
-    dims = [axis + 2 for axis in member.inference.mirror_axes]
-    mirrorings = list(chain.from_iterable(combinations(dims, number) for number in range(len(dims) + 1)))
-
-    def mean(windows: Tensor) -> Tensor:
-        total = torch.zeros((), device=windows.device)
-        for flipped in mirrorings:  # each result is used up before the next call, which may overwrite it
-            total = total + member.backend(windows.flip(flipped)).float().flip(flipped)
-        return total.div_(len(mirrorings))
-
-    return mean
+def _not_finite(precision: str) -> str:
+    """What to do about scores that are NaN or infinite."""
+    words = "the network's scores are not finite (NaN or infinite), so that there is no segmentation"
+    if precision == "float16":
+        return f"{words}; they overflow in float16: add --precision float32, or bfloat16"
+    if precision == "bfloat16":
+        return f"{words}; add --precision float32, and check the model on another scan"
+    return f"{words}; check the scan's intensities, and the model on another scan: its weights may be damaged"

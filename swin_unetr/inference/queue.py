@@ -1,7 +1,7 @@
 """The cases of a run, one at a time, shared with other processes that write into the same folder.
 
 Whoever holds the lock `<output>/.queue/<case>.lock` works on the case; the system releases the lock of a process
-that dies, so nothing has to be cleaned up after one.
+that dies, so nothing has to be cleaned up after one. On a disk without such locks nothing is shared.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from filelock import FileLock, Timeout
 
 from swin_unetr.datasets import Case
 
+#: Folder of the locks, in that of the results.
+QUEUE = ".queue"
 #: Between two looks at cases that other processes work on.
 _WAIT_SECONDS = 0.5
 
@@ -24,13 +26,18 @@ _WAIT_SECONDS = 0.5
 class Claim:
     """A case that nobody else works on until it is released."""
 
-    def __init__(self, case: Case, lock: FileLock) -> None:
+    def __init__(self, case: Case, lock: FileLock | None) -> None:
         self.case = case
         self._lock = lock
 
+    @property
+    def is_held(self) -> bool:
+        """Whether others are kept away."""
+        return self._lock is not None and self._lock.is_locked
+
     def release(self) -> None:
         """Leave the case to others; a second call does nothing. May be called in another thread."""
-        if self._lock.is_locked:
+        if self._lock is not None and self._lock.is_locked:
             with suppress(OSError):  # Windows removes no open file
                 Path(self._lock.lock_file).unlink()  # while it is held: filelock notices when it opened a removed file
             self._lock.release()
@@ -44,6 +51,7 @@ class CaseQueue:
         cases: the cases in the order in which they are wanted.
         is_done: whether the result of a case stands.
         on_done_elsewhere: told of a case that turns out to be done.
+        locks: whether the folder's disk has locks; without them no other process may have the same cases.
     """
 
     def __init__(
@@ -52,9 +60,13 @@ class CaseQueue:
         cases: Iterable[Case],
         is_done: Callable[[Case], bool],
         on_done_elsewhere: Callable[[Case], None] = lambda case: None,
+        *,
+        locks: bool = True,
     ) -> None:
-        self._folder = output / ".queue"
-        self._fresh = deque(cases)
+        self._folder = output / QUEUE
+        self._cases = tuple(cases)
+        self._locks = locks
+        self._fresh = deque(self._cases)
         #: Cases that were locked by another process when it was their turn.
         self._set_aside: deque[Case] = deque()
         self._claims: list[Claim] = []
@@ -69,8 +81,9 @@ class CaseQueue:
     ) -> None:
         for claim in self._claims:
             claim.release()
-        for path in self._folder.glob("*.lock"):
-            self._remove_unless_held(path)
+        for path in (self._path(case) for case in self._cases):
+            if path.exists():
+                self._remove_unless_held(path)
         with suppress(OSError):  # not empty: others work still
             self._folder.rmdir()
 
@@ -97,6 +110,9 @@ class CaseQueue:
                 time.sleep(_WAIT_SECONDS)
         return None
 
+    def _path(self, case: Case) -> Path:
+        return self._folder / f"{case.id}.lock"
+
     @staticmethod
     def _remove_unless_held(path: Path) -> None:
         """Remove the lock of a process that was killed, perhaps when its case was done."""
@@ -108,16 +124,18 @@ class CaseQueue:
 
     def _try(self, case: Case) -> Claim | None:
         """Claim a case, unless it is done or another process works on it."""
-        claim = Claim(case, FileLock(self._folder / f"{case.id}.lock", thread_local=False))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        try:
-            claim._lock.acquire(blocking=False)
-        except Timeout:
-            self._set_aside.append(case)
-            return None
+        lock = FileLock(self._path(case), thread_local=False) if self._locks else None
+        claim = Claim(case, lock)
+        if lock is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                self._set_aside.append(case)
+                return None
         if self._is_done(case):  # only now, when nobody else can be about to finish it
             claim.release()
             self._on_done_elsewhere(case)
             return None
-        self._claims = [held for held in self._claims if held._lock.is_locked] + [claim]
+        self._claims = [held for held in self._claims if held.is_held] + [claim]
         return claim

@@ -14,17 +14,23 @@ from swin_unetr.configuration import to_dict
 from swin_unetr.datasets import Case
 from swin_unetr.files import remove_partial, write_json
 from swin_unetr.inference.device import Compute
+from swin_unetr.inference.method import short_hash
 from swin_unetr.inference.models import Ensemble
+from swin_unetr.inference.parts import Part
 from swin_unetr.provenance import versions
 from swin_unetr.tasks import Task
 
 #: Record of the whole run; `evaluate` takes the task from it.
 PREDICTIONS_JSON = "predictions.json"
 
-#: What decides on a model's result, among the facts of a model.
-_OF_A_MODEL = ("path", "sha256", "roi_size", "overlap", "weights", "tta")
 #: Suffixes of headers whose voxels lie in a file beside them, and of voxels whose header does.
 _PAIRS = {".hdr": ".img", ".img": ".hdr", ".mhd": ".raw", ".nhdr": ".raw"}
+
+
+def run_record_path(output: Path, part: Part | None) -> Path:
+    """Record of a run; of a part of one, its own."""
+    name = PREDICTIONS_JSON if part is None else f"predictions.part-{part[0]}-of-{part[1]}.json"
+    return output / name
 
 
 def labels_path(output: Path, case: str) -> Path:
@@ -33,7 +39,7 @@ def labels_path(output: Path, case: str) -> Path:
 
 
 def record_path(output: Path, case: str) -> Path:
-    """Record of a case. Written last: a case that has one is done."""
+    """Record of a case: before its results with the state "writing", so that they are known; whole after them."""
     return output / f"{case}.json"
 
 
@@ -51,6 +57,7 @@ class Records:
         compute: where they run.
         inputs: the paths that were asked for.
         options: what else decides on the labels or says how they were made.
+        part: of the batch that this run does.
     """
 
     def __init__(
@@ -60,12 +67,18 @@ class Records:
         compute: Compute,
         inputs: Sequence[Path],
         options: Mapping[str, Any] | None = None,
+        part: Part | None = None,
     ) -> None:
         self.output = output
+        #: What decides on the labels, and a key of it.
+        self.method: dict[str, Any] = {**ensemble.method(), "precision": compute.precision}
+        self.method["skip_empty"] = (options or {}).get("skip_empty", True)
+        self.key = short_hash(self.method)
+        self._part = part
         method = {"models": ensemble.facts(), "precision": compute.precision, **(options or {})}
         if ensemble.postprocess:
             method["postprocess"] = [asdict(rule) for rule in ensemble.postprocess]
-        self._method = _plain(method)
+        self._how = _plain(method)
         self._labels = _labels(ensemble.task)
         self._machine: dict[str, Any] = {
             "device": _device_name(compute),
@@ -73,26 +86,48 @@ class Records:
             "backends": ensemble.backends(),
             "versions": versions(),
         }
+        #: Of the run's record, what every part of it shares.
+        self._way = {"key": self.key, "method": self.method, **self._how}
         self._run = {
             "task": to_dict(ensemble.task),
             "inputs": [str(path.absolute()) for path in inputs],
             "started": _now(),
         }
 
-    def write_case(self, case: Case, sources: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
+    def begin_case(self, case: Case, *, with_probabilities: bool) -> None:
+        """Say that files of a case are about to be written, so that they are known as ours should it not end well."""
+        names = _names(self.output, case, with_probabilities)
+        write_json(record_path(self.output, case.id), {"case": case.id, **names, "state": "writing", "key": self.key})
+
+    def forget_case(self, case: Case) -> None:
+        """Remove the record of a case of which nothing was written."""
+        if not any(path(self.output, case.id).is_file() for path in (labels_path, probabilities_path)):
+            record_path(self.output, case.id).unlink(missing_ok=True)
+
+    def write_case(
+        self,
+        case: Case,
+        sources: Sequence[Mapping[str, Any]],
+        facts: Mapping[str, Any],
+        *,
+        with_probabilities: bool = False,
+    ) -> None:
         """Say how the result of a case came to be.
 
         Args:
             case: which.
             sources: its files as they were when they were read, by `source_files`.
             facts: what is the case's own: its plan, windows, and seconds by phase.
+            with_probabilities: whether they were written too.
         """
         record = {
             "case": case.id,
-            "prediction": labels_path(self.output, case.id).name,
+            **_names(self.output, case, with_probabilities),
+            "key": self.key,
+            "method": self.method,
             "sources": list(sources),
             "labels": self._labels,
-            **self._method,
+            **self._how,
             **self._machine,
             **facts,
             "written": _now(),
@@ -110,13 +145,19 @@ class Records:
         record = {
             "status": status,
             **self._run,
-            **self._method,
+            **self._way,
             **self._machine,
+            "part": None if self._part is None else "/".join(map(str, self._part)),
             "seconds": round(seconds, 3),
             "cases": report.done,
             "failures": [vars(failure) for failure in report.failures],
         }
-        write_json(self.output / PREDICTIONS_JSON, record)
+        write_json(run_record_path(self.output, self._part), record)
+        if self._part is not None:  # the same from every part
+            name = run_record_path(self.output, self._part).name
+            records = name.replace(f"part-{self._part[0]}-", "part-*-")
+            whole = {"status": "in parts", "task": self._run["task"], **self._way, "records": records}
+            write_json(self.output / PREDICTIONS_JSON, whole)
 
     def is_done(self, case: Case, *, with_probabilities: bool) -> bool:
         """Whether the results of a case stand already, made from the same files in the same way."""
@@ -127,10 +168,12 @@ class Records:
             return False
         try:
             record = json.loads(record_path(self.output, case.id).read_text(encoding="utf-8"))
-            asked = self._method.get("accumulate", "auto")
+            if record["key"] != self.key or "state" in record:
+                return False
+            asked = self._how.get("accumulate", "auto")
             if asked not in ("auto", record.get("accumulate", "float32")):
                 return False
-            return _way(record) == _way({**self._method, "sources": source_files(case)})
+            return bool(record["sources"] == source_files(case))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return False  # no record, or not one of ours
 
@@ -165,10 +208,9 @@ def _stamp(path: Path) -> dict[str, Any]:
     }
 
 
-def _way(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What two results must share to be of one making: not the machine, nor what runs the same function there."""
-    models = [{key: model.get(key) for key in _OF_A_MODEL} for model in record["models"]]
-    return {"models": models, **{key: record.get(key) for key in ("sources", "precision", "skip_empty", "postprocess")}}
+def _names(output: Path, case: Case, with_probabilities: bool) -> dict[str, str | None]:
+    probabilities = probabilities_path(output, case.id).name if with_probabilities else None
+    return {"prediction": labels_path(output, case.id).name, "probabilities": probabilities}
 
 
 def _labels(task: Task) -> dict[str, Any]:

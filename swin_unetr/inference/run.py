@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -15,10 +15,13 @@ from swin_unetr.batch import BatchReport, Failure
 from swin_unetr.datasets import Case
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import DataError
-from swin_unetr.inference.inputs import check_output, find_inputs
+from swin_unetr.inference.inputs import find_inputs
 from swin_unetr.inference.models import ModelArgument
+from swin_unetr.inference.output import check_method, check_output
+from swin_unetr.inference.parts import Part, check_part, deal
 from swin_unetr.inference.pipeline import run_pipeline
 from swin_unetr.inference.predictor import Predictor
+from swin_unetr.inference.presence import has_locks, present
 from swin_unetr.inference.progress import PredictionProgress
 from swin_unetr.inference.queue import CaseQueue
 from swin_unetr.inference.record import Records, labels_path, record_path
@@ -42,14 +45,16 @@ def predict(
     fold: int | None = None,
     cases: Iterable[str] | None = None,
     overwrite: bool = False,
+    part: Part | None = None,
     progress: bool = True,
     **options: Unpack[PredictorOptions],
 ) -> BatchReport:
     """Segment scans, and write `<case id>.nii.gz` on each scan's own grid, with `<case id>.json` beside it.
 
     A case that cannot be done becomes a failure of the report, and the others go on. Results that stand already, made
-    from the same files in the same way, are kept and count as done. Several processes may be given the same cases and
-    output: they share them. `predictions.json` in `output` records the run.
+    from the same files in the same way, are kept and count as done; results of another method, or one that is running
+    there, are an error. Several processes may be given the same cases and output: they share them, or each does its
+    part. `predictions.json` in `output` records the run.
 
     Args:
         models: model folders, run folders (their `best/`), cross-validations (all of their folds) or loaded models;
@@ -61,7 +66,8 @@ def predict(
         folds: a split file; segments the validation cases of `fold` only.
         fold: which fold of `folds`.
         cases: segments these ids only.
-        overwrite: makes anew what stands already.
+        overwrite: makes anew what stands already, of this method or another.
+        part: does the cases of part K of N alone, given as (K, N) with K from 1; None does all of them.
         progress: whether to show it, on standard error.
         options: device, precision, backend, overlap, roi_size, weights, tta, batch_size, max_memory, accumulate,
             skip_empty, postprocess, cache, as `Predictor` explains them.
@@ -78,16 +84,23 @@ def predict(
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
     selected = select_cases(folds, fold, cases)
     predictor = Predictor(models, **options)
+    part = None if part is None else check_part(part)
     found = find_inputs(paths, predictor.task, layout=layout, selected=selected)
-    check_output(Path(output), found.cases)
-    records = Records(Path(output), predictor.ensemble, predictor.compute, paths, predictor.options())
+    mine = found.cases if part is None else deal(found.cases, part)
+    notes = [*found.notes, *([] if part is None else [_of_part(part, len(mine), len(found.cases))])]
+    check_output(Path(output), mine, with_probabilities=save_probabilities, part=part)
+    records = Records(Path(output), predictor.ensemble, predictor.compute, paths, predictor.options(), part)
     run = _Run(predictor, records, started, save_probabilities, overwrite)
     run.report.failures += map(run.told, found.failures)
     if found.cases:
-        if progress and found.notes:
-            print(*found.notes, sep="\n", file=sys.stderr, flush=True)
-        run.do(found.cases, shown=progress)
+        if progress and notes:
+            print(*notes, sep="\n", file=sys.stderr, flush=True)
+        run.do(mine, part, shown=progress)
     return run.report
+
+
+def _of_part(part: Part, number: int, total: int) -> str:
+    return f"part {part[0]} of {part[1]}: {number} of {total} cases; --part 1/1 segments all of them"
 
 
 class _Run:
@@ -110,20 +123,40 @@ class _Run:
         self._before: dict[str, int] | None = {} if overwrite else None
         self._lock = Lock()
 
-    def do(self, cases: Sequence[Case], *, shown: bool) -> None:
-        """Segment the cases whose results do not stand already."""
+    def do(self, cases: Sequence[Case], part: Part | None, *, shown: bool) -> None:
+        """Segment the cases whose results do not stand already.
+
+        Raises:
+            ConfigError: the folder is another method's, or its disk has no locks.
+        """
+        output = self._records.output
+        notes: list[str] = []
+
+        def begin() -> None:
+            notes.extend(check_method(self._records, cases, overwrite=self._before is not None))
+            self._remember("running")
+
+        with _write_errors(output):
+            locks = has_locks(output, part)
+        if not locks:
+            begin()
+        with present(self._records, begin) if locks else nullcontext():
+            self._do(cases, notes, locks, shown)
+
+    def _do(self, cases: Sequence[Case], notes: Sequence[str], locks: bool, shown: bool) -> None:
         if self._before is not None:
             self._before = {case.id: self._written_at(case) for case in cases}
         todo = []
         for case in cases:
             self.report.done.append(case.id) if self._is_done(case) else todo.append(case)
-        self._remember("running")
         try:
             with PredictionProgress(len(todo), shown=shown) as progress:
                 progress.note(self._predictor.compute.describe())
+                for note in notes:
+                    progress.note(note)
                 if kept := len(cases) - len(todo):
                     progress.note(f"{kept} of {len(cases)} results stand already and are kept; --overwrite renews them")
-                self._segment(todo, progress)
+                self._segment(todo, progress, locks)
         except BaseException:
             with suppress(DataError):
                 self._remember("stopped")
@@ -131,12 +164,12 @@ class _Run:
         self.report.done.sort(key=[case.id for case in cases].index)
         self._remember("finished")
 
-    def _segment(self, cases: Sequence[Case], progress: PredictionProgress) -> None:
+    def _segment(self, cases: Sequence[Case], progress: PredictionProgress, locks: bool) -> None:
         def done_elsewhere(case: Case) -> None:
             self._end(case, None)
             progress.end(case.id, "done by another process")
 
-        with CaseQueue(self._records.output, cases, self._is_done, done_elsewhere) as queue:
+        with CaseQueue(self._records.output, cases, self._is_done, done_elsewhere, locks=locks) as queue:
             run_pipeline(
                 CaseSteps(
                     self._predictor,
@@ -181,8 +214,18 @@ class _Run:
         Raises:
             DataError: it cannot be written.
         """
-        output = self._records.output
-        try:
+        with _write_errors(self._records.output):
             self._records.write_run(status, self.report, time.monotonic() - self._started)
-        except OSError as error:
-            raise DataError(f"{output}: {why_not_written(error)}") from error
+
+
+@contextmanager
+def _write_errors(output: Path) -> Iterator[None]:
+    """Say in one line that the folder of the results cannot be written.
+
+    Raises:
+        DataError: in place of the error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{output}: {why_not_written(error)}") from error

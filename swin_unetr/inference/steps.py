@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case
 from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.inference.device import memory_errors_in_words
-from swin_unetr.inference.memory import resident
 from swin_unetr.inference.plan import Plan
 from swin_unetr.inference.predictor import Predictor, Segmentation
 from swin_unetr.inference.progress import PredictionProgress
@@ -28,11 +27,13 @@ from swin_unetr.inference.record import (
     source_files,
 )
 from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.machine import available, resident
 from swin_unetr.words import why_not_written
 from transforms.geometry import Geometry
 from transforms.io import read_header, read_stored, write_channels, write_labels
 from transforms.labels import label_names
-from transforms.prepare import Prepared, prepare_bytes
+from transforms.prepare import Prepared
+from transforms.prepare_memory import prepare_bytes
 
 
 @dataclass
@@ -98,19 +99,29 @@ class CaseSteps:
             return predictor.prepare(read_stored(job.case.images, channels=len(predictor.task.channels)))
 
     def _check_reading_fits(self, case: Case) -> None:
-        limit = self.predictor.max_memory
-        if limit is None or self.predictor.compute.device.type == "cuda":
-            return
-        if (least := resident() + self._reading_bytes(case)) > limit:
+        """Refuse a scan that the memory cannot hold before any of it is read.
+
+        Raises:
+            DataError: says what it takes, and what there is.
+        """
+        wanted, limit = self._reading_bytes(case), self.predictor.max_memory
+        on_gpu = self.predictor.compute.device.type == "cuda"  # there the limit is the GPU's
+        if limit is not None and not on_gpu and (least := resident() + wanted) > limit:
             raise DataError(
                 f"{case.images[0]}: reading it takes this process to {size_in_words(least)}, more than --max-memory "
                 f"{size_in_words(limit)}; give it that, or crop the scan"
+            )
+        if wanted > (free := available()):
+            raise DataError(
+                f"{case.images[0]}: reading it takes {size_in_words(wanted)} and {size_in_words(free)} of memory are "
+                "available; crop the scan, close other programs, or use a machine with more memory"
             )
 
     def _reading_bytes(self, case: Case) -> int:
         """The most that reading and preparing a scan takes, from its header."""
         geometry, channels, dtype = read_header(case.images)
-        return prepare_bytes(geometry.shape, channels, dtype, self.predictor.ensemble.preprocess, geometry.spacing_mm)
+        preprocess = self.predictor.ensemble.preprocess
+        return prepare_bytes(geometry, channels, dtype, preprocess, files=len(case.images))
 
     def may_read_ahead(self, job: Job, prepared: Prepared, following: Job) -> bool:
         """Whether the next scan fits into memory beside this one, and costs this one no further window and no digit."""
@@ -139,7 +150,11 @@ class CaseSteps:
                 on_windows=lambda done, total: self.progress.windows(name, done, total),
             )
         windows = {"computed": result.windows_done, "skipped": result.windows_skipped}
-        job.facts = {"plan": str(plan), "accumulate": plan.accumulate, "windows": windows}
+        job.facts = {"plan": str(result.plan), "accumulate": result.plan.accumulate, "windows": windows}
+        for note in result.notes:
+            self.progress.note(f"{name}: {note}")
+        if result.notes:
+            job.facts["notes"] = list(result.notes)
         if result.removed:
             job.facts["removed_voxels"] = dict(result.removed)
         return prepared.geometry, result
@@ -148,17 +163,25 @@ class CaseSteps:
         """Write the labels, the probabilities where they are wanted, and last the record."""
         geometry, result = done
         output, case = self.records.output, job.case
-        with job.timed("write"):
-            clear_partial(output, case.id)
-            record_path(output, case.id).unlink(missing_ok=True)  # of an earlier result, which is about to go
-            if result.probabilities is not None:
-                job.file = probabilities_path(output, case.id)
-                write_channels(job.file, result.probabilities, geometry)
-            job.file = labels_path(output, case.id)
-            write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))
-        job.file = record_path(output, case.id)
-        seconds = {"seconds": round(sum(job.seconds.values()), 3), "seconds_by_phase": job.seconds}
-        self.records.write_case(case, job.sources, {**job.facts, **seconds})
+        with_probabilities = result.probabilities is not None
+        try:
+            with job.timed("write"):
+                clear_partial(output, case.id)
+                job.file = record_path(output, case.id)
+                self.records.begin_case(case, with_probabilities=with_probabilities)
+                if result.probabilities is not None:
+                    job.file = probabilities_path(output, case.id)
+                    write_channels(job.file, result.probabilities, geometry)
+                job.file = labels_path(output, case.id)
+                write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))
+            job.file = record_path(output, case.id)
+            seconds = {"seconds": round(sum(job.seconds.values()), 3), "seconds_by_phase": job.seconds}
+            facts = {**job.facts, **seconds}
+            self.records.write_case(case, job.sources, facts, with_probabilities=with_probabilities)
+        except Exception:
+            with suppress(OSError):
+                self.records.forget_case(case)
+            raise
 
     def end(self, job: Job, error: Exception | None) -> None:
         """Leave a case that is written or has failed; its lock goes only now."""

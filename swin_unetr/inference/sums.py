@@ -35,6 +35,7 @@ class WeightedSum:
         self.values = torch.zeros(channels, *size, dtype=self.dtype, device=device)
         #: *box, once finished: where at least one window was added; none where that is everywhere.
         self.covered: Tensor | None = None
+        #: *box: the weights so far; empty once finished.
         self._weights = torch.zeros(size, device=device)
 
     @classmethod
@@ -72,8 +73,10 @@ class WeightedSum:
         return self.values[:, x, y, z]
 
     def keep_from(self, axis: int, plane: int) -> None:
-        """Give the memory of the planes before one back."""
+        """Give the memory of the planes before one back; also while windows are still to be added."""
         first = plane - self.box[axis][0]
+        if self._weights.numel():
+            self._weights = self._weights[_from(axis, first)].clone()
         self.values = self.values[_from(axis + 1, first)].clone()
         self.covered = None if self.covered is None else self.covered[_from(axis, first)].clone()
         self.box = with_span(self.box, axis, (plane, self.box[axis][1]))

@@ -11,10 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-import psutil  # type: ignore[import-untyped]
 from rich.progress import track
 
-from swin_unetr.parallel import cores
+from swin_unetr.machine import available, cores
 from swin_unetr.words import count
 
 #: Seconds between lines on the progress.
@@ -62,7 +61,7 @@ def workers_for(voxels: int) -> int:
     Args:
         voxels: of the largest scan with all its channels, before or after, whichever is more.
     """
-    fit: int = psutil.virtual_memory().available // max(1, _COPIES * 4 * voxels)
+    fit = available() // max(1, _COPIES * 4 * voxels)
     return max(1, min(fit, cores(), _MOST_WORKERS))
 
 

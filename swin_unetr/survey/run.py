@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.parallel import cores, run_parallel
+from swin_unetr.machine import available, cores
+from swin_unetr.parallel import run_parallel
 from swin_unetr.survey.case import Reading, parts_of, read_case
 from swin_unetr.survey.facts import CaseFacts, Problem, Survey
 from swin_unetr.tasks import Task
@@ -73,7 +72,7 @@ def choose_workers(cases: Sequence[Case]) -> int:
     sizes = {index: _on_disk(case) for index, case in enumerate(cases)}
     largest = sorted(sizes, key=lambda index: -sizes[index])[:_LOOKED_AT]
     each = _PROCESS_BYTES + max((_in_memory(cases[index], sizes[index]) for index in largest), default=0)
-    fitting = int(_MEMORY_SHARE * psutil.virtual_memory().available / each)
+    fitting = int(_MEMORY_SHARE * available() / each)
     worth = round(sum(sizes.values()) / _WORTH_A_PROCESS)
     return max(1, min(cores(), fitting, worth))
 

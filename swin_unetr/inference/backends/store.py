@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from swin_unetr.configuration import to_dict
 from swin_unetr.files import write_json
@@ -84,7 +85,7 @@ def key_of(network: SwinUNETR, **facts: Any) -> dict[str, Any]:
     return {**network_facts, **machine, "torch": torch.__version__, **facts}
 
 
-def weights_digest(network: SwinUNETR) -> str:
+def weights_digest(network: nn.Module) -> str:
     """SHA-256 of the names and values of a network's weights, in hexadecimal digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):

@@ -4,7 +4,7 @@ import pytest
 
 from swin_unetr.batch import Failure
 from swin_unetr.errors import ConfigError
-from swin_unetr.inference.inputs import check_output, find_inputs
+from swin_unetr.inference.inputs import find_inputs
 from swin_unetr.tasks import BTCV, brats
 
 
@@ -67,19 +67,3 @@ def test_two_scans_of_one_id_are_refused(tmp_path) -> None:
 def test_unknown_layout_is_an_argument_error(tmp_path) -> None:
     with pytest.raises(ConfigError, match="layout"):
         find(tmp_path, layout="bids2")
-
-
-def test_foreign_files_are_never_replaced(tmp_path) -> None:
-    touch(tmp_path / "images/a.nii.gz", tmp_path / "labels/a.nii.gz", tmp_path / "out/a.nii.gz")
-    cases = find(tmp_path / "images").cases
-    check_output(tmp_path / "new", cases)
-    for folder in ("images", "labels", "out"):
-        with pytest.raises(ConfigError, match=rf"output: .*{folder}/a.nii.gz was not written by predict"):
-            check_output(tmp_path / folder, cases)
-    touch(tmp_path / "set/labelsTr/b.nii.gz")
-    with pytest.raises(ConfigError, match=r"output: .*set holds a data set"):
-        check_output(tmp_path / "set", cases)
-    touch(tmp_path / "out/predictions.json", tmp_path / "images/predictions.json")
-    check_output(tmp_path / "out", cases)
-    with pytest.raises(ConfigError, match=r"images/a.nii.gz was not"):
-        check_output(tmp_path / "images", cases)

@@ -125,3 +125,14 @@ def test_the_lock_that_a_killed_process_left_of_a_case_that_stands_is_removed(op
     with open_queue():
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_nothing_is_locked_and_what_stands_is_passed(done, tmp_path) -> None:
+    done.add("b")
+    told: list[str] = []
+    with CaseQueue(
+        tmp_path, CASES, lambda case: case.id in done, lambda case: told.append(case.id), locks=False
+    ) as queue:
+        assert list(drain(queue, done)) == ["a", "c"]
+        assert list(tmp_path.iterdir()) == []
+    assert told == ["b"]

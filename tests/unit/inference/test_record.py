@@ -34,6 +34,9 @@ class Models(Ensemble):
     def facts(self):
         return [{"path": "/model", "sha256": "12ab", "roi_size": (96, 96, 96), "overlap": self.overlap, "tta": False}]
 
+    def method(self):
+        return {"windows": self.overlap}
+
     def backends(self):
         return [{"name": "torch", "cache": self.cache}]
 

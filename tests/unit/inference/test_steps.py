@@ -77,3 +77,22 @@ def test_a_damaged_next_scan_does_no_harm_to_this_one(jobs) -> None:
 def test_a_scan_that_cannot_even_be_read_within_the_bound_is_refused_before(jobs) -> None:
     with pytest.raises(DataError, match=r"a\.nii: reading it takes this process to .* more than --max-memory 1\.0 MB"):
         steps(Planner(limit=10**6)).read(jobs[0])
+
+
+def test_a_scan_that_the_machine_cannot_hold_is_refused_before_it_is_read(jobs, monkeypatch) -> None:
+    monkeypatch.setattr("swin_unetr.inference.steps.available", lambda: 10**6)
+    words = r"a\.nii: reading it takes .* MB and 1\.0 MB of memory are available; crop the scan"
+    with pytest.raises(DataError, match=words):
+        steps(Planner()).read(jobs[0])
+
+
+def test_a_tilted_scan_is_counted_on_the_larger_grid_around_it(jobs) -> None:
+    taken = []
+    for tilt in (0.0, 0.9):
+        affine = np.diag([1.0, 1.0, 8.0, 1.0])
+        affine[1, 2] = tilt * affine[2, 2]
+        nibabel.save(nibabel.Nifti1Image(np.zeros((20, 30, 40), np.int16), affine), jobs[0].case.images[0])
+        planner = Planner()
+        planner.ensemble.preprocess = PreprocessConfig(spacing_mm=(1, 1, 1))
+        taken.append(steps(planner)._reading_bytes(jobs[0].case))
+    assert taken[1] > taken[0] + 4 * 20 * 200 * 320  # its planes are moved by 290 mm

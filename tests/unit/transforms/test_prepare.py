@@ -96,7 +96,8 @@ import json, sys
 import numpy as np
 from swin_unetr.config import IntensityConfig, PreprocessConfig
 from transforms.geometry import Geometry, Volume
-from transforms.prepare import prepare, prepare_bytes
+from transforms.prepare import prepare
+from transforms.prepare_memory import prepare_bytes
 
 def held(key):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
@@ -108,8 +109,9 @@ prepare(Volume(np.ones((1, 9, 9, 9), np.int16), Geometry((9, 9, 9), np.eye(4))),
 before = held("VmRSS")
 source = np.full((1, *shape), 40, np.int16, order="F")
 source[:, 1:] += 7
-prepare(Volume(source, Geometry(shape, np.diag([*spacing, 1]))), config)
-print(json.dumps([held("VmHWM") - before, prepare_bytes(shape, 1, np.int16, config, spacing)]))
+geometry = Geometry(shape, np.diag([*spacing, 1]))
+prepare(Volume(source, geometry), config)
+print(json.dumps([held("VmHWM") - before, prepare_bytes(geometry, 1, np.int16, config)]))
 """
 
 

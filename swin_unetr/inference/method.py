@@ -1,0 +1,71 @@
+"""What decides on the labels of a prediction, and a key of it: results with the same key were made in the same way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from swin_unetr.config import InferenceConfig, NetworkConfig, PreprocessConfig
+from swin_unetr.configuration import to_dict
+from swin_unetr.model_description import ComponentRule
+from swin_unetr.tasks import Task
+
+#: Fields that matter in training alone, or for speed. Every other field counts, those to come too.
+_NOT_OF_LABELS: dict[type, tuple[str, ...]] = {
+    NetworkConfig: ("drop_rate", "attn_drop_rate", "drop_path_rate", "gradient_checkpointing"),
+    InferenceConfig: ("batch_size",),
+    Task: ("name", "modality", "other_labels", "ignore_label"),
+    PreprocessConfig: (),
+    ComponentRule: ("reason",),
+}
+
+
+def method_of_models(
+    weights: Sequence[str],
+    networks: Sequence[NetworkConfig],
+    windows: Sequence[InferenceConfig],
+    task: Task,
+    preprocess: PreprocessConfig,
+    postprocess: Sequence[ComponentRule],
+) -> dict[str, Any]:
+    """What decides on the labels, of the models of a prediction; for each kind of facts a short hash.
+
+    Args:
+        weights: hashes of the weights, a model each.
+        networks: shapes of the networks.
+        windows: settings that are in force, which need not be the models' own.
+        task: of all models.
+        preprocess: of all models.
+        postprocess: rules that are kept to.
+    """
+    return {
+        "weights": [short_hash(each) for each in weights],
+        "network": short_hash(list(map(_deciding, networks))),
+        "windows": short_hash(list(map(_windows, windows))),
+        "task": short_hash(_deciding(task)),
+        "preprocess": short_hash(_deciding(preprocess)),
+        "postprocess": short_hash(list(map(_deciding, postprocess))),
+    }
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names of the facts in which two methods differ."""
+    return [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
+
+
+def short_hash(values: Any) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of values, as JSON."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _deciding(config: Any) -> dict[str, Any]:
+    without = _NOT_OF_LABELS[type(config)]
+    return {name: value for name, value in to_dict(config).items() if name not in without}
+
+
+def _windows(config: InferenceConfig) -> dict[str, Any]:
+    found = _deciding(config)
+    found["mirror_axes"] = sorted(config.mirror_axes) if config.tta else []
+    return found

@@ -1,0 +1,71 @@
+"""The memory that reading and preparing a scan takes, from what its header says; nothing of the scan is read."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from swin_unetr.config import PreprocessConfig, Triple
+from transforms.geometry import Geometry
+from transforms.linear import AT_ONCE, GridMap
+from transforms.prepare import resampling_slabs, source_grid
+from transforms.way_back import Turn, WayBack
+
+#: What buffers of files, statistics of intensities and libraries take beside the scan.
+_BESIDE = 32 << 20
+#: Bytes for each position that is reckoned where grids are not parallel.
+_POSITION = 72
+
+
+def prepare_bytes(
+    geometry: Geometry, channels: int, dtype: DTypeLike, config: PreprocessConfig, *, files: int = 1
+) -> int:
+    """Most memory that reading and preparing a scan takes.
+
+    Args:
+        geometry: of the file.
+        channels: of the scan.
+        dtype: as `transforms.io.read_header` gives it.
+        config: spacing, intensity and crop.
+        files: that hold the channels; one that is read is there beside those before it.
+
+    Returns:
+        Bytes: the source as stored, the prepared scan as if nothing was cropped, and slabs between them.
+    """
+    turn = Turn.to_ras(geometry)
+    x, y, z = turn.shape
+    way_back = WayBack.of(turn, ((0, x), (0, y), (0, z)), config.spacing_mm)
+    one = math.prod(geometry.shape) * np.dtype(dtype).itemsize
+    source = channels * one
+    reading = source + (2 * one if files > 1 else 0)
+    preparing = source + 4 * channels * math.prod(way_back.prepared_shape) + _slab_bytes(turn, way_back)
+    return max(reading, preparing) + _BESIDE
+
+
+def _slab_bytes(turn: Turn, way_back: WayBack) -> int:
+    """The most that a slab takes on its way from the source to the prepared grid."""
+    # Files have their third axis the slowest in memory, whatever their axes are turned to.
+    slowest, middle, fastest = (turn.axes.index(axis) for axis in (2, 1, 0))
+    grid = source_grid(way_back, (slowest, middle, fastest))
+    return max(_bytes_of(grid, first, last) for first, last in resampling_slabs(grid))
+
+
+def _bytes_of(grid: GridMap, first: int, last: int) -> int:
+    """Of the planes [first, last) of the target, in float32."""
+    _, one, two = grid.target_shape
+    ranges = (range(first, last), range(one), range(two))
+    sizes = [stop - start for start, stop in (grid.needed(axis, each) for axis, each in enumerate(ranges))]
+    target: Triple = (last - first, one, two)
+    source = math.prod(sizes)
+    if not grid.parallel:
+        planes = max(AT_ONCE // (one * two), 1)
+        points = min(planes, last - first) * one * two
+        return 4 * (source + math.prod(target) + 2 * points) + _POSITION * points
+    most = 0
+    for axis in range(3):  # what goes in and what comes out; along the last axis, the upper neighbours beside
+        before = math.prod(sizes)
+        sizes[axis] = target[axis]
+        most = max(most, (before if axis else 0) + (2 if axis == 2 else 1) * math.prod(sizes))
+    return 4 * (source + most)
