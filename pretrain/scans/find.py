@@ -12,7 +12,8 @@ from typing import Any
 
 from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case, find_layout, read_dataset
-from swin_unetr.datasets.listing import image_suffix, is_dicom, stem
+from swin_unetr.datasets.dicom_objects import is_dicom
+from swin_unetr.datasets.listing import image_suffix, stem
 from swin_unetr.datasets.lists import find_list, read_list
 from swin_unetr.errors import DataError
 

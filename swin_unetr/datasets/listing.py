@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from swin_unetr.datasets.dicom_objects import is_dicom
 from swin_unetr.datasets.faults import DoubledIdError, one_case
 from swin_unetr.errors import DataError
 
@@ -14,11 +15,8 @@ from swin_unetr.errors import DataError
 #: (.img, .raw) is not listed: its header is.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 
-#: A DICOM file says so after its preamble.
-_MAGIC, _MAGIC_AT = b"DICM", 128
-_DICOM_SUFFIXES = (".dcm", ".ima")
 #: How many files of a folder are looked at to see whether it holds DICOM.
-_LOOKED_AT = 5
+_LOOKED_AT = 50
 
 
 def image_suffix(path: Path) -> str | None:
@@ -57,17 +55,6 @@ def holds_dicom(folder: Path) -> bool:
     """Whether a folder holds DICOM files, by the names and first bytes of a few."""
     files = (path for path in visible(folder) if path.is_file() and image_suffix(path) is None)
     return any(is_dicom(path) for path, _ in zip(files, range(_LOOKED_AT), strict=False))
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file says by its name or its first bytes that it is DICOM."""
-    if path.suffix.lower() in _DICOM_SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
-    except OSError:
-        return False
 
 
 def visible(folder: Path) -> Iterator[Path]:
