@@ -113,7 +113,8 @@ def _frames(path: Path, header: Any) -> tuple[list[Slice], int]:
     claimed = size[0] * size[1] * count * int(number(header.get("BitsAllocated"), 64)) // 8
     wrong = colour(header.get)
     if len(groups) != count:
-        wrong = wrong or f"holds {count} frames without a place for each: {EXPORT}"
+        cut = f"describes {len(groups)} of its {count} frames, so that it is damaged: copy it again"
+        wrong = wrong or (cut if groups else f"holds {count} frames without a place for each: {EXPORT}")
     image_type = [str(part) for part in header.get("ImageType") or ()]
     found = []
     for index, group in enumerate(groups if not wrong else groups[:1] or [shared]):

@@ -12,7 +12,7 @@ ObjectKind = Literal["slice", "frames", "segmentation", "contours", "other objec
 
 #: A DICOM file says so after its preamble; some programs leave out both.
 _MAGIC, _MAGIC_AT = b"DICM", 128
-_SUFFIXES = (".dcm", ".ima")
+DICOM_SUFFIXES = (".dcm", ".ima")
 #: The index of the discs that hold DICOM files.
 INDEX = "DICOMDIR"
 #: Where the class of the object is named: in the file's own group, and in the object.
@@ -87,7 +87,7 @@ class DicomObject:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file says by its name or its first bytes that it is DICOM."""
-    return path.suffix.lower() in _SUFFIXES or _start(_head(path)) is not None
+    return path.suffix.lower() in DICOM_SUFFIXES or _start(_head(path)) is not None
 
 
 def dicom_object(path: Path) -> DicomObject:
