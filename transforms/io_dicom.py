@@ -15,38 +15,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_unetr.errors import DataError
 from transforms.claims import refuse_impossible_size
 from transforms.geometry import Geometry, Volume
 from transforms.io_dicom_frames import read_frames
 from transforms.io_dicom_slices import Slice, read_voxels
 from transforms.io_dicom_stack import Problem, Stack, find_stack
-from transforms.verdict import FileKind, Note, Verdict
+from transforms.verdict import RefusedError, Verdict
 
 #: So many files are named in an error; where more have the same fault, one is named.
 _NAMED, _SAME = 8, 3
+#: Codes of the doctor's findings: files that do not make one scan; what holds no image, the most telling first.
+_UNEVEN = "dicom-series"
+_CODES = {"segmentation": "segmentation", "contours": "contours", "other object": "other-object"}
 _REMEDIES = {
     "segmentation": "give the slices that it was drawn on; as labels, convert it first (dcmqi's segimage2itkimage)",
     "contours": "give the slices that they were drawn on; as labels, convert them first (plastimatch convert)",
-    "other object": "give the folder with the slices of a scan",
+    "other-object": "give the folder with the slices of a scan",
 }
 
 
 def dicom_verdict(path: Path) -> Verdict:
     """How a DICOM file, or a folder with a series, is read.
 
-    Returns:
-        A scan; or, where no file holds an image, what it is: then the grid has no voxels, and the note with the code
-        "no-scan" says in words what to give instead.
-
     Raises:
-        DataError: names the files that do not make one scan (`stack_problems`).
+        RefusedError: no file holds an image, with the code of what they hold; or the files do not make one scan
+            (`stack_problems`), in one line that names them and the cause.
+        DataError: the headers claim more voxels than the files can hold.
     """
     stack = find_stack(path)
-    if kind := _other_kind(stack):
-        notes = (Note("no-scan", _no_scan(stack, kind)), *stack.notes)
-        empty = Geometry((0, 0, 0), np.eye(4))
-        return Verdict(path=path, kind=kind, geometry=empty, channels=0, dtype=np.dtype(np.uint8), notes=notes)
     _refuse(stack)
     return Verdict(
         path=path,
@@ -61,8 +57,8 @@ def dicom_verdict(path: Path) -> Verdict:
 def stack_problems(path: Path) -> tuple[Problem, ...]:
     """See `transforms.io.dicom_problems`."""
     stack = find_stack(path)
-    if kind := _other_kind(stack):
-        return ((path, _no_scan(stack, kind)),)
+    if code := _other_kind(stack):
+        return ((path, _no_scan(stack, code)),)
     return tuple(stack.problems)
 
 
@@ -70,11 +66,10 @@ def dicom_header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
     """Grid, channels and type of a series, from the headers of its files.
 
     Raises:
-        DataError: names the files that do not fit (`stack_problems`).
+        DataError: as `dicom_verdict`.
     """
-    stack = find_stack(path)
-    _refuse(stack)
-    return stack.geometry, 1, _dtype(stack.slices)
+    verdict = dicom_verdict(path)
+    return verdict.geometry, verdict.channels, verdict.dtype
 
 
 def read_dicom(path: Path) -> Volume:
@@ -84,7 +79,7 @@ def read_dicom(path: Path) -> Volume:
         path: a folder with the files of one series, or a file with one or many slices.
 
     Raises:
-        DataError: names the files that do not fit (`stack_problems`), or that are damaged.
+        DataError: as `dicom_verdict`, and for files that are damaged.
     """
     stack = find_stack(path)
     _refuse(stack)
@@ -92,7 +87,7 @@ def read_dicom(path: Path) -> Volume:
     array = np.empty((1, *geometry.shape), _dtype(stack.slices), order="F")
     for index, values in _values(stack.slices):
         array[0, :, :, index] = values
-    return Volume(array, geometry)
+    return Volume(array, geometry, tuple(stack.notes))
 
 
 def _values(slices: Sequence[Slice]) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -113,40 +108,39 @@ def _dtype(slices: Sequence[Slice]) -> np.dtype[Any]:
     return np.result_type(*(of.dtype for of in slices))
 
 
-def _other_kind(stack: Stack) -> FileKind | None:
-    """What a file or folder without an image holds; None where there is an image, or a fault."""
+def _other_kind(stack: Stack) -> str:
+    """Code of what a file or folder without an image holds; empty where there is an image, or a fault."""
     kinds = {what.kind for what in stack.objects}
     if not kinds or stack.slices or stack.problems:
-        return None
-    if "segmentation" in kinds:
-        return "segmentation"
-    return "contours" if "contours" in kinds else "other object"
+        return ""
+    return next(code for kind, code in _CODES.items() if kind in kinds)
 
 
-def _no_scan(stack: Stack, kind: FileKind) -> str:
+def _no_scan(stack: Stack, code: str) -> str:
     """What a file or folder without an image holds, and what to give instead, in words that follow its name."""
     names = list(dict.fromkeys(what.name for what in stack.objects))
     holds = "is" if stack.path.is_file() else "holds"
-    return f"{holds} {' and '.join(names)}, not a scan: {_REMEDIES[kind]}"
+    return f"{holds} {' and '.join(names)}, not a scan: {_REMEDIES[code]}"
 
 
 def _refuse(stack: Stack) -> None:
     """Refuse what is not one sound scan.
 
     Raises:
-        DataError: in one line that fits the cause.
+        RefusedError: in one line that fits the cause.
+        DataError: the headers claim more voxels than the files can hold.
     """
-    if kind := _other_kind(stack):
-        raise DataError(f"{stack.path}: {_no_scan(stack, kind)}")
+    if code := _other_kind(stack):
+        raise RefusedError(f"{stack.path}: {_no_scan(stack, code)}", code)
     refuse_impossible_size(stack.path, stack.claimed, stack.held)
     if not stack.problems:
         return
     problems = list(_folded(stack.problems))
     more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
     if all(path == stack.path for path, _ in problems):
-        raise DataError(f"{stack.path}: {'; '.join(words for _, words in problems[:_NAMED])}{more}")
+        raise RefusedError(f"{stack.path}: {'; '.join(words for _, words in problems[:_NAMED])}{more}", _UNEVEN)
     named = "; ".join(words if path == stack.path else f"{path.name} {words}" for path, words in problems[:_NAMED])
-    raise DataError(f"{stack.path}: its DICOM files do not make one scan: {named}{more}")
+    raise RefusedError(f"{stack.path}: its DICOM slices do not make one scan: {named}{more}", _UNEVEN)
 
 
 def _folded(problems: Sequence[Problem]) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ from transforms.io_dicom_frames import NotInstalledError, read_headers
 from transforms.io_dicom_slices import Slice, read_header
 from transforms.io_dicom_volumes import volumes
 from transforms.io_itk import TO_RAS, reason
-from transforms.verdict import Note
+from transforms.note import Note
 
 #: Two slices nearer than this lie in the same place, mm.
 _SAME_MM = 0.01
@@ -101,7 +101,7 @@ def _read(file: Path, stack: Stack) -> None:
     what = dicom_object(file)
     if not what.is_image:
         stack.objects.append(what)
-        stack.notes.append(Note("other-object", f"is {what.name}, not a slice; it was passed by", file))
+        stack.notes.append(Note("passed-by", f"is {what.name}, not a slice; it was passed by", file))
         return
     try:
         if what.kind == "frames":
@@ -187,7 +187,9 @@ def _sort(stack: Stack) -> None:
         stack.problems.append((slices[0].path, words))
         return
     size, given_by = slices[0].thickness
-    stack.notes.append(Note("one-slice", f"is a single slice; its third axis is {size:.4g} mm, by its {given_by}"))
+    stack.notes.append(
+        Note("slice-thickness", f"is a single slice; its third axis is {size:.4g} mm, by its {given_by}")
+    )
 
 
 def sort_along(slices: Sequence[Slice], normal: NDArray[np.float64]) -> list[Slice]:

@@ -1,5 +1,6 @@
 """Classic DICOM slices made here: what they say of themselves is what counts, and what they do not say is refused."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pydicom.uid import (
 from swin_unetr.errors import DataError
 from transforms.io import dicom_problems, read_file, read_header
 from transforms.io_dicom import dicom_verdict
+from transforms.verdict import RefusedError
 
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -160,17 +162,17 @@ def test_objects_without_an_image(tmp_path: Path, sop_class: str, modality: str,
     np.testing.assert_array_equal(read_file(tmp_path / "ct").array[0], voxels)
     assert dicom_problems(tmp_path / "ct") == ()
     (note,) = dicom_verdict(tmp_path / "ct").notes
-    assert (note.code, note.words, note.path) == ("other-object", f"is {name}, not a slice; it was passed by", path)
-    kind = {"SEG": "segmentation", "RTSTRUCT": "contours"}.get(modality, "other object")
+    assert (note.code, note.words, note.path) == ("passed-by", f"is {name}, not a slice; it was passed by", path)
+    assert read_file(tmp_path / "ct").notes == (note,)
+    code = {"SEG": "segmentation", "RTSTRUCT": "contours"}.get(modality, "other-object")
     assert refused(path).startswith(f"{path}: is {name}, not a scan: give the ")
     (tmp_path / "alone").mkdir()
     path = path.rename(tmp_path / "alone" / path.name)
     assert f": holds {name}, not a scan: give the " in refused(path.parent)
     for where in (path, path.parent):
-        verdict = dicom_verdict(where)
-        assert verdict.kind == kind
-        assert verdict.notes[0].code == "no-scan"
-        assert name in verdict.notes[0].words
+        with pytest.raises(RefusedError, match=re.escape(name)) as error:
+            dicom_verdict(where)
+        assert error.value.code == code
 
 
 def test_files_with_several_frames_of_no_place(tmp_path: Path) -> None:
