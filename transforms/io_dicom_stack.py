@@ -126,12 +126,11 @@ def _usable(stack: Stack) -> list[Slice]:
     only_localisers = all(of.localiser for of in slices)
     usable = []
     for of in slices:
-        if of.localiser and not only_localisers:
-            stack.problems.append((of.path, f"{of.of_frame}is a localiser: move it out"))
-        elif of.wrong:
-            stack.problems.append((of.path, f"{of.of_frame}{of.wrong}"))
-        else:
+        words = "is a localiser: move it out" if of.localiser and not only_localisers else of.wrong
+        if not words:
             usable.append(of)
+        elif (of.path, words) not in stack.problems:  # of a file with many frames once
+            stack.problems.append((of.path, words))
     return usable
 
 

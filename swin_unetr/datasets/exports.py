@@ -23,10 +23,12 @@ class Series:
     Attributes:
         folders: by id. A series that is alone in its folder of the uppermost level has that folder's name (of the
             patient, say), others have the names of all levels.
+        patients: name of the folder of the uppermost level, by id.
         notes: what was left out, in a line each, for people.
     """
 
     folders: dict[str, Path] = field(default_factory=dict)
+    patients: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -42,6 +44,7 @@ def find_series(root: Path) -> Series:
             if name in series.folders:  # a_b/c and a/b_c
                 name = f"{name}_{len(series.folders)}"
             series.folders[name] = folder
+            series.patients[name] = top.name
     if others:
         named = ", ".join(f"{path.relative_to(root)} ({held_by(path)})" for path in others[:_NAMED])
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""

@@ -45,10 +45,16 @@ def read_plain(root: Path, *, with_test: bool) -> Dataset:
     images, labels = next(((root / one, root / two) for one, two in PAIRS if (root / one).is_dir()), (root, None))
     labelled = images_by_stem(labels) if labels is not None and labels.is_dir() else {}
     series = find_series(images)
-    scans = unique([*images_by_stem(images).items(), *series.folders.items()])
-    if labels is None and (holds_series(root) or (not scans and holds_dicom(root))):
-        scans[os.path.basename(os.path.abspath(root))] = root
-    cases = [Case(id=name, images=(path,), label=labelled.get(name)) for name, path in scans.items()]
+    named = [*images_by_stem(images).items(), *series.folders.items()]
+    if labels is None and (holds_series(root) or (not named and holds_dicom(root))):
+        named.append((os.path.basename(os.path.abspath(root)), root))
+    scans = unique(named)
+    several = labels is not None and len(set(series.patients.values())) < len(series.patients)
+    patients = series.patients if several else {}
+    cases = [
+        Case(id=name, images=(path,), label=labelled.get(name), group=patients.get(name))
+        for name, path in scans.items()
+    ]
     if with_test and labels is not None and (root / TESTS).is_dir():
         cases += [Case(id=name, images=(path,)) for name, path in scans_by_stem(root / TESTS).items()]
     notes = (*series.notes, *(_left_out(images, scans) if labels is None else ()))

@@ -74,6 +74,16 @@ def test_a_series_beside_folders_with_series(tmp_path: Path) -> None:
     assert [case.id for case in read_dataset(tmp_path, require_labels=False).cases] == ["p1", "p1_more"]
 
 
+def test_series_of_one_patient_belong_together(tmp_path: Path) -> None:
+    for name in ("ann/CT1", "ann/CT2", "bob/CT"):
+        series(tmp_path / "images" / name)
+    (tmp_path / "labels").mkdir()
+    for name in ("ann_CT1", "ann_CT2", "bob"):
+        (tmp_path / "labels" / f"{name}.nii.gz").write_bytes(b"")
+    dataset = read_dataset(tmp_path, require_labels=True)
+    assert dataset.groups == {"ann_CT1": "ann", "ann_CT2": "ann", "bob": "bob"}
+
+
 def test_links_that_lead_back(tmp_path: Path) -> None:
     series(tmp_path / "a" / "b")
     (tmp_path / "a" / "up").symlink_to(tmp_path)

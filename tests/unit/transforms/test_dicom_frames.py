@@ -137,7 +137,7 @@ def test_two_stacks_in_a_file(tmp_path: Path) -> None:
 def test_frames_without_a_place_or_a_size(tmp_path: Path) -> None:
     made = enhanced(frames(4), along([0, 2, 4, 6]))
     del made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
-    assert "frame 1 gives no size of its pixels (no PixelSpacing)" in refused(made, tmp_path / "a.dcm")
+    assert "a.dcm: gives no size of its pixels (no PixelSpacing)" in refused(made, tmp_path / "a.dcm")
     del made.PerFrameFunctionalGroupsSequence
     assert "holds 4 frames without a place for each" in refused(made, tmp_path / "b.dcm")
 
