@@ -95,6 +95,7 @@ def _words(path: Path, names: Sequence[str], groups: _Groups) -> str:
     if not names:
         return f"{counted}, each in its own file ({listed}{more}): give one file, or move each into its own folder"
     told = f"{counted}, by {' and '.join(names)} ({listed}{more})"
-    if path.is_dir():
-        return f"{told}: move the slices of each into its own folder"
+    files = [file for group in groups.values() for file in {of.path for of in group}]
+    if path.is_dir() and len(set(files)) == len(files):  # no file has slices of two
+        return f"{told}: move the files of each into its own folder"
     return f"{told}, where one scan is wanted: convert it with dcm2niix, which writes each into its own file"

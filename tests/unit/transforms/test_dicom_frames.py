@@ -103,10 +103,12 @@ def test_a_gap_inside_a_file(tmp_path: Path) -> None:
 def test_two_volumes_in_a_file(tmp_path: Path, group: str, keyword: str, values: Sequence[Any], words: str) -> None:
     groups = [{group: {keyword: values[index % 2]}} for index in range(12)]
     made = enhanced(frames(12), along([3 * (index // 2) for index in range(12)]), groups=groups)
-    message = refused(made, tmp_path / "a.dcm")
+    message = refused(made, tmp_path / "mr" / "a.dcm")
     assert "holds 2 whole volumes, " in message
     assert words in message
     assert "remove" not in message
+    with pytest.raises(DataError, match="convert it with dcm2niix"):  # nothing can be moved
+        read_file(tmp_path / "mr")
 
 
 def test_echoes_at_several_times_need_two_attributes(tmp_path: Path) -> None:

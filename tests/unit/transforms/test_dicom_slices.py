@@ -119,7 +119,7 @@ def test_two_volumes_in_one_series(tmp_path: Path, keyword: str, values: Sequenc
     message = refused(tmp_path / "mr")
     assert f"{tmp_path / 'mr'}: holds 2 whole volumes, by " in message
     assert named in message
-    assert "move the slices of each into its own folder" in message
+    assert "move the files of each into its own folder" in message
     assert "remove" not in message
 
 
