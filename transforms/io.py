@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin_unetr.datasets.dicom_objects import is_dicom
 from swin_unetr.errors import DataError
 from swin_unetr.files import require
 from swin_unetr.words import count
@@ -51,7 +52,7 @@ def _header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
     if _is_nifti(path):
         return nifti.header(path)
     require(path)
-    if path.is_dir():
+    if path.is_dir() or is_dicom(path):
         from transforms.io_dicom import dicom_header
 
         return dicom_header(path)
@@ -284,7 +285,7 @@ def dicom_problems(folder: Path) -> tuple[tuple[Path, str], ...]:
 
 
 def _read_other(path: Path) -> Volume:
-    if path.is_dir():
+    if path.is_dir() or is_dicom(path):
         from transforms.io_dicom import read_dicom
 
         return read_dicom(path)

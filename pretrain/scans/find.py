@@ -12,8 +12,10 @@ from typing import Any
 
 from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case, find_layout, read_dataset
-from swin_unetr.datasets.listing import image_suffix, is_dicom, stem
+from swin_unetr.datasets.exports import held_by, with_own_ids
+from swin_unetr.datasets.listing import holds_dicom, holds_series, image_suffix, stem
 from swin_unetr.datasets.lists import find_list, read_list
+from swin_unetr.datasets.plain import is_image_file
 from swin_unetr.errors import DataError
 from swin_unetr.words import count
 
@@ -23,8 +25,6 @@ _LABEL_FOLDERS = frozenset(
 )
 _LABEL_NAME = re.compile(r"[-_.](seg|segm|label|labels|mask|masks|segmentation|segmentations|dseg)$", re.IGNORECASE)
 _TEST_FOLDER = "imagests"
-#: How many files of a folder are looked at to see whether it holds DICOM.
-_LOOKED_AT = 5
 _HASH = re.compile(r"[0-9a-f]{32}")
 
 
@@ -77,7 +77,7 @@ def find_scans(
     found = _Found()
     for path in paths:
         _list(Path(path), layout, with_test_cases, found)
-    cases = list(_once(found.cases))
+    cases = with_own_ids(tuple(_once(found.cases)))
     exclusions = _Exclusions.of(exclude)
     kept = tuple(case for case in cases if not exclusions.name(case))
     if not kept:
@@ -148,7 +148,7 @@ def _list(path: Path, layout: str, with_test: bool, found: _Found) -> None:
     if path.is_file() and find_list(path):
         # not `read_dataset`: scans of different folders may have one name
         found.cases += read_list(path, with_test=with_test).cases
-    elif image_suffix(path) and path.is_file():
+    elif is_image_file(path):
         found.cases.append(Case(id=stem(path), images=(path,)))
     elif path.is_file():
         raise DataError(f"{path}: is neither an image nor a folder nor a list (.json, .csv)")
@@ -184,8 +184,10 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
             found.skipped.append(Failure(str(entry), f"{entry}: is a label map by its name"))
         else:
             found.cases.append(Case(id=stem(entry), images=(entry,)))
-    if any(is_dicom(entry) for entry in others[:_LOOKED_AT]):
+    if others and holds_series(folder):
         found.cases.append(Case(id=place.name, images=(folder,)))
+    elif others and holds_dicom(folder):
+        found.skipped.append(Failure(str(folder), f"{folder}: holds {held_by(folder)}, no image"))
 
 
 def _once(cases: Iterable[Case]) -> Iterator[Case]:

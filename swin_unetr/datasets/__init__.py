@@ -99,7 +99,8 @@ def read_dataset(
         require_folder(root)
     dataset = _read(root, found, with_test=(not require_labels) if with_test is None else with_test)
     if not dataset.cases:
-        raise DataError(f"{root}: no scans found in layout {found!r}; check the folder, or name its --layout")
+        hint = "; ".join(dataset.notes) or "check the folder, or name its --layout"
+        raise DataError(f"{root}: no scans found in layout {found!r}; {hint}")
     listed = sorted(with_patients(dataset.root, dataset.cases), key=lambda case: case.id)
     cases = tuple(_with_good_ids(root, listed))
     if require_labels:

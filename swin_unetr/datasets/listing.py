@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from swin_unetr.datasets.dicom_objects import DICOM_SUFFIXES, INDEX, dicom_object, is_dicom
 from swin_unetr.datasets.faults import DoubledIdError, one_case
 from swin_unetr.errors import DataError
 
@@ -14,11 +16,8 @@ from swin_unetr.errors import DataError
 #: (.img, .raw) is not listed: its header is.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 
-#: A DICOM file says so after its preamble.
-_MAGIC, _MAGIC_AT = b"DICM", 128
-_DICOM_SUFFIXES = (".dcm", ".ima")
 #: How many files of a folder are looked at to see whether it holds DICOM.
-_LOOKED_AT = 5
+_LOOKED_AT = 50
 
 
 def image_suffix(path: Path) -> str | None:
@@ -31,7 +30,8 @@ def image_suffix(path: Path) -> str | None:
 
 def stem(path: Path) -> str:
     """The name of an image file without its ending."""
-    return path.name[: -len(image_suffix(path) or "") or None]
+    ending = image_suffix(path) or (path.suffix if path.suffix.lower() in DICOM_SUFFIXES else "")
+    return path.name[: -len(ending) or None]
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
@@ -49,25 +49,24 @@ def scans_by_stem(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: two scans of one name.
     """
-    series = ((path.name, path) for path in visible(folder) if path.is_dir() and holds_dicom(path))
+    series = ((path.name, path) for path in visible(folder) if path.is_dir() and holds_series(path))
     return unique([*images_by_stem(folder).items(), *series])
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether a folder holds DICOM files, by the names and first bytes of a few."""
-    files = (path for path in visible(folder) if path.is_file() and image_suffix(path) is None)
-    return any(is_dicom(path) for path, _ in zip(files, range(_LOOKED_AT), strict=False))
+    """Whether a folder holds DICOM files, by the names and first bytes of some."""
+    return next(dicom_files(folder), None) is not None
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file says by its name or its first bytes that it is DICOM."""
-    if path.suffix.lower() in _DICOM_SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
-    except OSError:
-        return False
+def holds_series(folder: Path) -> bool:
+    """Whether a folder holds DICOM files with images, not only reports, contours, segmentations and the like."""
+    return any(dicom_object(path).is_image for path in dicom_files(folder))
+
+
+def dicom_files(folder: Path) -> Iterator[Path]:
+    """The DICOM files among the first of a folder, without the index of a disc."""
+    files = (path for path in visible(folder) if path.is_file() and image_suffix(path) is None and path.name != INDEX)
+    return (path for path in islice(files, _LOOKED_AT) if is_dicom(path))
 
 
 def visible(folder: Path) -> Iterator[Path]:

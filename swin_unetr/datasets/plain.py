@@ -9,7 +9,18 @@ from pathlib import Path
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import DESCRIPTION as DECATHLON
 from swin_unetr.datasets.decathlon import read_decathlon_task
-from swin_unetr.datasets.listing import holds_dicom, image_suffix, images_by_stem, scans_by_stem, stem, visible
+from swin_unetr.datasets.dicom_objects import is_dicom
+from swin_unetr.datasets.exports import find_series
+from swin_unetr.datasets.listing import (
+    holds_dicom,
+    holds_series,
+    image_suffix,
+    images_by_stem,
+    scans_by_stem,
+    stem,
+    unique,
+    visible,
+)
 
 #: Names of the folders of images and of labels.
 PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
@@ -19,6 +30,8 @@ TESTS = "imagesTs"
 
 def read_plain(root: Path, *, with_test: bool) -> Dataset:
     """List a folder of images, or a single image file. Every file, or folder with a DICOM series, is one case.
+
+    DICOM series are found at any depth, as archives export them: folders of patients, studies and series.
 
     Args:
         root: folder of images and DICOM series, or of `images` and `labels`; a DICOM series; an image file.
@@ -31,13 +44,21 @@ def read_plain(root: Path, *, with_test: bool) -> Dataset:
         return Dataset(root=root.parent, layout="plain", cases=(Case(id=stem(root), images=(root,)),))
     images, labels = next(((root / one, root / two) for one, two in PAIRS if (root / one).is_dir()), (root, None))
     labelled = images_by_stem(labels) if labels is not None and labels.is_dir() else {}
-    scans = scans_by_stem(images)
-    if not scans and labels is None and holds_dicom(root):
-        scans = {os.path.basename(os.path.abspath(root)): root}
-    cases = [Case(id=name, images=(path,), label=labelled.get(name)) for name, path in scans.items()]
+    series = find_series(images)
+    files = ((name, path) for name, path in scans_by_stem(images).items() if path.is_file())
+    named = [*files, *series.folders.items()]
+    if labels is None and (holds_series(root) or (not named and holds_dicom(root))):
+        named.append((os.path.basename(os.path.abspath(root)), root))
+    scans = unique(named)
+    several = labels is not None and len(set(series.patients.values())) < len(series.patients)
+    patients = series.patients if several else {}
+    cases = [
+        Case(id=name, images=(path,), label=labelled.get(name), group=patients.get(name))
+        for name, path in scans.items()
+    ]
     if with_test and labels is not None and (root / TESTS).is_dir():
         cases += [Case(id=name, images=(path,)) for name, path in scans_by_stem(root / TESTS).items()]
-    notes = _left_out(images, scans) if labels is None else ()
+    notes = (*series.notes, *(_left_out(images, scans) if labels is None else ()))
     described = root / DECATHLON  # nnU-Net's has labels and channels alone
     task = read_decathlon_task(described) if described.is_file() else None
     return Dataset(root=root, layout="plain", cases=tuple(cases), task=task, notes=notes)
@@ -46,11 +67,17 @@ def read_plain(root: Path, *, with_test: bool) -> Dataset:
 def _left_out(root: Path, scans: Collection[str]) -> tuple[str, ...]:
     """A note where folders hold images too, of which none is a case."""
     folders = [path for path in visible(root) if path.is_dir() and path.name not in scans]
-    below = {folder.name: sum(image_suffix(path) is not None for path in visible(folder)) for folder in folders}
+    below = {folder.name: _count(folder, deep=not scans) for folder in folders}
     listed = ", ".join(f"{name} ({count})" for name, count in below.items() if count)
     return (f"left out: the images in {listed}; name these folders to take them",) if listed else ()
 
 
+def _count(folder: Path, *, deep: bool) -> int:
+    """Image files in a folder, and in those below it."""
+    files = (Path(file) for _, _, names in os.walk(folder) for file in names) if deep else visible(folder)
+    return sum(image_suffix(path) is not None for path in files)
+
+
 def is_image_file(path: Path) -> bool:
     """Whether a path is a single image file."""
-    return path.is_file() and image_suffix(path) is not None
+    return path.is_file() and (image_suffix(path) is not None or is_dicom(path))

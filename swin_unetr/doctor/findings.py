@@ -43,7 +43,15 @@ KINDS: dict[str, Kind] = {
     "unreadable": _error("cannot be read", "copy or convert the file again from its source"),
     "impossible-size": _error("header claims more voxels than the file can hold", "copy or convert the file again"),
     "wrong-dimensions": _error("wrong number of dimensions", "split 4-D files: one 3-D file per time or channel"),
-    "dicom-series": _error("DICOM series is not even", "bring back what is missing, or keep one series in the folder"),
+    "dicom-series": _error(
+        "DICOM files are not one scan", "see its words; bring back what is missing, or keep one series in the folder"
+    ),
+    "segmentation": _error("a segmentation, not a scan", "give the slices that it was drawn on"),
+    "contours": _error("contours, not a scan", "give the slices that they were drawn on"),
+    "other-object": _error("DICOM without an image", "give the folder with the slices of a scan"),
+    "passed-by": _warning("DICOM without an image among the slices", "it is not used; move it out if it disturbs"),
+    "not-dicom": _warning("file among the slices is not DICOM", "copy it again if it should be a slice"),
+    "slice-thickness": _warning("a single slice", "its third axis is no more than it says of its thickness"),
     "duplicate": _error("same voxels twice", "keep one; else training and validation share a scan"),
     "duplicate-label": _error("same label for two scans", "find which scan it belongs to, and the other's label"),
     # Geometry
