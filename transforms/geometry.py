@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from swin_unetr.config import Triple
 from swin_unetr.errors import GeometryError
+from transforms.note import Note
 
 #: Largest distance between corresponding corners of two grids that still count as one, in millimetres. Files of one
 #: scan that went through different programs differ by rounding (float32 quaternions: some 1e-3 mm).
@@ -77,10 +78,11 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """An array C x X x Y x Z in stored order, and its grid."""
+    """An array C x X x Y x Z in stored order, its grid, and what is odd about its file."""
 
     array: NDArray[Any]
     geometry: Geometry
+    notes: tuple[Note, ...] = ()
 
 
 def require_same_geometry(path: Path, geometry: Geometry, reference_path: Path, reference: Geometry) -> None:

@@ -8,25 +8,28 @@ from typing import Any, Literal
 
 import numpy as np
 
+from swin_unetr.errors import DataError
 from transforms.geometry import Geometry
+from transforms.note import Note as Note
 
 #: What a file holds. A picture has two dimensions only or colours; a time series has several volumes of one scan.
 FileKind = Literal["scan", "label map", "picture", "time series", "segmentation", "contours", "other object"]
 
 
-@dataclass(frozen=True)
-class Note:
-    """Something odd about a file that does not stop its use.
+class RefusedError(DataError):
+    """A file that cannot be used, for a reason that its header or its first bytes tell.
 
     Attributes:
-        code: code of the doctor's finding, such as "units" or "forms-disagree".
-        words: what was found, and what was done about it; they follow the name of the file.
-        path: the file, where it is not the one that was asked for (a slice in a folder).
+        code: code of the doctor's finding, such as "picture".
     """
 
-    code: str
-    words: str
-    path: Path | None = None
+    def __init__(self, message: str, code: str = "unreadable") -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the code on the way from another process."""
+        return type(self), (str(self), self.code)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +44,7 @@ class Verdict:
         channels: volumes along the fourth axis.
         dtype: type of the values that `read_stored` gives.
         notes: what is odd, and how it was decided.
+        label_names: names by label value that the file itself gives.
     """
 
     path: Path
@@ -49,3 +53,4 @@ class Verdict:
     channels: int
     dtype: np.dtype[Any]
     notes: tuple[Note, ...] = ()
+    label_names: tuple[tuple[int, str], ...] = ()

@@ -10,9 +10,11 @@ from typing import Any
 from swin_unetr.datasets.faults import DoubledIdError, one_case
 from swin_unetr.errors import DataError
 
+#: Endings of the segmentations of 3D Slicer, which belong to the scan of the same name and are none.
+SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nhdr")
 #: Endings of image files, longest first so that `.nii.gz` goes before `.gz` is left behind. The data file of a pair
 #: (.img, .raw) is not listed: its header is.
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
+IMAGE_SUFFIXES = (*SEGMENTATION_SUFFIXES, ".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 #: A DICOM file says so after its preamble.
 _MAGIC, _MAGIC_AT = b"DICM", 128
@@ -50,7 +52,9 @@ def scans_by_stem(folder: Path) -> dict[str, Path]:
         DataError: two scans of one name.
     """
     series = ((path.name, path) for path in visible(folder) if path.is_dir() and holds_dicom(path))
-    return unique([*images_by_stem(folder).items(), *series])
+    files = (path for path in visible(folder) if path.is_file() and image_suffix(path))
+    images = ((stem(path), path) for path in files if image_suffix(path) not in SEGMENTATION_SUFFIXES)
+    return unique([*images, *series])
 
 
 def holds_dicom(folder: Path) -> bool:
