@@ -20,6 +20,7 @@ from swin_unetr.files import remove_partials, write_json
 from swin_unetr.parallel import run_parallel
 from swin_unetr.provenance import versions
 from swin_unetr.tasks import Modality, Task
+from transforms.io import read_verdict
 from transforms.told_by_labels import settle_task
 
 #: Record of a conversion, in its folder.
@@ -101,10 +102,12 @@ def convert(
             report.failures.append(Failure(case, _words(result)))
             on_case(case, f"failed: {_words(result)}")
         else:
-            made[case] = result
+            made[case], odd = result
             report.done.append(case)
-            report.files.update(result.values())
-            on_case(case, ", ".join(sorted(set(result.values()))))
+            report.files.update(made[case].values())
+            if odd:
+                report.warnings[case] = odd
+            on_case(case, ", ".join(sorted(set(made[case].values()))))
     done = [case for case in dataset.cases if case.id in made]
     writer.describe(done)
     if groups := {case.id: case.group for case in done if case.group is not None}:
@@ -113,11 +116,14 @@ def convert(
     return report
 
 
-def _convert_case(job: _Job) -> dict[str, How]:
-    """How each file of a case came to be, by its path below the output; all of them, or none is left."""
+def _convert_case(job: _Job) -> tuple[dict[str, How], tuple[str, ...]]:
+    """How each file of a case came to be, by its path below the output, all of them, or none is left; what is odd."""
     pieces = job.writer.pieces(job.case)
     try:
-        return {str(piece.target.relative_to(job.writer.output)): make(piece, link=job.link) for piece in pieces}
+        made = {str(piece.target.relative_to(job.writer.output)): make(piece, link=job.link) for piece in pieces}
+        sources = dict.fromkeys(source for piece in pieces for source in piece.sources)
+        odd = ((path, note) for path in sources for note in read_verdict(path).notes)
+        return made, tuple(f"{(note.path or path).name}: {note.words}" for path, note in odd)
     except Exception:
         for piece in pieces:
             piece.target.unlink(missing_ok=True)
@@ -163,5 +169,6 @@ def _record(report: Conversion, made: dict[str, dict[str, How]], task: Task | No
             for name, files in sorted(made.items())
         },
         "failures": [vars(failure) for failure in report.failures],
+        "warnings": report.warnings,
         "versions": versions(),
     }

@@ -75,6 +75,8 @@ class Ensemble:
     preprocess: PreprocessConfig
     #: What is taken out of their predictions.
     postprocess: tuple[ComponentRule, ...] = ()
+    #: What the scans were like that the first of them was trained on; None where it does not say.
+    training_scans: TrainingScans | None = None
 
     def facts(self) -> list[dict[str, Any]]:
         """What a record says of the models."""
@@ -135,7 +137,7 @@ def load_ensemble(
     first = descriptions[0]
     assert first.task is not None  # of a segmentation model
     rules = _common_rules(descriptions) if postprocess else ()
-    return Ensemble(tuple(members), first.task, first.preprocess, rules)
+    return Ensemble(tuple(members), first.task, first.preprocess, rules, first.training_scans)
 
 
 def _open(

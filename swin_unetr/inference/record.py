@@ -115,6 +115,7 @@ class Records:
             "seconds": round(seconds, 3),
             "cases": report.done,
             "failures": [vars(failure) for failure in report.failures],
+            "warnings": report.warnings,
         }
         write_json(self.output / PREDICTIONS_JSON, record)
 

@@ -15,6 +15,7 @@ from swin_unetr.batch import BatchReport, Failure
 from swin_unetr.datasets import Case
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import DataError
+from swin_unetr.inference.case_warnings import CaseWarnings
 from swin_unetr.inference.inputs import check_output, find_inputs
 from swin_unetr.inference.models import ModelArgument
 from swin_unetr.inference.pipeline import run_pipeline
@@ -135,6 +136,8 @@ class _Run:
             self._end(case, None)
             progress.end(case.id, "done by another process")
 
+        warnings = CaseWarnings(self._predictor.ensemble, progress.note)
+        self.report.warnings = warnings.by_case
         with CaseQueue(self._records.output, cases, self._is_done, done_elsewhere) as queue:
             run_pipeline(
                 CaseSteps(
@@ -144,8 +147,10 @@ class _Run:
                     progress,
                     self._end,
                     save_probabilities=self._save_probabilities,
+                    warnings=warnings,
                 )
             )
+        warnings.close()
 
     def _end(self, case: Case, failure: Failure | None) -> None:
         """Note what became of a case; in any thread."""
