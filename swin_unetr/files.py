@@ -54,6 +54,8 @@ def require(path: Path) -> None:
         there = path.exists()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check your permissions") from error
+    if not there and path.is_symlink():
+        raise DataError(f"{path}: is a link that leads nowhere ({os.readlink(path)}); mend it, or fetch the file")
     if not there:
         raise DataError(f"{path}: no such file; check the path")
 

@@ -1,4 +1,4 @@
-"""Whether a scan is like those that a model was trained on: by its values as they are in the file, and its voxel size."""
+"""Whether a scan is like those that a model was trained on: by its stored values and its voxel size."""
 
 from __future__ import annotations
 

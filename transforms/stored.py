@@ -75,7 +75,7 @@ class Stored:
                     part = flat[first : first + step]
                     _fill(stream, buffer[: part.size * self.dtype.itemsize])
                     numbers = np.frombuffer(buffer, self.dtype, count=part.size)
-                    part[...] = numbers * self.slope + self.inter if self.scaled else numbers
+                    part[...] = numbers * np.float64(self.slope) + np.float64(self.inter) if self.scaled else numbers
             while to_the_end and stream.read(1 << 20):
                 pass
         return array

@@ -20,7 +20,7 @@ from swin_unetr.inference.backends.opening import open_backend
 from swin_unetr.inference.backends.protocol import Backend
 from swin_unetr.inference.device import Compute
 from swin_unetr.inference.sliding_window import check_roi_size
-from swin_unetr.model_description import ComponentRule, ModelDescription
+from swin_unetr.model_description import ComponentRule, ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
 
