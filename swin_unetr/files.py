@@ -60,6 +60,11 @@ def require(path: Path) -> None:
         raise DataError(f"{path}: no such file; check the path")
 
 
+def real_path(path: Path) -> Path:
+    """An absolute path with links followed; of links in a loop, which `Path.resolve` has no answer for, as it is."""
+    return Path(os.path.realpath(path))
+
+
 def flush_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk: a power cut would else undo a renaming that is seconds old."""
     if os.name == "nt":

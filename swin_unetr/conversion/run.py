@@ -16,7 +16,7 @@ from swin_unetr.conversion.pieces import How, make
 from swin_unetr.datasets import Case, Dataset, read_sound_cases
 from swin_unetr.datasets.patients import write_patients
 from swin_unetr.errors import ConfigError, SwinUnetrError
-from swin_unetr.files import remove_partials, write_json
+from swin_unetr.files import real_path, remove_partials, write_json
 from swin_unetr.parallel import run_parallel
 from swin_unetr.provenance import versions
 from swin_unetr.tasks import Modality, Task
@@ -132,7 +132,7 @@ def _convert_case(job: _Job) -> tuple[dict[str, How], tuple[str, ...]]:
 
 def _check_output(output: Path, dataset: Dataset, settings: dict[str, Any]) -> None:
     files = [path for case in dataset.cases for path in (*case.images, *filter(None, [case.label]))]
-    if any(path.resolve().is_relative_to(output.resolve()) for path in files):
+    if any(real_path(path).is_relative_to(output.resolve()) for path in files):
         raise ConfigError(f"output: {output} holds files of the source; name another folder")
     source = Path(settings["source"])
     if source.is_dir() and output.resolve().is_relative_to(source):

@@ -12,6 +12,7 @@ from swin_unetr.datasets.faults import ChannelMissingError, DoubledIdError
 from swin_unetr.datasets.listing import image_suffix
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.errors import DataError
+from swin_unetr.files import real_path
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
 
 #: Labelled cases that a cross-validation with five folds needs.
@@ -82,9 +83,9 @@ def _unused(dataset: Dataset, named: Iterable[Path | None]) -> Iterator[Finding]
     if not dataset.root.is_dir():
         return
     files = (path for case in dataset.cases for path in (*case.images, *([case.label] if case.label else [])))
-    used = {Path(os.path.realpath(path)) for path in files}
+    used = {real_path(path) for path in files}
     folders = {path.parent for path in used}
-    used |= {Path(os.path.realpath(path)) for path in named if path is not None}
+    used |= {real_path(path) for path in named if path is not None}
     elsewhere: Counter[Path] = Counter()
     for path in sorted(dataset.root.rglob("*")):
         above = path.relative_to(dataset.root).parts[:-1]
@@ -94,7 +95,7 @@ def _unused(dataset: Dataset, named: Iterable[Path | None]) -> Iterator[Finding]
         if path.is_symlink() and not path.exists():
             yield Finding("broken-link", f"leads to {os.readlink(path)}", path)
             continue
-        place = Path(os.path.realpath(path))
+        place = real_path(path)
         if not path.is_file() or place in used:
             continue
         if place.parent in folders:

@@ -10,6 +10,7 @@ from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case, Dataset, find_layout, read_dataset
 from swin_unetr.datasets.brats_layouts import brats_files
 from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.files import real_path
 from swin_unetr.inference.record import PREDICTIONS_JSON, labels_path
 from swin_unetr.tasks import Task
 
@@ -67,7 +68,7 @@ def check_output(output: Path, cases: Iterable[Case]) -> None:
     if any((output / name).is_dir() for name in _OF_DATASETS):
         raise ConfigError(f"output: {output} holds a data set, which results would mix with; name another folder")
     ours = (output / PREDICTIONS_JSON).is_file()
-    sources = {path.resolve() for case in cases for path in case.images}
+    sources = {real_path(path) for case in cases for path in case.images}
     for case in cases:
         result = labels_path(output, case.id)
         if result.exists() and (not ours or result.resolve() in sources):
