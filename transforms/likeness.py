@@ -34,10 +34,9 @@ def describe_scans(images: Sequence[Sequence[Path]]) -> TrainingScans | None:
     Returns:
         None where none of them can be read, or their channels differ.
     """
-    chosen = [images[index] for index in np.unique(np.linspace(0, len(images) - 1, _SCANS).astype(int))]
     spacings: list[float] = []
     found: list[list[tuple[float, float]]] = []
-    for paths in chosen if images else ():
+    for paths in images[:: max(1, -(-len(images) // _SCANS))]:
         try:
             volume = read_stored(paths)
         except DataError:
