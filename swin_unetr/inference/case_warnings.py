@@ -21,13 +21,13 @@ class CaseWarnings:
     Args:
         ensemble: the models.
         say: takes a line for the user.
+        by_case: takes the warnings by the id of their case.
     """
 
-    def __init__(self, ensemble: Ensemble, say: Callable[[str], None]) -> None:
-        self._ensemble, self._say = ensemble, say
+    def __init__(self, ensemble: Ensemble, say: Callable[[str], None], by_case: dict[str, tuple[str, ...]]) -> None:
+        self._ensemble, self._say, self._by_case = ensemble, say, by_case
         self._lock = Lock()
-        #: By case; cases without warnings are not among them.
-        self.by_case: dict[str, tuple[str, ...]] = {}
+        self._count = 0
 
     def check(self, case: Case, volume: Volume) -> None:
         """Look at a scan that was read.
@@ -42,16 +42,17 @@ class CaseWarnings:
         if not words:
             return
         with self._lock:
-            self.by_case[case.id] = words
-            number = len(self.by_case)
-        if number <= _SHOWN:
+            self._by_case[case.id] = words
+            self._count += 1
+            is_shown = self._count <= _SHOWN
+        if is_shown:
             self._say(f"{case.id}: warning: {'; '.join(words)}")
 
     def of(self, case: Case) -> tuple[str, ...]:
         """Warnings of a case."""
-        return self.by_case.get(case.id, ())
+        return self._by_case.get(case.id, ())
 
     def close(self) -> None:
         """Say how many were not written out."""
-        if (more := len(self.by_case) - _SHOWN) > 0:
+        if (more := self._count - _SHOWN) > 0:
             self._say(f'warnings on {more} more case{"s" * (more > 1)}; see "warnings" in predictions.json')

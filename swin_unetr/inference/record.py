@@ -119,6 +119,14 @@ class Records:
         }
         write_json(self.output / PREDICTIONS_JSON, record)
 
+    def warnings_of(self, case: Case) -> tuple[str, ...]:
+        """The warnings in the record of a result that stands."""
+        try:
+            record = json.loads(record_path(self.output, case.id).read_text(encoding="utf-8"))
+            return tuple(map(str, record.get("warnings", ())))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return ()
+
     def is_done(self, case: Case, *, with_probabilities: bool) -> bool:
         """Whether the results of a case stand already, made from the same files in the same way."""
         results = [labels_path(self.output, case.id)]

@@ -116,7 +116,12 @@ class _Run:
             self._before = {case.id: self._written_at(case) for case in cases}
         todo = []
         for case in cases:
-            self.report.done.append(case.id) if self._is_done(case) else todo.append(case)
+            if not self._is_done(case):
+                todo.append(case)
+                continue
+            self.report.done.append(case.id)
+            if earlier := self._records.warnings_of(case):
+                self.report.warnings[case.id] = earlier
         self._remember("running")
         try:
             with PredictionProgress(len(todo), shown=shown) as progress:
@@ -136,8 +141,7 @@ class _Run:
             self._end(case, None)
             progress.end(case.id, "done by another process")
 
-        warnings = CaseWarnings(self._predictor.ensemble, progress.note)
-        self.report.warnings = warnings.by_case
+        warnings = CaseWarnings(self._predictor.ensemble, progress.note, self.report.warnings)
         with CaseQueue(self._records.output, cases, self._is_done, done_elsewhere) as queue:
             run_pipeline(
                 CaseSteps(
