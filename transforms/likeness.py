@@ -16,7 +16,7 @@ from transforms.io import read_stored
 from transforms.values import looks_like_labels, not_hounsfield
 
 #: Training scans that are looked at.
-_SCANS = 32
+_SCANS = 16
 #: Voxels along each axis of the sample of a channel.
 _SIDE = 64
 #: The air of a CT; no other modality has values as low on a whole set of scans.
