@@ -23,7 +23,7 @@ from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import Folds, load_folds, make_folds
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.model_description import ModelDescription
+from swin_unetr.model_description import ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 from swin_unetr.planning.names import PLANNED
 from swin_unetr.planning.speed import float32_products
@@ -33,6 +33,7 @@ from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingSt
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
 from swin_unetr.words import count
+from transforms.likeness import describe_scans
 from transforms.told_by_labels import settle_task
 
 SPLIT, RECORD = "folds.json", "run.json"
@@ -151,7 +152,9 @@ def finetune(
         "fast_paths": fast_paths,
         "config": to_dict(config),
     }
-    folders = ModelFolders(run, MONITOR, _SaveFinetuned(config, facts))
+    cases = {case.id: case for case in dataset.cases}
+    known = describe_scans([cases[name].images for name in training]) if rank_zero_only.rank == 0 else None
+    folders = ModelFolders(run, MONITOR, _SaveFinetuned(config, facts, known))
     trainer = build_trainer(
         config.trainer,
         run,
@@ -160,7 +163,6 @@ def finetune(
         gradient_clip=config.optimizer.gradient_clip,
         callbacks=[folders],
     )
-    cases = {case.id: case for case in dataset.cases}
     scans = FinetuneData(
         training=[cases[name] for name in training],
         validation=[cases[name] for name in validation],
@@ -248,6 +250,7 @@ class _SaveFinetuned:
 
     config: FinetuneConfig
     facts: Mapping[str, Any]
+    training_scans: TrainingScans | None
 
     def __call__(self, module: LightningModule, folder: Path, provenance: Mapping[str, Any]) -> None:
         description = ModelDescription(
@@ -256,6 +259,7 @@ class _SaveFinetuned:
             task=module.task,
             preprocess=self.config.preprocess,
             inference=replace(self.config.inference, mirror_axes=_mirrored_axes(self.config)),
+            training_scans=self.training_scans,
             provenance={**provenance, **self.facts, "versions": versions(), "commit": commit()},
         )
         save_model(module.network, folder, description=description)

@@ -23,6 +23,8 @@ class BatchReport:
 
     done: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    #: Cases that were done, although something about their files is odd: what it is.
+    warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:

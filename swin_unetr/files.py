@@ -61,8 +61,15 @@ def require(path: Path) -> None:
         there = path.exists()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check your permissions") from error
+    if not there and path.is_symlink():
+        raise DataError(f"{path}: is a link that leads nowhere ({os.readlink(path)}); mend it, or fetch the file")
     if not there:
         raise DataError(f"{path}: no such file; check the path")
+
+
+def real_path(path: Path) -> Path:
+    """An absolute path with links followed; of links in a loop, which `Path.resolve` has no answer for, as it is."""
+    return Path(os.path.realpath(path))
 
 
 def flush_folder(folder: Path) -> None:

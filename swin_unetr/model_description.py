@@ -35,6 +35,27 @@ class ComponentRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChannelValues:
+    """Values of one channel over training scans, as they are in the files."""
+
+    #: Smallest and largest, over the scans, of percentile 0.5.
+    lowest: tuple[float, float]
+    #: The same of percentile 99.5.
+    highest: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingScans:
+    """What a model's training scans had in common: a scan that is nothing like them gets a warning."""
+
+    #: How many scans were looked at.
+    looked_at: int
+    #: Smallest and largest voxel edge.
+    spacing_mm: tuple[float, float]
+    channels: tuple[ChannelValues, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelDescription:
     """Everything but the weights that it takes to use a model."""
 
@@ -47,6 +68,8 @@ class ModelDescription:
     inference: InferenceConfig = InferenceConfig()
     #: What is taken out of a prediction, on the grid of the scan; learnt where a cross-validation showed that it helps.
     postprocess: tuple[ComponentRule, ...] = ()
+    #: If None, nothing is known of them; no label depends on it.
+    training_scans: TrainingScans | None = None
     #: How it came to be: versions, seed, commit, data, scores. For people; nothing depends on it.
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

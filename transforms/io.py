@@ -7,7 +7,9 @@ NIfTI goes through nibabel, its voxels through `transforms.stored`; everything e
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +22,56 @@ from swin_unetr.files import require
 from swin_unetr.words import count
 from transforms import io_nifti as nifti
 from transforms.geometry import Geometry, Volume, require_same_geometry
+from transforms.slicer import is_segmentation, on_grid_of
+from transforms.values import are_whole
+from transforms.verdict import RefusedError, Verdict
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
 
 _NO_FILES = "a scan without files; check the data set's description"
 
 
+def read_verdict(path: Path) -> Verdict:
+    """What an image file or a folder with a DICOM series is and how it is read, from its header alone.
+
+    Every command reads through this decision, so that none of them accepts what another one refuses.
+
+    Raises:
+        RefusedError: no command can use it; says why and, as a code, what kind of fault it is.
+        DataError: the file is missing or cannot be read.
+    """
+    if _is_nifti(path):
+        return nifti.verdict(path)
+    require(path)
+    if path.is_dir() or is_dicom(path):
+        from transforms.io_dicom import dicom_verdict
+
+        return dicom_verdict(path)
+    from transforms.io_itk import itk_verdict
+
+    return itk_verdict(path)
+
+
 def read_geometry(path: Path) -> Geometry:
     """The grid of an image file, from its header alone where the format allows it.
 
     Raises:
-        DataError: the file is missing or cannot be read.
+        DataError: the file is missing or cannot be used.
     """
-    return nifti.geometry(path) if _is_nifti(path) else _header(path)[0]
+    return read_verdict(path).geometry
 
 
 def read_header(paths: Sequence[Path]) -> tuple[Geometry, int, np.dtype[Any]]:
     """What `read_stored` will give, without reading voxels: geometry, channels and type.
 
     Raises:
-        DataError: a file is missing or its header cannot be read.
+        DataError: a file is missing or cannot be used.
     """
     if not paths:
         raise DataError(_NO_FILES)
-    headers = [_header(path) for path in paths]
-    channels = sum(channels for _, channels, _ in headers)
-    return headers[0][0], channels, np.result_type(*(dtype for _, _, dtype in headers))
-
-
-def _header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
-    if _is_nifti(path):
-        return nifti.header(path)
-    require(path)
-    if path.is_dir() or is_dicom(path):
-        from transforms.io_dicom import dicom_header
-
-        return dicom_header(path)
-    from transforms.io_itk import itk_header
-
-    return itk_header(path)
+    found = [read_verdict(path) for path in paths]
+    dtype = np.result_type(*(verdict.dtype for verdict in found))
+    return found[0].geometry, sum(verdict.channels for verdict in found), dtype
 
 
 def read_image(paths: Sequence[Path], channels: int | None = None) -> Volume:
@@ -76,7 +89,7 @@ def read_image(paths: Sequence[Path], channels: int | None = None) -> Volume:
         GeometryError: the channels lie on different grids.
     """
     volume = read_stored(paths, channels)
-    return Volume(volume.array.astype(np.float32, copy=False), volume.geometry)
+    return replace(volume, array=volume.array.astype(np.float32, copy=False))
 
 
 def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
@@ -86,7 +99,10 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
     """
     if not paths:
         raise DataError(_NO_FILES)
+    for path in paths:
+        _refuse_time_series(path, channels)
     first = read_file(paths[0], lean=True)
+    notes = list(first.notes)
     if len(paths) == 1:
         array = first.array
     else:
@@ -97,6 +113,7 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
             if volume.array.shape[0] != 1:
                 raise DataError(f"{path}: is 4-D where one 3-D file per channel is wanted; split it into its channels")
             require_same_geometry(path, volume.geometry, paths[0], first.geometry)
+            notes += [replace(note, path=note.path or path) for note in volume.notes if index]
             array = array.astype(np.result_type(array, volume.array), copy=False)
             array[index] = volume.array[0]
     if channels is not None and array.shape[0] != channels:
@@ -108,7 +125,17 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
             path = paths[index] if len(paths) > 1 else paths[0]
             found = count(wrong, "NaN or infinite voxel")
             raise DataError(f"{path}: has {found}; replace what is no number by a value that means nothing")
-    return Volume(array, first.geometry)
+    return Volume(array, first.geometry, tuple(notes))
+
+
+def _refuse_time_series(path: Path, channels: int | None) -> None:
+    """Refuse one scan at many times, unless as many channels are wanted: headers of channels may say seconds too."""
+    if not _is_nifti(path):
+        return  # other readers refuse it whatever is wanted
+    verdict = read_verdict(path)
+    if verdict.kind == "time series" and verdict.channels != channels:
+        words = f"is a time series of {verdict.channels} volumes where a 3-D scan is wanted"
+        raise RefusedError(f"{path}: {words}; split it, one file for each time", "wrong-dimensions")
 
 
 def _not_finite(channel: NDArray[Any]) -> int:
@@ -118,8 +145,13 @@ def _not_finite(channel: NDArray[Any]) -> int:
     return sum(int(plane.size - np.count_nonzero(np.isfinite(plane))) for plane in np.moveaxis(channel, -1, 0))
 
 
-def read_labels(path: Path) -> Volume:
+def read_labels(path: Path, like: Geometry | None = None) -> Volume:
     """Read a label map.
+
+    Args:
+        path: the file.
+        like: grid of the scan. If given, a segmentation of 3D Slicer, which holds only the box that its segments
+            fill, is put on this grid, if it lies on its voxels.
 
     Returns:
         The smallest unsigned integer type that fits, 1 x X x Y x Z as stored.
@@ -134,29 +166,34 @@ def read_labels(path: Path) -> Volume:
     if not np.issubdtype(array.dtype, np.integer):
         if not np.isfinite(array).all():
             raise DataError(f"{path}: has NaN or infinite voxels in a label map; replace them by 0")
-        if not np.array_equal(array, np.rint(array)):
-            raise DataError(f"{path}: holds values that are no whole numbers; it is no label map, or was resampled")
+        if not are_whole(array).all():
+            raise DataError(f"{path}: holds values that are no whole numbers; {_why_not_whole(volume.geometry)}")
         if np.abs(array).max() > np.iinfo(np.int32).max:
             raise DataError(f"{path}: holds values up to {np.abs(array).max():g}; it is no label map")
         array = np.rint(array).astype(np.int64)
     if array.min() < 0:
         raise DataError(f"{path}: holds negative label values ({int(array.min())}); labels start at 0")
-    return Volume(array.astype(np.min_scalar_type(int(array.max())), copy=False), volume.geometry)
+    array = array.astype(np.min_scalar_type(int(array.max())), copy=False)
+    labels = replace(volume, array=array)
+    return on_grid_of(labels, like) if like is not None and is_segmentation(path) else labels
+
+
+def _why_not_whole(geometry: Geometry) -> str:
+    """By the header, where that scales the stored numbers."""
+    header = geometry.nifti_header
+    slope = 1.0 if header is None else float(header["scl_slope"])
+    if slope in (0.0, 1.0) or not math.isfinite(slope):
+        return "it is no label map, or was resampled"
+    return f"its header multiplies them by {slope:g} (scl_slope); save the labels as integers, with slope 1"
 
 
 def read_label_names(path: Path) -> dict[int, str]:
-    """Names by label value that `write_labels` kept in the file; empty where there are none.
+    """Names by label value that the file itself gives: what `write_labels` kept, or the segments of 3D Slicer.
 
     Raises:
         DataError: the file is missing or cannot be read.
     """
-    for text in nifti.comments(path) if _is_nifti(path) else ():
-        try:
-            labels = json.loads(text)["labels"]
-            return {int(value): str(name) for value, name in labels.items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # somebody else's
-    return {}
+    return dict(read_verdict(path).label_names)
 
 
 def write_labels(path: Path, labels: NDArray[Any], like: Geometry, names: Mapping[int, str] | None = None) -> None:
@@ -201,7 +238,7 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     Returns:
         The geometry of what was written, for label maps on the same grid.
     """
-    geometry = nifti.new_geometry(path, array, affine)
+    geometry = nifti.new_geometry(array, affine)
     nifti.write(path, array, geometry)
     return geometry
 
@@ -265,7 +302,7 @@ def read_file(path: Path, *, lean: bool = False) -> Volume:
         volume = _read_other(path)
         if lean and (volume.array.dtype.kind not in "biu" or volume.array.dtype.itemsize > 4):
             with np.errstate(over="ignore"):
-                volume = Volume(volume.array.astype(np.float32, copy=False), volume.geometry)
+                volume = replace(volume, array=volume.array.astype(np.float32, copy=False))
         return volume
     return nifti.read(path, lean=lean)
 

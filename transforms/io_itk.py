@@ -11,8 +11,10 @@ import SimpleITK as sitk  # noqa: N813  # the name its documentation uses
 
 from swin_unetr.errors import DataError
 from swin_unetr.files import replacing
-from transforms.claims import bytes_on_disk, refuse_impossible_size
+from transforms.claims import bytes_on_disk, missing_spacing, refuse_impossible_size, refuse_stand_in
 from transforms.geometry import Geometry, Volume
+from transforms.slicer import LAYERED, segments
+from transforms.verdict import RefusedError, Verdict
 
 #: LPS millimetres, in which ITK has its images, to RAS; and back.
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -24,36 +26,55 @@ def read_itk(path: Path) -> Volume:
     Raises:
         DataError: it cannot be read, or is not 3-D.
     """
-    geometry, channels, dtype = itk_header(path)
-    refuse_impossible_size(path, math.prod(geometry.shape) * channels * dtype.itemsize, bytes_on_disk(path))
+    found = itk_verdict(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     array = np.asarray(_Voxels(image))
     array = np.moveaxis(array, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else array[None]
-    if image.GetDimension() != 3:
-        raise DataError(f"{path}: has {image.GetDimension()} dimensions where 3 are wanted")
-    return Volume(array.transpose(0, 3, 2, 1), _geometry(image.GetSize(), image))
+    return Volume(array.transpose(0, 3, 2, 1), found.geometry, found.notes)
 
 
-def itk_header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
-    """Grid, channels and type of an image file without its voxels.
+def itk_verdict(path: Path) -> Verdict:
+    """See `transforms.io.read_verdict`.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or no command can use it.
     """
     try:
+        refuse_stand_in(path)
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    dimension = reader.GetDimension()
-    size = tuple(reader.GetSize()[:3]) + (1,) * (3 - dimension)
-    geometry = _geometry(size, reader) if dimension == 3 else Geometry((size[0], size[1], size[2]), np.eye(4))
-    stored = sitk.GetArrayViewFromImage(sitk.Image([1] * 3, reader.GetPixelIDValue())).dtype
-    return geometry, int(reader.GetNumberOfComponents()), stored
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check your permissions") from error
+    size, channels = reader.GetSize(), int(reader.GetNumberOfComponents())
+    in_words = " x ".join(map(str, size))
+    labelled = segments(reader)
+    if len(size) < 3:
+        words = f"is a picture of 2 dimensions ({in_words} pixels)"
+        raise RefusedError(f"{path}: {words}; a 3-D scan is wanted", "picture")
+    if labelled is not None and (channels > 1 or len(size) > 3):
+        raise RefusedError(f"{path}: {LAYERED}", "layered")
+    if len(size) > 3:
+        words = f"has {len(size)} dimensions where 3 are wanted ({in_words})"
+        raise RefusedError(f"{path}: {words}; split it into 3-D files", "wrong-dimensions")
+    dtype = sitk.GetArrayViewFromImage(sitk.Image([1] * 3, reader.GetPixelIDValue())).dtype
+    if dtype.kind not in "biuf":
+        raise RefusedError(f"{path}: holds complex numbers ({in_words}); save their magnitude", "picture")
+    refuse_impossible_size(path, math.prod(size) * channels * dtype.itemsize, bytes_on_disk(path))
+    return Verdict(
+        path=path,
+        kind="scan" if labelled is None else "label map",
+        geometry=_geometry(size, reader),
+        channels=channels,
+        dtype=dtype if dtype.kind in "biu" and dtype.itemsize <= 4 else np.dtype(np.float32),
+        notes=tuple(missing_spacing(path)),
+        label_names=labelled or (),
+    )
 
 
 def write_itk(path: Path, volume: Volume) -> None:

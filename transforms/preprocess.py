@@ -111,7 +111,7 @@ class LoadCase(Transform):  # type: ignore[misc]
         if self.with_label:
             if case.label is None:
                 raise DataError(f"{case.images[0]}: has no label file; add one or leave the case out")
-            label = read_labels(case.label)
+            label = read_labels(case.label, like=volume.geometry)
             require_same_geometry(case.label, label.geometry, case.images[0], volume.geometry)
             check_labels(np.unique(label.array), self.task, case.label)
             # The affine of the image: the label's may differ by rounding, and the two must stay voxel on voxel.

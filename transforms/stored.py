@@ -15,6 +15,8 @@ import numpy as np
 from isal import igzip
 from numpy.typing import DTypeLike, NDArray
 
+#: How gzip's files begin.
+_GZIP = b"\x1f\x8b"
 #: Bytes that are read, converted and scaled at once.
 _BUFFER = 4 << 20
 
@@ -73,7 +75,7 @@ class Stored:
                     part = flat[first : first + step]
                     _fill(stream, buffer[: part.size * self.dtype.itemsize])
                     numbers = np.frombuffer(buffer, self.dtype, count=part.size)
-                    part[...] = numbers * self.slope + self.inter if self.scaled else numbers
+                    part[...] = numbers * np.float64(self.slope) + np.float64(self.inter) if self.scaled else numbers
             while to_the_end and stream.read(1 << 20):
                 pass
         return array
@@ -81,16 +83,28 @@ class Stored:
 
 @contextmanager
 def open_binary(path: Path, mode: str = "rb", level: int = 2) -> Iterator[IO[bytes]]:
-    """A file of bytes, through ISA-L's gzip where its name ends in .gz (level 0..3).
+    """A file of bytes, through ISA-L's gzip: read where its content is so, written where its name ends in .gz.
 
     What is written depends on the content alone: no file name and no time go into gzip's header.
+
+    Args:
+        path: the file.
+        mode: "rb" or "wb".
+        level: of compression, 0..3.
     """
+    compressed = is_gzip(path) if mode == "rb" else path.suffix.lower() == ".gz"
     with path.open(mode) as file:
-        if path.suffix.lower() != ".gz":
+        if not compressed:
             yield cast("IO[bytes]", file)
             return
         with igzip.IGzipFile("", mode, compresslevel=level, fileobj=file, mtime=0) as stream:
             yield stream
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the content of a file is gzip's, whatever its name."""
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
 
 
 def _skip(stream: IO[bytes], count: int) -> None:

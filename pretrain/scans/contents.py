@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from swin_unetr.config import IntensityConfig
 from transforms.content import content_hash
 from transforms.geometry import Volume
-
-#: Share of the voxels other than 0 that equal their neighbour. Label maps have 0.83 and more (117 classes at 3 mm 0.90,
-#: hippocampi 0.88), scans 0.25 and less (CT of 8 bits 0.23, MR 0.07).
-_LABEL_LIKE = 0.6
+from transforms.values import looks_like_labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +36,6 @@ def examine(volume: Volume, intensity: IntensityConfig) -> Content:
     elif intensity.scheme == "hu_window" and (intensity.window[0] >= high or intensity.window[1] <= low):
         bounds = "{:g}..{:g}".format(*intensity.window)
         problem = f"is empty: its values {low:g}..{high:g} lie outside the window {bounds}"
-    elif low >= 0 and _is_label_map(array):
+    elif all(looks_like_labels(channel) is not None for channel in array):
         problem = f"is a label map, not a scan: even areas of whole numbers up to {high:g}"
     return Content(hash=content_hash(volume), channels=array.shape[0], problem=problem)
-
-
-def _is_label_map(array: NDArray[np.float32]) -> bool:
-    if not np.array_equal(array, np.rint(array)):
-        return False
-    here, next_to_it = array[:, :-1], array[:, 1:]
-    shown = here != 0
-    return bool(shown.any() and (here == next_to_it)[shown].mean() > _LABEL_LIKE)

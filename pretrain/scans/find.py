@@ -13,10 +13,11 @@ from typing import Any
 from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case, find_layout, read_dataset
 from swin_unetr.datasets.exports import held_by, with_own_ids
-from swin_unetr.datasets.listing import holds_dicom, holds_series, image_suffix, stem
+from swin_unetr.datasets.listing import SEGMENTATION_SUFFIXES, holds_dicom, holds_series, image_suffix, stem
 from swin_unetr.datasets.lists import find_list, read_list
 from swin_unetr.datasets.plain import is_image_file
 from swin_unetr.errors import DataError
+from swin_unetr.files import real_path
 from swin_unetr.words import count
 
 #: Folders and names of files that hold labels, not scans.
@@ -137,7 +138,7 @@ class _Exclusions:
 
     def name(self, case: Case) -> bool:
         """Whether a scan is named by itself, by a file or by a folder in which it lies."""
-        images = [image.resolve() for image in case.images] if self.places else []
+        images = [real_path(image) for image in case.images] if self.places else []
         lies_in = any(not self.places.isdisjoint((image, *image.parents)) for image in images)
         return case.id in self.names or lies_in
 
@@ -160,7 +161,7 @@ def _list(path: Path, layout: str, with_test: bool, found: _Found) -> None:
 
 def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[Path]) -> None:
     """Scans of a folder and its subfolders, each in the layout that its files tell."""
-    if (place := folder.resolve()) in seen:  # links may lead back up
+    if (place := real_path(folder)) in seen:  # links may lead back up
         return
     seen.add(place)
     try:
@@ -180,7 +181,7 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
                 _walk(entry, layout, with_test, found, seen)
         elif image_suffix(entry) is None:
             others.append(entry)
-        elif _LABEL_NAME.search(stem(entry)):
+        elif image_suffix(entry) in SEGMENTATION_SUFFIXES or _LABEL_NAME.search(stem(entry)):
             found.skipped.append(Failure(str(entry), f"{entry}: is a label map by its name"))
         else:
             found.cases.append(Case(id=stem(entry), images=(entry,)))
@@ -200,7 +201,7 @@ def _once(cases: Iterable[Case]) -> Iterator[Case]:
 
 
 def _files(case: Case) -> tuple[Path, ...]:
-    return tuple(image.resolve() for image in case.images)
+    return tuple(real_path(image) for image in case.images)
 
 
 def _where(case: Case) -> str:

@@ -53,6 +53,8 @@ def main(argv: Sequence[str]) -> int:
         )
     for failure in report.failures:
         print(f"failed: {failure}", file=sys.stderr)
+    for case, words in report.warnings.items():
+        print(f"warning: {case}: {'; '.join(words)}", file=sys.stderr)
     if report.renumbered:
         changes = ", ".join(f"{old} is now {new}" for old, new in report.renumbered.items() if old != new)
         print(f"label values renumbered, since nnU-Net wants consecutive ones: {changes}")

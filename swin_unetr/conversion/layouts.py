@@ -48,7 +48,8 @@ class Writer:
             pieces = [Piece(target=folder / f"{case.id}{self.suffix}", sources=case.images)]
         if case.label:
             target = self._labels / f"{case.id}{self.suffix}"
-            pieces.append(Piece(target=target, sources=(case.label,), values=tuple(self.values.items())))
+            values = tuple(self.values.items())
+            pieces.append(Piece(target=target, sources=(case.label,), values=values, scan=case.images[0]))
         return pieces
 
     def describe(self, cases: Sequence[Case]) -> None:

@@ -15,7 +15,8 @@ from swin_unetr.datasets.listing import image_suffix
 from swin_unetr.errors import DataError
 from swin_unetr.files import replacing
 from transforms.geometry import Volume, require_same_geometry
-from transforms.io import read_file, read_header, read_labels, rewrite_nifti, write_volume
+from transforms.io import read_file, read_geometry, read_labels, read_verdict, rewrite_nifti, write_volume
+from transforms.slicer import is_segmentation, on_grid_of
 
 How = Literal["kept", "linked", "copied", "written"]
 #: An affine that went through float32, as NIfTI has it, moves no corner further.
@@ -33,6 +34,8 @@ class Piece:
     channel: int | None = None
     #: New label values by old ones; empty leaves the voxels as they are.
     values: tuple[tuple[int, int], ...] = ()
+    #: Of a label map: the scan on whose grid it belongs; a segmentation of 3D Slicer holds a box of it alone.
+    scan: Path | None = None
 
 
 def make(piece: Piece, *, link: bool) -> How:
@@ -48,7 +51,7 @@ def make(piece: Piece, *, link: bool) -> How:
     """
     first, target = piece.sources[0], piece.target
     as_it_is = len(piece.sources) == 1 and piece.channel is None and not piece.values
-    if as_it_is and image_suffix(first) == image_suffix(target):
+    if as_it_is and image_suffix(first) == image_suffix(target) and not _is_misnamed(first):
         return _same_file(first, target, link)
     if target.exists() and _equal(target, _volume(piece)):
         return "kept"
@@ -57,8 +60,12 @@ def make(piece: Piece, *, link: bool) -> How:
     return "written"
 
 
+def _is_misnamed(path: Path) -> bool:
+    """Whether its content is not what its ending says, so that other programs refuse it."""
+    return any(note.code == "misnamed" for note in read_verdict(path).notes)
+
+
 def _same_file(source: Path, target: Path, link: bool) -> How:
-    read_header([source])  # refuses what is no image
     if target.exists():
         if source.samefile(target) or filecmp.cmp(source, target, shallow=False):
             return "kept"
@@ -80,6 +87,8 @@ def _volume(piece: Piece) -> Volume:
         return _renumbered(piece)
     volumes = [read_file(path) for path in piece.sources]
     first = volumes[0]
+    if piece.scan is not None and is_segmentation(piece.sources[0]):
+        return on_grid_of(first, read_geometry(piece.scan))
     for path, volume in zip(piece.sources[1:], volumes[1:], strict=True):
         require_same_geometry(path, volume.geometry, piece.sources[0], first.geometry)
     array = np.concatenate([volume.array for volume in volumes]) if len(volumes) > 1 else first.array
@@ -87,7 +96,7 @@ def _volume(piece: Piece) -> Volume:
 
 
 def _renumbered(piece: Piece) -> Volume:
-    volume = read_labels(piece.sources[0])
+    volume = read_labels(piece.sources[0], like=None if piece.scan is None else read_geometry(piece.scan))
     known = dict(piece.values)
     if unknown := sorted(set(np.unique(volume.array).tolist()) - {0, *known}):
         raise DataError(f"{piece.sources[0]}: holds label values {unknown} that its task does not know")

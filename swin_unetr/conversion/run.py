@@ -16,11 +16,12 @@ from swin_unetr.conversion.pieces import How, make
 from swin_unetr.datasets import Case, Dataset, read_sound_cases
 from swin_unetr.datasets.patients import write_patients
 from swin_unetr.errors import ConfigError, SwinUnetrError
-from swin_unetr.files import remove_partials, write_json
+from swin_unetr.files import real_path, remove_partials, write_json
 from swin_unetr.parallel import run_parallel
 from swin_unetr.provenance import versions
 from swin_unetr.tasks import Modality, Task
 from swin_unetr.words import why_not_written
+from transforms.io import read_verdict
 from transforms.told_by_labels import settle_task
 
 #: Record of a conversion, in its folder.
@@ -102,10 +103,12 @@ def convert(
             report.failures.append(Failure(case, _words(result)))
             on_case(case, "failed")
         else:
-            made[case] = result
+            made[case], odd = result
             report.done.append(case)
-            report.files.update(result.values())
-            on_case(case, ", ".join(sorted(set(result.values()))))
+            report.files.update(made[case].values())
+            if odd:
+                report.warnings[case] = odd
+            on_case(case, ", ".join(sorted(set(made[case].values()))))
     done = [case for case in dataset.cases if case.id in made]
     writer.describe(done)
     if groups := {case.id: case.group for case in done if case.group is not None}:
@@ -114,11 +117,14 @@ def convert(
     return report
 
 
-def _convert_case(job: _Job) -> dict[str, How]:
-    """How each file of a case came to be, by its path below the output; all of them, or none is left."""
+def _convert_case(job: _Job) -> tuple[dict[str, How], tuple[str, ...]]:
+    """How each file of a case came to be, by its path below the output, all of them, or none is left; what is odd."""
     pieces = job.writer.pieces(job.case)
     try:
-        return {str(piece.target.relative_to(job.writer.output)): make(piece, link=job.link) for piece in pieces}
+        made = {str(piece.target.relative_to(job.writer.output)): make(piece, link=job.link) for piece in pieces}
+        sources = dict.fromkeys(source for piece in pieces for source in piece.sources)
+        odd = ((path, note) for path in sources for note in read_verdict(path).notes)
+        return made, tuple(f"{(note.path or path).name}: {note.words}" for path, note in odd)
     except Exception:
         for piece in pieces:
             piece.target.unlink(missing_ok=True)
@@ -127,7 +133,7 @@ def _convert_case(job: _Job) -> dict[str, How]:
 
 def _check_output(output: Path, dataset: Dataset, settings: dict[str, Any]) -> None:
     files = [path for case in dataset.cases for path in (*case.images, *filter(None, [case.label]))]
-    if any(path.resolve().is_relative_to(output.resolve()) for path in files):
+    if any(real_path(path).is_relative_to(output.resolve()) for path in files):
         raise ConfigError(f"output: {output} holds files of the source; name another folder")
     source = Path(settings["source"])
     if source.is_dir() and output.resolve().is_relative_to(source):
@@ -164,5 +170,6 @@ def _record(report: Conversion, made: dict[str, dict[str, How]], task: Task | No
             for name, files in sorted(made.items())
         },
         "failures": [vars(failure) for failure in report.failures],
+        "warnings": report.warnings,
         "versions": versions(),
     }

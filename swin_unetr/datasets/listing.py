@@ -12,9 +12,11 @@ from swin_unetr.datasets.dicom_objects import DICOM_SUFFIXES, INDEX, dicom_objec
 from swin_unetr.datasets.faults import DoubledIdError, one_case
 from swin_unetr.errors import DataError
 
+#: Endings of the segmentations of 3D Slicer, which belong to the scan of the same name and are none.
+SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nhdr")
 #: Endings of image files, longest first so that `.nii.gz` goes before `.gz` is left behind. The data file of a pair
 #: (.img, .raw) is not listed: its header is.
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
+IMAGE_SUFFIXES = (*SEGMENTATION_SUFFIXES, ".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 #: How many files of a folder are looked at to see whether it holds DICOM.
 _LOOKED_AT = 50
@@ -50,7 +52,9 @@ def scans_by_stem(folder: Path) -> dict[str, Path]:
         DataError: two scans of one name.
     """
     series = ((path.name, path) for path in visible(folder) if path.is_dir() and holds_series(path))
-    return unique([*images_by_stem(folder).items(), *series])
+    files = (path for path in visible(folder) if path.is_file() and image_suffix(path))
+    images = ((stem(path), path) for path in files if image_suffix(path) not in SEGMENTATION_SUFFIXES)
+    return unique([*images, *series])
 
 
 def holds_dicom(folder: Path) -> bool:

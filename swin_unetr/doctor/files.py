@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from swin_unetr.datasets.faults import ChannelMissingError, DoubledIdError
 from swin_unetr.datasets.listing import image_suffix
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.errors import DataError
+from swin_unetr.files import real_path
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
 
 #: Labelled cases that a cross-validation with five folds needs.
@@ -80,15 +82,21 @@ def _usual(survey: Survey) -> int:
 def _unused(dataset: Dataset, named: Iterable[Path | None]) -> Iterator[Finding]:
     if not dataset.root.is_dir():
         return
-    used = {path.resolve() for case in dataset.cases for path in (*case.images, *([case.label] if case.label else []))}
+    files = (path for case in dataset.cases for path in (*case.images, *([case.label] if case.label else [])))
+    used = {real_path(path) for path in files}
     folders = {path.parent for path in used}
-    used |= {path.resolve() for path in named if path is not None}
+    used |= {real_path(path) for path in named if path is not None}
     elsewhere: Counter[Path] = Counter()
     for path in sorted(dataset.root.rglob("*")):
         above = path.relative_to(dataset.root).parts[:-1]
         other = any(part.lower() in _TEST_FOLDERS or part.startswith(".") for part in above)
-        place = path.resolve()
-        if not image_suffix(path) or not path.is_file() or other or place in used:
+        if not image_suffix(path) or other:
+            continue
+        if path.is_symlink() and not path.exists():
+            yield Finding("broken-link", f"leads to {os.readlink(path)}", path)
+            continue
+        place = real_path(path)
+        if not path.is_file() or place in used:
             continue
         if place.parent in folders:
             yield Finding("unused-file", "lies beside the others and is in no case", path)

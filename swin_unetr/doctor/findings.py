@@ -42,6 +42,11 @@ KINDS: dict[str, Kind] = {
     # Files
     "unreadable": _error("cannot be read", "copy or convert the file again from its source"),
     "impossible-size": _error("header claims more voxels than the file can hold", "copy or convert the file again"),
+    "picture": _error("is a picture, not a scan", "a 3-D scan of one number for each voxel is wanted; move it out"),
+    "stand-in": _error("a pointer, not the file itself", "fetch the files with 'git lfs pull' or 'git annex get'"),
+    "misnamed": _warning("name and content differ", "other programs may refuse it; give the file its true ending"),
+    "layered": _error("segments overlap", "in 3D Slicer, export the segmentation to a label map"),
+    "broken-link": _error("link that leads nowhere", "mend the link, or remove it"),
     "wrong-dimensions": _error("wrong number of dimensions", "split 4-D files: one 3-D file per time or channel"),
     "dicom-series": _error(
         "DICOM files are not one scan", "see its words; bring back what is missing, or keep one series in the folder"
@@ -68,6 +73,12 @@ KINDS: dict[str, Kind] = {
     "no-orientation": _warning(
         "header gives no orientation", "left and right are a guess; convert again from the source"
     ),
+    "no-grid": _error("header places voxels nowhere", "write the true voxel size, unit and position into the header"),
+    "sform-unusable": _warning(
+        "sform is not usable", "write the true grid into the sform: programs differ in what they read"
+    ),
+    "qform-rounded": _warning("qform is rounded badly", "some programs refuse the file; write the qform anew"),
+    "spacing-missing": _warning("header gives no voxel size", "write the true voxel size into the header"),
     "units": _warning("voxel size is not in mm", "write the voxel size in mm, and units mm, into the header"),
     "spacing-impossible": _error("voxel size is 0, negative or no number", "write the true voxel size into the header"),
     "spacing-extreme": _warning("extreme voxel size", "check the voxel size and its unit against the source"),

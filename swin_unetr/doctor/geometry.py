@@ -12,8 +12,6 @@ from transforms.geometry import Geometry
 
 #: Angle from which axes count as sheared; rounding of headers is some 0.01 degrees.
 _SHEAR_DEGREES = 0.5
-#: Corners this far apart by qform and by sform, mm.
-_FORMS_MM = 1.0
 #: Voxel sizes of scans of people, mm; in-plane and slice distance together.
 _SMALLEST_MM, _LARGEST_MM = 0.05, 20.0
 #: A case is unlike the others by this factor, where none of the others is unlike them by half as much (as a power).
@@ -54,16 +52,8 @@ def _of_file(file: FileFacts, case: CaseFacts) -> Iterator[Finding]:
         yield finding("sheared", f"axes miss the right angle by {file.shear_degrees:.3g} degrees")
     if min(file.shape) == 1:
         yield finding("one-slice", f"shape {_by(file.shape)}")
-    header = file.nifti
-    if header is not None:
-        if not all(size > 0 and np.isfinite(size) for size in header.pixdim):
-            yield finding("spacing-impossible", f"the header says {_by(header.pixdim)}")
-        if header.forms_apart_mm is not None and header.forms_apart_mm > _FORMS_MM:
-            yield finding("forms-disagree", f"corners lie up to {header.forms_apart_mm:.3g} mm apart")
-        if header.units not in ("mm", "unknown"):
-            yield finding("units", f"the header says {header.units}")
-        if not header.qform_code and not header.sform_code:
-            yield finding("no-orientation", "neither qform nor sform is set")
+    for note in file.notes:
+        yield Finding(note.code, note.words, note.path, case.id)
     if not min(file.spacing_mm) >= _SMALLEST_MM or not max(file.spacing_mm) <= _LARGEST_MM:
         yield finding("spacing-extreme", f"{_by(file.spacing_mm)} mm")
 

@@ -10,16 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_unetr.doctor.findings import Finding
-from swin_unetr.survey.facts import CaseFacts, ChannelFacts, Intensities, Survey
+from swin_unetr.survey.facts import CaseFacts, ChannelFacts, Survey
 from swin_unetr.survey.run import look_like_ct
 from swin_unetr.tasks import Modality
 from swin_unetr.words import count
+from transforms.values import not_hounsfield
 
-#: Hounsfield units: fat and air lie below this, so every CT has voxels there; and tissue lies within a range at least
-#: as wide.
-_FAT_HU, _RANGE_HU = -30.0, 150.0
-#: What CT scanners store: 12 bits from -1024 on, a little more for metal; below is padding.
-_LOWEST_HU, _HIGHEST_HU = -2100.0, 40_000.0
+#: What CT scanners store begins at -1024; below is padding.
+_LOWEST_HU = -2100.0
 #: A channel's values are unlike the others' when its middle or its range is, by this factor.
 _SCALE_FACTOR = 30.0
 _FEWEST_OTHERS = 3
@@ -58,23 +56,10 @@ def _of_channel(path: Path, channel: ChannelFacts, case: CaseFacts, modality: Mo
         return
     if channel.all.low == channel.all.high:
         yield Finding("constant", f"every voxel is {channel.all.low:g}", path, case.id)
-    elif modality == "CT" and (words := _not_hounsfield(channel.all)):
+    elif modality == "CT" and (words := not_hounsfield(channel.all.percentiles[0], channel.all.percentiles[-1])):
         yield Finding("not-hounsfield", words, path, case.id)
     elif modality == "CT" and channel.all.low < _LOWEST_HU:
         yield Finding("padding", f"values down to {channel.all.low:g}", path, case.id)
-
-
-def _not_hounsfield(values: Intensities) -> str | None:
-    """Why values cannot be Hounsfield units; none where they can."""
-    low, high = values.percentiles[0], values.percentiles[-1]
-    between = f"values {low:g} to {high:g} (percentiles 0.5 and 99.5)"
-    if high - low < _RANGE_HU:
-        return f"{between} are too narrow a range"
-    if low > _FAT_HU:
-        return f"{between}: neither air nor fat, which lie below {_FAT_HU:g}"
-    if high > _HIGHEST_HU or low < -_HIGHEST_HU:
-        return f"{between} lie far outside what a scanner gives"
-    return None
 
 
 def _same(case: CaseFacts) -> Iterator[Finding]:
@@ -87,6 +72,9 @@ def _same(case: CaseFacts) -> Iterator[Finding]:
         seen.setdefault(image.voxels_hash, image.path)
         if case.label is not None and image.voxels_hash == case.label.voxels_hash:
             words = f"the same voxels as the label {case.label.path.name}"
+            yield Finding("label-as-image", words, image.path, case.id)
+        elif values := [of.label_values for of in image.of_channels if of.label_values is not None]:
+            words = f"even areas of whole numbers, {max(values)} different values besides 0"
             yield Finding("label-as-image", words, image.path, case.id)
 
 

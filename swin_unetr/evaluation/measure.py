@@ -60,6 +60,8 @@ class LabelPair:
     geometry: Geometry
     #: How the prediction's own grid differed, where it was resampled.
     resampled: str | None = None
+    #: What the reading of its files found odd.
+    notes: tuple[str, ...] = ()
 
     @property
     def voxel_ml(self) -> float:
@@ -79,6 +81,8 @@ class Measurement:
     resampled: str | None
     #: SHA-256 of the files "prediction" and "reference".
     sha256: dict[str, str]
+    #: What the reading of its files found odd.
+    notes: tuple[str, ...] = ()
 
     @property
     def lesions(self) -> dict[str, StructureLesions]:
@@ -97,7 +101,10 @@ def read_pair(pair: Pair, resample: bool = False) -> LabelPair:
         DataError: a file is missing, unreadable, or no label file.
         GeometryError: shape, spacing, orientation or origin of the two differ, and `resample` is not set.
     """
-    prediction, reference = read_labels(pair.prediction), read_labels(pair.reference)
+    prediction = read_labels(pair.prediction)
+    reference = read_labels(pair.reference, like=prediction.geometry)
+    sides = (pair.prediction, prediction), (pair.reference, reference)
+    notes = tuple(f"{path.name}: {note.words}" for path, side in sides for note in side.notes)
     prediction, difference = _on_grid(pair, prediction, reference.geometry, resample)
     return LabelPair(
         pair=pair,
@@ -105,6 +112,7 @@ def read_pair(pair: Pair, resample: bool = False) -> LabelPair:
         reference=reference.array[0],
         geometry=reference.geometry,
         resampled=difference,
+        notes=notes,
     )
 
 
@@ -154,7 +162,13 @@ def measure(pair: Pair, measuring: Measuring) -> Measurement:
             lesions=lesions.get(name),
         )
     files = {"prediction": str(pair.prediction), "reference": str(pair.reference)}
-    return Measurement(pair=pair, structures=structures, resampled=labels.resampled, sha256=label_hashes(files))
+    return Measurement(
+        pair=pair,
+        structures=structures,
+        resampled=labels.resampled,
+        sha256=label_hashes(files),
+        notes=labels.notes,
+    )
 
 
 def _without_ignored(labels: LabelPair, task: Task) -> LabelPair:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -184,14 +184,14 @@ def _tolerances(tolerance_mm: float | Mapping[str, float], names: list[str]) -> 
     return {"tolerances_mm": by_name, "default_tolerance_mm": default}
 
 
-def _notes(measurements: list[Measurement]) -> list[str]:
-    resampled = [f"{of.pair.case} ({of.resampled})" for of in measurements if of.resampled is not None]
-    if not resampled:
-        return []
-    return [
-        f"predictions resampled to the grid of their reference, nearest neighbour ({len(resampled)}; own grid and the "
-        f"reference's): {', '.join(resampled)}"
-    ]
+def _notes(measurements: list[Measurement]) -> Iterator[str]:
+    if resampled := [f"{of.pair.case} ({of.resampled})" for of in measurements if of.resampled is not None]:
+        yield (
+            f"predictions resampled to the grid of their reference, nearest neighbour ({len(resampled)}; own grid and "
+            f"the reference's): {', '.join(resampled)}"
+        )
+    if odd := [f"{of.pair.case} ({'; '.join(of.notes)})" for of in measurements if of.notes]:
+        yield f"cases whose files are odd ({len(odd)}): {', '.join(odd)}"
 
 
 def _strict_error(failures: list[Failure]) -> DataError:

@@ -22,7 +22,7 @@ from swin_unetr.inference.backends.store import weights_digest
 from swin_unetr.inference.device import Compute
 from swin_unetr.inference.method import method_of_models
 from swin_unetr.inference.sliding_window import check_roi_size
-from swin_unetr.model_description import ComponentRule, ModelDescription
+from swin_unetr.model_description import ComponentRule, ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
 
@@ -81,6 +81,8 @@ class Ensemble:
     preprocess: PreprocessConfig
     #: What is taken out of their predictions.
     postprocess: tuple[ComponentRule, ...] = ()
+    #: What the scans were like that the first of them was trained on; None where it does not say.
+    training_scans: TrainingScans | None = None
 
     def facts(self) -> list[dict[str, Any]]:
         """What a record says of the models."""
@@ -151,7 +153,7 @@ def load_ensemble(
     first = descriptions[0]
     assert first.task is not None  # of a segmentation model
     rules = _common_rules(descriptions) if postprocess else ()
-    return Ensemble(tuple(members), first.task, first.preprocess, rules)
+    return Ensemble(tuple(members), first.task, first.preprocess, rules, first.training_scans)
 
 
 def _open(

@@ -10,6 +10,7 @@ from typing import Any
 
 from swin_unetr.datasets import Case
 from swin_unetr.errors import ConfigError
+from swin_unetr.files import real_path
 from swin_unetr.inference.method import differences
 from swin_unetr.inference.parts import Part
 from swin_unetr.inference.queue import QUEUE
@@ -44,7 +45,7 @@ def check_output(output: Path, cases: Sequence[Case], *, with_probabilities: boo
         if _is_file(path) and run is None:
             raise _foreign(path)
         listed.update((run or {}).get("cases", ()))
-    sources = {path.resolve() for case in cases for path in case.images}
+    sources = {real_path(path) for case in cases for path in case.images}
     for case in cases:
         record, ours = record_path(output, case.id), written_for(output, case, listed)
         wanted = [record, labels_path(output, case.id)]
@@ -56,7 +57,7 @@ def check_output(output: Path, cases: Sequence[Case], *, with_probabilities: boo
                     "different folders"
                 )
             taken[path] = f"a result of {case.id!r}"
-            if _is_file(path) and (path.name not in ours or path.resolve() in sources):
+            if _is_file(path) and (path.name not in ours or real_path(path) in sources):
                 raise _foreign(path)
 
 

@@ -151,6 +151,7 @@ class Records:
             "seconds": round(seconds, 3),
             "cases": report.done,
             "failures": [vars(failure) for failure in report.failures],
+            "warnings": report.warnings,
         }
         write_json(run_record_path(self.output, self._part), record)
         if self._part is not None:  # the same from every part
@@ -158,6 +159,14 @@ class Records:
             records = name.replace(f"part-{self._part[0]}-", "part-*-")
             whole = {"status": "in parts", "task": self._run["task"], **self._way, "records": records}
             write_json(self.output / PREDICTIONS_JSON, whole)
+
+    def warnings_of(self, case: Case) -> tuple[str, ...]:
+        """The warnings in the record of a result that stands."""
+        try:
+            record = json.loads(record_path(self.output, case.id).read_text(encoding="utf-8"))
+            return tuple(map(str, record.get("warnings", ())))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return ()
 
     def is_done(self, case: Case, *, with_probabilities: bool) -> bool:
         """Whether the results of a case stand already, made from the same files in the same way."""

@@ -15,6 +15,7 @@ from swin_unetr.batch import BatchReport, Failure
 from swin_unetr.datasets import Case
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import DataError
+from swin_unetr.inference.case_warnings import CaseWarnings
 from swin_unetr.inference.inputs import find_inputs
 from swin_unetr.inference.models import ModelArgument
 from swin_unetr.inference.output import check_method, check_output
@@ -148,7 +149,12 @@ class _Run:
             self._before = {case.id: self._written_at(case) for case in cases}
         todo = []
         for case in cases:
-            self.report.done.append(case.id) if self._is_done(case) else todo.append(case)
+            if not self._is_done(case):
+                todo.append(case)
+                continue
+            self.report.done.append(case.id)
+            if earlier := self._records.warnings_of(case):
+                self.report.warnings[case.id] = earlier
         try:
             with PredictionProgress(len(todo), shown=shown) as progress:
                 progress.note(self._predictor.compute.describe())
@@ -169,6 +175,7 @@ class _Run:
             self._end(case, None)
             progress.end(case.id, "done by another process")
 
+        warnings = CaseWarnings(self._predictor.ensemble, progress.note, self.report.warnings)
         with CaseQueue(self._records.output, cases, self._is_done, done_elsewhere, locks=locks) as queue:
             run_pipeline(
                 CaseSteps(
@@ -178,8 +185,10 @@ class _Run:
                     progress,
                     self._end,
                     save_probabilities=self._save_probabilities,
+                    warnings=warnings,
                 )
             )
+        warnings.close()
 
     def _end(self, case: Case, failure: Failure | None) -> None:
         """Note what became of a case; in any thread."""

@@ -13,6 +13,7 @@ from typing import Any
 from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case
 from swin_unetr.errors import DataError, SwinUnetrError
+from swin_unetr.inference.case_warnings import CaseWarnings
 from swin_unetr.inference.device import memory_errors_in_words
 from swin_unetr.inference.plan import Plan
 from swin_unetr.inference.predictor import Predictor, Segmentation
@@ -79,6 +80,7 @@ class CaseSteps:
     #: Told of each case that ends, in any thread, with none or why it failed.
     on_end: Callable[[Case, Failure | None], None]
     save_probabilities: bool
+    warnings: CaseWarnings
 
     def take(self, wait: bool) -> Job | None:
         """The next case of the queue."""
@@ -96,7 +98,9 @@ class CaseSteps:
             job.sources = source_files(job.case)
             if not job.is_ahead:
                 self._check_reading_fits(job.case)
-            return predictor.prepare(read_stored(job.case.images, channels=len(predictor.task.channels)))
+            volume = read_stored(job.case.images, channels=len(predictor.task.channels))
+            self.warnings.check(job.case, volume)
+            return predictor.prepare(volume)
 
     def _check_reading_fits(self, case: Case) -> None:
         """Refuse a scan that the memory cannot hold before any of it is read.
@@ -176,7 +180,7 @@ class CaseSteps:
                 write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))
             job.file = record_path(output, case.id)
             seconds = {"seconds": round(sum(job.seconds.values()), 3), "seconds_by_phase": job.seconds}
-            facts = {**job.facts, **seconds}
+            facts = {"warnings": self.warnings.of(case), **job.facts, **seconds}
             self.records.write_case(case, job.sources, facts, with_probabilities=with_probabilities)
         except Exception:
             with suppress(OSError):

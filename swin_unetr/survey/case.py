@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,15 @@ from numpy.typing import NDArray
 
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError
-from swin_unetr.survey.facts import CaseFacts, FileFacts, Fit, ImageFacts, LabelFacts, Problem
+from swin_unetr.survey.facts import CaseFacts, FileFacts, Fit, ImageFacts, LabelFacts, NoteFacts, Problem
 from swin_unetr.survey.fit import fit
 from swin_unetr.survey.intensities import channel_facts, choose_sample, foreground_positions, foreground_sample
 from swin_unetr.survey.labels import Labels, read_values
-from swin_unetr.survey.nifti_header import RawHeader, nifti_facts, read_raw
 from swin_unetr.words import count
-from transforms.claims import DEFLATE_LIMIT
 from transforms.content import content_hash
 from transforms.geometry import Geometry, Volume
-from transforms.io import NIFTI_SUFFIXES, dicom_problems, read_file
+from transforms.io import NIFTI_SUFFIXES, dicom_problems, read_file, read_geometry
+from transforms.slicer import is_segmentation, on_grid_of
 
 #: Data files of a pair, by the name of their header.
 _DATA_SUFFIXES = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
@@ -45,7 +45,7 @@ def read_case(reading: Reading) -> CaseFacts:
         return known
     rng = np.random.default_rng(int(hashlib.blake2b(case.id.encode(), digest_size=8).hexdigest(), 16))
     problems: list[Problem] = []
-    label, labels = _read_label(case.label, problems) if case.label else (None, None)
+    label, labels = _read_label(case.label, case.images, problems) if case.label else (None, None)
     foreground = np.zeros(0, np.int64) if labels is None else foreground_positions(labels, rng)
     chosen = choose_sample(foreground, rng)
     images: list[ImageFacts] = []
@@ -77,8 +77,10 @@ def read_case(reading: Reading) -> CaseFacts:
     )
 
 
-def _read_label(path: Path, problems: list[Problem]) -> tuple[LabelFacts | None, NDArray[np.uint16] | None]:
-    file = _read_file(path, problems)
+def _read_label(
+    path: Path, images: Sequence[Path], problems: list[Problem]
+) -> tuple[LabelFacts | None, NDArray[np.uint16] | None]:
+    file = _read_file(path, problems, images[0])
     if file is None:
         return None, None
     volume, facts = file
@@ -100,41 +102,38 @@ def _of_label(held: Labels) -> dict[str, Any]:
     }
 
 
-def _read_file(path: Path, problems: list[Problem]) -> tuple[Volume, dict[str, Any]] | None:
-    """Voxels as stored and the fields of `FileFacts`; a problem is noted where they cannot be had."""
+def _read_file(path: Path, problems: list[Problem], image: Path | None = None) -> tuple[Volume, dict[str, Any]] | None:
+    """Voxels as stored and the fields of `FileFacts`; a problem is noted where the file cannot be used."""
     try:
         if not path.exists():
-            problems.append(Problem(code="missing", path=path, words="there is no such file"))
+            words = "is a link that leads nowhere" if path.is_symlink() else "there is no such file"
+            problems.append(Problem(code="missing", path=path, words=words))
             return None
     except OSError as error:  # a folder that may not be looked into
         problems.append(Problem(code="unreadable", path=path, words=f"cannot be read ({error.strerror})"))
         return None
-    raw = read_raw(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else None
-    size = sum(file.stat().st_size for file in parts_of(path))
-    if raw is not None and raw.claimed_bytes > size * DEFLATE_LIMIT:
-        shape = " x ".join(map(str, raw.shape))
-        words = f"its header claims {shape} voxels ({raw.claimed_bytes / 1e9:.3g} GB), the file has {size:,} bytes"
-        problems.append(Problem(code="impossible-size", path=path, words=words))
-        return None
-    if path.is_dir() and (uneven := dicom_problems(path)):
-        problems += [Problem(code="dicom-series", path=file, words=words) for file, words in uneven]
-        return None
     try:
+        if path.is_dir() and (uneven := dicom_problems(path)):
+            problems += [Problem(code="dicom-series", path=file, words=words) for file, words in uneven]
+            return None
         volume = read_file(path)
-        facts = _file_facts(path, volume, raw, size)
+        if image is not None and is_segmentation(path):
+            with suppress(DataError):  # of the image, which its own reading tells
+                volume = on_grid_of(volume, read_geometry(image))
+        facts = _file_facts(path, volume)
     except DataError as error:
         words = str(error).removeprefix(f"{path}: ").partition("; ")[0]
-        problems.append(Problem(code="unreadable", path=path, words=words))
+        problems.append(Problem(code=getattr(error, "code", "unreadable"), path=path, words=words))
         return None
     return volume, facts
 
 
-def _file_facts(path: Path, volume: Volume, raw: RawHeader | None, size: int) -> dict[str, Any]:
+def _file_facts(path: Path, volume: Volume) -> dict[str, Any]:
     geometry = volume.geometry
     return {
         "path": path,
-        "kind": _kind(path, raw),
-        "bytes": size,
+        "kind": _kind(path, geometry),
+        "bytes": sum(file.stat().st_size for file in parts_of(path)),
         "stamp": stamp(path),
         "hash": file_hash(path),
         "voxels_hash": content_hash(volume),
@@ -145,15 +144,19 @@ def _file_facts(path: Path, volume: Volume, raw: RawHeader | None, size: int) ->
         "orientation": geometry.orientation,
         "shear_degrees": _shear_degrees(geometry),
         "dtype": str(volume.array.dtype),
-        "nifti": None if raw is None else nifti_facts(raw, geometry),
+        "notes": tuple(NoteFacts(code=note.code, path=note.path or path, words=note.words) for note in volume.notes),
     }
 
 
-def _kind(path: Path, raw: RawHeader | None) -> str:
+def _kind(path: Path, geometry: Geometry) -> str:
     if path.is_dir():
         return "dicom"
-    if raw is not None:
-        return "analyze" if not raw.version else f"nifti-{raw.version}" + (" pair" if raw.pair else "")
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        header = geometry.nifti_header
+        if header is None:
+            return "analyze"
+        pair = bytes(header["magic"].item())[:2] != b"n+"
+        return f"nifti-{1 if int(header['sizeof_hdr']) == 348 else 2}{' pair' if pair else ''}"
     return path.suffix.lower().lstrip(".")
 
 

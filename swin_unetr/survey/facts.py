@@ -19,19 +19,13 @@ Row = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NiftiFacts:
-    """What only a NIfTI header says."""
+class NoteFacts:
+    """Something odd about a file that does not stop its use (`transforms.note`)."""
 
-    #: 1 or 2; 0 for Analyze.
-    version: int
-    qform_code: int
-    sform_code: int
-    #: Largest distance between the corners that qform and sform give; none where one of them is not set.
-    forms_apart_mm: float | None
-    #: Unit of the voxel size: "mm", "unknown", "meter", "micron".
-    units: str
-    #: Voxel size as it stands in the header, before anything was mended.
-    pixdim: FloatTriple
+    #: As a `doctor` code: "units", "forms-disagree", ...
+    code: str
+    path: Path
+    words: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +54,8 @@ class FileFacts:
     shear_degrees: float
     #: Type of the stored numbers, such as int16.
     dtype: str
-    nifti: NiftiFacts | None = None
+    #: What its reading found odd, and how it was decided.
+    notes: tuple[NoteFacts, ...] = ()
 
     @property
     def volume_mm3(self) -> float:
@@ -97,6 +92,8 @@ class ChannelFacts:
     #: Share of the voxels that equal 0, and the lowest value.
     zero_share: float
     lowest_share: float
+    #: Different values other than 0, of a channel that looks like a label map; None for a scan.
+    label_values: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +157,7 @@ class Fit:
 class Problem:
     """A file that could not be read, or not wholly."""
 
-    #: As a `doctor` code: "missing", "unreadable", "impossible-size", "wrong-dimensions".
+    #: As a `doctor` code: "missing", "unreadable", "impossible-size", "wrong-dimensions", "picture", ...
     code: str
     path: Path
     words: str

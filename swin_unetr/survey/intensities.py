@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_unetr.survey.facts import PERCENTILES, SAMPLE_SIZE, ChannelFacts, Intensities
+from transforms.values import looks_like_labels
 
 #: Voxels that are looked at together.
 _SLAB = 1 << 22
@@ -80,6 +81,7 @@ def channel_facts(channel: NDArray[Any], labels: NDArray[Any] | None, foreground
         mean_of_label={value: _short(total / count) for value, (total, count) in sorted(sums.items())},
         zero_share=zeros / flat.size,
         lowest_share=lowest / flat.size,
+        label_values=looks_like_labels(channel),
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from swin_unetr.survey.facts import ValueFacts
 from transforms.geometry import Geometry
+from transforms.values import are_whole
 
 #: A file with more different values is no label map; nor is one with larger values.
 MOST_VALUES, LARGEST_VALUE = 1000, 65535
@@ -52,7 +53,7 @@ def read_values(stored: NDArray[Any], geometry: Geometry) -> Labels:
         plane = stored[..., z]
         if plane.dtype.kind == "f":
             finite = np.isfinite(plane)
-            whole = finite & (plane == np.rint(plane))
+            whole = finite & are_whole(plane)
             not_finite += int(np.count_nonzero(~finite))
             not_integer += int(np.count_nonzero(finite & ~whole))
         else:
@@ -61,6 +62,7 @@ def read_values(stored: NDArray[Any], geometry: Geometry) -> Labels:
         negative, too_large = negative + int(below.sum()), too_large + int(above.sum())
         if len(odd) < _QUOTED:
             odd.update(float(value) for value in np.unique(plane[(finite & ~whole) | below | above])[:_QUOTED])
+        plane = np.rint(plane) if plane.dtype.kind == "f" else plane
         good = whole & ~below & ~above
         array[..., z] = np.where(good, plane, 0)
     counts = np.bincount(array.reshape(-1, order="F"))

@@ -18,7 +18,7 @@ from swin_unetr.survey.facts import Survey
 #: Name of the file in a folder of results.
 SURVEY_NAME = "survey.json"
 #: Version of its form; another one is surveyed anew.
-FORMAT = 1
+FORMAT = 2
 
 
 def write_survey(survey: Survey, path: Path) -> None:

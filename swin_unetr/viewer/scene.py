@@ -16,7 +16,7 @@ from swin_unetr.evaluation.pictures import MISSED as MISSED_COLOUR
 from swin_unetr.tasks import Task
 from swin_unetr.viewer.overlays import centres_mm, error_map, number_classes
 from transforms.geometry import Geometry, Volume
-from transforms.io import nifti_bytes, read_geometry, read_image, read_labels
+from transforms.io import nifti_bytes, read_geometry, read_image, read_labels, read_verdict
 from transforms.resample import labels_on_grid
 
 
@@ -56,9 +56,12 @@ def open_scene(case: CaseFiles) -> Scene:
     paths = (*case.references, *case.predictions)
     if not case.images and not paths:
         raise DataError(f"{case.name}: no file to show")
-    labels = [read_labels(path) for path in paths]
-    geometry = read_geometry(case.images[0]) if case.images else labels[0].geometry
-    notes: list[str] = []
+    scan = read_geometry(case.images[0]) if case.images else None
+    labels = [read_labels(path, like=scan) for path in paths]
+    geometry = labels[0].geometry if scan is None else scan
+    read = [(path, volume.notes) for path, volume in zip(paths, labels, strict=True)]
+    read += [(path, read_verdict(path).notes) for path in case.images]
+    notes = [f"{path.name}: {note.words}" for path, odd in read for note in odd]
     arrays = [_aligned(path, volume, geometry, notes) for path, volume in zip(paths, labels, strict=True)]
     tasks = [case.reference_task] * len(case.references) + [case.prediction_task] * len(case.predictions)
     classes, numbered = number_classes(arrays, tasks)
@@ -122,12 +125,14 @@ def _content(array: Any, geometry: Geometry) -> Callable[[], bytes]:
 def _as_it_is(path: Path) -> bool:
     """Whether the page reads the file as we do.
 
-    NiiVue prefers the qform where its code is the higher one, and knows no default affine; both could swap sides.
+    NiiVue prefers the qform where its code is the higher one, and knows no default affine; both could swap sides. What
+    our reading found odd in a header it may take otherwise.
     """
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return False
-    header = read_geometry(path).nifti_header
-    if header is None or int(header["dim"][0]) != 3:
+    verdict = read_verdict(path)
+    header = verdict.geometry.nifti_header
+    if verdict.notes or header is None or int(header["dim"][0]) != 3:
         return False
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     return sform >= qform > 0 or (sform > 0 and qform == 0) or (sform == 0 and qform > 0)

@@ -129,6 +129,10 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
     assert model.provenance["epoch"] == record["best"]["epoch"]
     assert model.provenance["versions"]["torch"] == torch.__version__
     assert model.inference.roi_size == (32, 32, 24)
+    assert model.training_scans is not None
+    assert model.training_scans.looked_at == len(record["training"])
+    (values,) = model.training_scans.channels
+    assert values.lowest[1] < -900 < 100 < values.highest[0]  # Hounsfield units, as in the files
 
 
 def test_the_dice_of_validation_is_that_of_the_saved_model(undisturbed: Path, phantom_data: Path) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from swin_unetr.checkpoints.model_folder import read_description, write_description
 from swin_unetr.cli import main
 from swin_unetr.config import InferenceConfig, IntensityConfig, PreprocessConfig
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.folds import Folds
 from swin_unetr.inference.run import predict
 from swin_unetr.tasks import Task, brats, exclusive, with_channels
+from transforms.likeness import describe_scans
 
 ONE_WINDOW = InferenceConfig(roi_size=(32, 32, 24))
 HU = PreprocessConfig(intensity=IntensityConfig(scheme="hu_window"))
@@ -41,6 +44,18 @@ def run(capsys):
         return code, out.splitlines(), lines
 
     return call
+
+
+@pytest.fixture
+def make_scan_facts(phantom_data):
+    """Write into a model's description what its training scans were like, as finetune does."""
+
+    def write(folder: Path) -> None:
+        scans = sorted((phantom_data / "imagesTr").iterdir())
+        described = replace(read_description(folder), training_scans=describe_scans([[path] for path in scans]))
+        write_description(folder, described)
+
+    return write
 
 
 def results(folder: Path) -> list[str]:
@@ -348,3 +363,50 @@ def test_predictions_of_2023_are_written_with_its_labels(make_model, tmp_path) -
     labels = np.unique(np.asarray(nibabel.load(tmp_path / "out" / f"{folder.name}.nii.gz").dataobj))
     assert set(labels) <= {0, 1, 2, 3}
     assert len(labels) > 1
+
+
+def test_scans_unlike_those_of_the_training_are_segmented_with_a_warning(
+    run, model, make_scan_facts, phantom_data, tmp_path
+) -> None:
+    source = nibabel.load(phantom_data / "imagesTr/phantom_000.nii.gz")
+    hu, labels = np.asarray(source.dataobj), nibabel.load(phantom_data / "labelsTr/phantom_000.nii.gz")
+    make_scan_facts(model)
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    nibabel.save(source, scans / "ct.nii.gz")
+    nibabel.save(labels, scans / "labels.nii.gz")
+    nibabel.save(nibabel.Nifti1Image((hu + 1024).astype(np.int16), source.affine), scans / "mr.nii.gz")
+    microns = nibabel.Nifti1Image(hu, np.diag([1e3, 1e3, 1e3, 1]) @ source.affine)
+    microns.header.set_xyzt_units("micron")
+    nibabel.save(microns, scans / "small.nii.gz")
+    code, stdout, stderr = run(model, scans, "--output", tmp_path / "out")
+    assert (code, stdout) == (0, [f"4 segmented, 0 failed; results in {tmp_path / 'out'}"])
+    said = {line.split(":")[0]: line for line in stderr if ": warning: " in line}
+    assert sorted(said) == ["labels", "mr", "small"]
+    expected = {
+        "labels": "looks like a label map (5 different whole values besides 0), not a scan",
+        "mr": "is it a CT in Hounsfield units?",
+        "small": "the voxel size is in microns; converted to",
+    }
+    whole = json.loads((tmp_path / "out/predictions.json").read_text())
+    for case in ("ct", *expected):
+        warnings = json.loads((tmp_path / "out" / f"{case}.json").read_text())["warnings"]
+        assert warnings == whole["warnings"].get(case, [])
+        assert bool(warnings) == (case != "ct")
+        if case != "ct":
+            assert expected[case] in warnings[0]
+            assert warnings[0] in said[case]
+    written = nibabel.load(tmp_path / "out/small.nii.gz")
+    assert written.affine.tobytes() == nibabel.load(scans / "small.nii.gz").affine.tobytes()
+    assert written.header.get_xyzt_units()[0] == "micron"
+    assert run(model, scans, "--output", tmp_path / "out")[0] == 0  # what stands is kept, with its warnings
+    assert json.loads((tmp_path / "out/predictions.json").read_text())["warnings"] == whole["warnings"]
+
+
+def test_many_warnings_are_counted(run, model, phantom_data, tmp_path) -> None:
+    code, _, stderr = run(model, phantom_data / "labelsTr", "--output", tmp_path / "out")
+    assert code == 0
+    assert len([line for line in stderr if ": warning: " in line]) == 5
+    assert 'warnings on 1 more case; see "warnings" in predictions.json' in stderr
+    whole = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert len(whole["warnings"]) == 6

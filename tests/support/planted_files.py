@@ -50,7 +50,7 @@ def text_for_an_image(s):
     s.image(end=".nii").write_text("no image " * 200), s.label()
 
 
-@plant("unreadable", "images/{}.nii.gz")
+@plant("misnamed", "images/{}.nii.gz")
 def gz_by_its_name_alone(s):
     s.image(end=".nii").rename(s.root / "images" / f"{s.name}.nii.gz"), s.label()
 

@@ -37,7 +37,7 @@ class Planner:
 
 
 def steps(planner: Planner) -> CaseSteps:
-    return CaseSteps(planner, None, None, None, None, save_probabilities=False)
+    return CaseSteps(planner, None, None, None, None, save_probabilities=False, warnings=None)
 
 
 @pytest.fixture

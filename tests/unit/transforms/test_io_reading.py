@@ -91,8 +91,13 @@ def test_channels_come_first(save: Callable[..., Path]) -> None:
     assert read_image([five], channels=1).array.shape == (1, *SHAPE)
 
 
-def test_a_slice_is_a_scan_of_one_slice(save: Callable[..., Path]) -> None:
-    assert read_image([save("flat.nii", voxels((5, 6)))]).array.shape == (1, 5, 6, 1)
+def test_a_slice_is_a_scan_of_one_slice_and_a_picture_is_none(save: Callable[..., Path]) -> None:
+    assert read_image([save("slice.nii", voxels((5, 6, 1)))]).array.shape == (1, 5, 6, 1)
+    path = save("flat.nii", voxels((5, 6)))
+    for read in (lambda path: read_image([path]), read_labels, read_geometry):
+        with pytest.raises(DataError, match="is a picture of 5 x 6 pixels") as error:
+            read(path)
+        said(error, path)
 
 
 def test_wrong_numbers_of_channels(save: Callable[..., Path]) -> None:
@@ -167,12 +172,15 @@ def test_damaged_within(tmp_path: Path, save: Callable[..., Path]) -> None:
     said(error, path)
 
 
-def test_gz_that_is_not_compressed(save: Callable[..., Path]) -> None:
-    plain = save("plain.nii", voxels())
-    path = plain.rename(plain.with_suffix(".nii.gz"))
-    with pytest.raises(DataError) as error:
-        read_image([path])
-    said(error, path)
+def test_the_content_decides_whether_a_file_is_compressed(save: Callable[..., Path]) -> None:
+    plain, packed = save("plain.nii", voxels()), save("packed.nii.gz", voxels())
+    for path, words in (
+        (plain.rename(plain.with_name("named.nii.gz")), "is not compressed, although its name ends in .gz"),
+        (packed.rename(packed.with_name("unnamed.nii")), "is compressed, although its name does not end in .gz"),
+    ):
+        volume = read_image([path])
+        np.testing.assert_array_equal(volume.array[0], voxels())
+        assert [(note.code, note.words) for note in volume.notes] == [("misnamed", words)]
 
 
 def test_a_folder_where_a_file_is_wanted(tmp_path: Path) -> None:
