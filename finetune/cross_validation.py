@@ -16,7 +16,8 @@ from finetune.component_rules import Trial, learn_rules
 from finetune.config import FinetuneConfig
 from finetune.cross_report import CROSS_VALIDATION, CrossValidationResult, FoldRun, write_cross_report
 from finetune.fold_processes import FoldProcesses, slots
-from finetune.run import MAY_CHANGE, RECORD, SPLIT, choose_split, finetune, open_data
+from finetune.run import MAY_CHANGE, RECORD, finetune, open_data
+from finetune.split import SPLIT, choose_split
 from swin_unetr.checkpoints.model_folder import read_description, write_description
 from swin_unetr.datasets.folds import Folds
 from swin_unetr.errors import CheckpointError, ConfigError, DataError, SwinUnetrError
@@ -75,7 +76,7 @@ def cross_validate(
         raise ConfigError("task: cannot be given to processes of their own; put a task.yaml beside the data")
     run = Path(output)
     check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
-    split = choose_split(run, dataset, config, folds)
+    split = choose_split(run, dataset, known_task, config, folds)
     folders = [run / f"fold_{fold}" for fold in range(len(split.folds))]
     for folder in folders:
         check_run_folder(folder, config, resume=True, may_change=MAY_CHANGE)

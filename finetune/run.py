@@ -11,18 +11,22 @@ from typing import Any, Literal
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 
+from finetune.class_presence import absent_classes
 from finetune.class_weights import weights_by_frequency
 from finetune.config import FinetuneConfig
 from finetune.data import FinetuneData
+from finetune.leaks import seen_by_weights
 from finetune.module import MONITOR, FinetuneModule, metric_names
+from finetune.notices import of_absent_classes, of_mirrored_sides, of_seen_scans, warn
 from finetune.recipes import find_recipe
 from finetune.speed import settled_speed
+from finetune.split import SPLIT, STORE, choose_split
 from swin_unetr.checkpoints import save_model, start_from
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
-from swin_unetr.datasets.folds import Folds, load_folds, make_folds
-from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.datasets.folds import left_out
+from swin_unetr.errors import ConfigError
 from swin_unetr.model_description import ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 from swin_unetr.planning.names import PLANNED
@@ -36,9 +40,7 @@ from swin_unetr.words import count
 from transforms.likeness import describe_scans
 from transforms.told_by_labels import settle_task
 
-SPLIT, RECORD = "folds.json", "run.json"
-#: Beside the run folder: preprocessed scans, for all runs there.
-STORE = "store"
+RECORD = "run.json"
 #: What may differ when a run is resumed: how long, where and how fast it trains, and what comes after it.
 MAY_CHANGE = (
     "inference",
@@ -128,8 +130,9 @@ def finetune(
     before = {} if checkpoint is None else read_record(run / RECORD)
     if before and before.get("fold") != fold:
         raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
-    split = choose_split(run, dataset, config, folds, fold)
+    split = choose_split(run, dataset, task, config, folds, fold)
     training, validation = split.split(fold)
+    cases = {case.id: case for case in dataset.cases}
     speed = settled_speed(config, task)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
@@ -138,7 +141,8 @@ def finetune(
     fast_paths |= {"fused_optimizer": speed.fused_optimizer, "tf32": speed.tf32}
     report = [] if init is None or before else start_from(network, init).summary().splitlines()
     if rank_zero_only.rank == 0:
-        print(dataset.summary(), *report, _plan(network, task, training, validation), sep="\n", flush=True)
+        notices = [line for line in (left_out(split, cases),) if line]
+        print(dataset.summary(), *report, _plan(network, task, training, validation), *notices, sep="\n", flush=True)
     facts = {
         "kind": "finetune",
         "data": str(dataset.root.resolve()),
@@ -152,7 +156,12 @@ def finetune(
         "fast_paths": fast_paths,
         "config": to_dict(config),
     }
-    cases = {case.id: case for case in dataset.cases}
+    warn("" if before else of_mirrored_sides(config.augment, task))
+    facts["seen_by_init"] = before.get("seen_by_init", [])
+    if init is not None and not before and fold != "all" and rank_zero_only.rank == 0:
+        seen = seen_by_weights(init, [cases[name] for name in validation], dataset.root)
+        facts["seen_by_init"] = seen
+        warn(of_seen_scans(init, seen))
     known = describe_scans([cases[name].images for name in training]) if rank_zero_only.rank == 0 else None
     folders = ModelFolders(run, MONITOR, _SaveFinetuned(config, facts, known))
     trainer = build_trainer(
@@ -172,6 +181,9 @@ def finetune(
     )
     scans.prepare_scans()
     fast_paths |= scans.place(trainer.strategy.root_device)  # what `facts` holds, too
+    absent = absent_classes(scans.training_voxels(), task)
+    facts["classes_without_training_case"] = absent
+    warn(of_absent_classes(absent, fold))
     weights = _class_weights(scans, task, config, facts)
     module = FinetuneModule(network, task, replace(config, speed=speed), weights)
     record = None
@@ -295,24 +307,3 @@ def open_data(
         )
     network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     return replace(config, network=network), dataset, task
-
-
-def choose_split(
-    run: Path, dataset: Dataset, config: FinetuneConfig, given: Path | str | None, fold: int | Literal["all"] = 0
-) -> Folds:
-    """The split of the run: the given one, which must be the one in its folder; else that one; else a new one."""
-    path = run / SPLIT
-    ids = {case.id for case in dataset.cases}
-    if given is not None:
-        split = load_folds(Path(given))
-    elif path.is_file():
-        split = load_folds(path)
-    elif fold == "all":
-        split = Folds(seed=config.trainer.seed, folds=(tuple(sorted(ids)),))
-    else:
-        split = make_folds(ids, num_folds=config.num_folds, seed=config.trainer.seed, groups=dataset.groups)
-    if path.is_file() and load_folds(path) != split:
-        raise ConfigError(f"--folds {given}: is not the split of the run in {run}; choose another --output")
-    if absent := sorted({case for fold in split.folds for case in fold} - ids):
-        raise DataError(f"{given or path}: names cases that {dataset.root} does not have: {', '.join(absent)}")
-    return split

@@ -62,10 +62,19 @@ def open_scans(cases: Sequence[Case], task: Task, config: FinetuneConfig, folder
         config: preprocessing, and where to keep what was preprocessed.
         folder: of the store that `config.store` means by "auto"; none keeps the scans in memory then.
     """
-    place = {"memory": None, "auto": folder}.get(config.store, Path(config.store))
-    if place is None:
+    if (place := store_of(config, folder)) is None:
         return ScansInMemory(cases, task, config.preprocess)
     return ScansOnDisk(cases, task, config.preprocess, place)
+
+
+def store_of(config: FinetuneConfig, auto: Path | None) -> Path | None:
+    """The folder of the store that a configuration means; None keeps the scans in memory.
+
+    Args:
+        config: with `store`.
+        auto: what "auto" means.
+    """
+    return {"memory": None, "auto": auto}.get(config.store, Path(config.store))
 
 
 class ScansInMemory:

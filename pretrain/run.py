@@ -19,7 +19,8 @@ from pretrain.recipes import find_recipe
 from pretrain.scans.cache import cache_scans
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.data import PretrainScans
-from pretrain.scans.find import find_scans, read_exclusions
+from pretrain.scans.exclusions import read_exclusions
+from pretrain.scans.find import find_scans
 from swin_unetr.checkpoints import start_from
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.errors import ConfigError

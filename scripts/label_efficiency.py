@@ -27,10 +27,12 @@ from label_efficiency_runs import Dice, Experiment, Run, check_encoders, do, rea
 
 from finetune.config import FinetuneConfig
 from finetune.recipes import find_recipe
+from finetune.scans import store_of
+from finetune.split import STORE, deal, read_split
 from swin_unetr.checkpoints.model_folder import DESCRIPTION
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.datasets import read_dataset
-from swin_unetr.datasets.folds import load_folds, make_folds
+from swin_unetr.datasets.folds import left_out
 from swin_unetr.errors import ConfigError, SwinUnetrError
 from swin_unetr.evaluation.statistics import mean_defined
 from swin_unetr.provenance import commit, versions
@@ -177,10 +179,12 @@ def _experiment(config: FinetuneConfig, own: dict[str, Any]) -> Experiment:
         config, network=replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     )
     folds = (
-        make_folds([case.id for case in dataset.cases], num_folds=config.num_folds, seed=config.trainer.seed)
+        deal(dataset, task, config, store_of(config, own["output"] / STORE))
         if own["folds"] is None
-        else load_folds(own["folds"])
+        else read_split(own["folds"], dataset)
     )
+    if words := left_out(folds, [case.id for case in dataset.cases]):
+        print(words, flush=True)
     experiment = Experiment(
         config=config,
         data=own["data"],

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune.config import FinetuneConfig, FinetuneSpeed
+from finetune.leaks import seen_cases
 from finetune.run import finetune
 from swin_unetr.checkpoints import start_from
 from swin_unetr.checkpoints.model_folder import WEIGHTS, read_description
@@ -23,8 +24,6 @@ from swin_unetr.evaluation.run import evaluate
 from swin_unetr.files import write_json, write_text
 from swin_unetr.inference.run import predict
 from swin_unetr.networks import build_network
-from transforms.content import content_hash
-from transforms.io import read_image
 
 #: Dice by case and structure.
 Dice = dict[str, dict[str, float]]
@@ -215,19 +214,9 @@ def check_encoders(experiment: Experiment) -> list[str]:
     for name, folder in experiment.encoders.items():
         lines += [f"{name}: {start_from(build_network(experiment.config.network), folder).summary()}"]
         description = read_description(folder)
-        hashes, scans = (description.provenance.get(key) for key in ("scan_hashes", "scans"))
-        if hashes is None and scans is None:
+        seen = seen_cases(description.provenance, held_back_cases(experiment), experiment.data)
+        if seen is None:
             lines.append(f"  {name}: says not which scans it has seen; those held back should not be among them")
-        # Voxels tell a copy under another name; paths tell it where hashes are not known.
-        seen = [
-            case.id
-            for case in held_back_cases(experiment)
-            if (hashes and content_hash(read_image(case.images)) in hashes)
-            or (
-                scans
-                and {str(image.resolve()) for image in case.images} & {str(Path(scan).resolve()) for scan in scans}
-            )
-        ]
         if seen:
             raise ConfigError(
                 f"{folder}: has seen {len(seen)} of the cases held back ({', '.join(seen[:3])} ...); "

@@ -19,7 +19,8 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from swin_unetr.errors import ConfigError
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.files import read_text
 
 T = TypeVar("T")
 
@@ -151,10 +152,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: no such file, not YAML, or not a mapping at its top.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.safe_load(read_text(path))
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML ({_one_line(str(error))})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: should hold a mapping of fields, holds {type(values).__name__}")

@@ -23,6 +23,9 @@ class ConfigError(SwinUnetrError):
 class DataError(SwinUnetrError):
     """A file of the user's is missing, unreadable, or does not hold what is needed."""
 
+    #: Id of the case at fault; None if it is not one case's fault, or not known.
+    case: str | None = None
+
 
 class GeometryError(DataError):
     """Shape, affine or spacing of two files that belong together differ."""

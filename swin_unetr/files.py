@@ -138,6 +138,26 @@ def remove_partials(folder: Path) -> None:
         left.unlink(missing_ok=True)
 
 
+def read_text(path: Path) -> str:
+    """The text of a file that a person wrote: UTF-8, or UTF-16 as Windows marks it; without a byte order mark.
+
+    Line ends are those of Unix, whatever the system that wrote them.
+
+    Raises:
+        DataError: no such file, or text in another encoding.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8 (Excel: 'CSV UTF-8')") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:

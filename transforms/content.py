@@ -28,6 +28,17 @@ def content_hash(volume: Volume) -> str:
     return digest.hexdigest()
 
 
+def channel_hashes(volume: Volume) -> tuple[str, ...]:
+    """The fingerprint of each channel by itself, as a file of its own would have it; nothing for a single channel.
+
+    A channel that shows nothing is left out: those of other scans would be the same.
+    """
+    if len(volume.array) == 1:
+        return ()
+    channels = (channel for channel in volume.array if channel.min() != channel.max())
+    return tuple(content_hash(Volume(channel[None], volume.geometry)) for channel in channels)
+
+
 def _in_ras(volume: Volume) -> NDArray[Any]:
     """The array with its axes in the order X, Y, Z of the patient, each towards right, anterior, superior."""
     letters = volume.geometry.orientation

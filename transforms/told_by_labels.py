@@ -21,7 +21,10 @@ def label_values(case: Case) -> tuple[int, ...]:
     """Values in the label file of a case; none without one."""
     if case.label is None:
         return ()
-    return tuple(int(value) for value in np.unique(read_labels(case.label).array))
+    array = read_labels(case.label).array
+    if array.dtype.itemsize > 2:
+        return tuple(int(value) for value in np.unique(array))
+    return tuple(int(value) for value in np.flatnonzero(np.bincount(array.ravel(order="K"))))  # sorts nothing: faster
 
 
 def settle_task(

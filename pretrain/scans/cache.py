@@ -6,7 +6,7 @@ What its files were found to hold is noted beside the scans. What is there is no
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,8 @@ def cache_scans(
         cache = _Cache(folder, preprocess)
         if is_alone:
             cache.discard_partial()
-        tested = {content.hash for content in cache.contents_of(found.test, workers, tell)}
+        tested = {name for of in cache.hashes_of(found.test, "the test", workers, tell) for name in of}
+        excluded = _excluded(found, cache, workers, tell)
         todo = [case for case in found.cases if not cache.holds(case)]
         if todo:
             size = store_bytes(todo, preprocess, workers)
@@ -60,7 +61,18 @@ def cache_scans(
             told = f"at most {in_words(size)} in {folder} ({in_words(free)} free)"
             tell(f"cache: {len(todo)} of {count(len(found.cases), 'scan')} to preprocess, {told}")
         outcomes = in_parallel(cache.settle, found.cases, workers, tell if todo else quiet)
-    return choose(found, outcomes, tested)
+    return choose(found, outcomes, tested, excluded)
+
+
+def _excluded(found: ScanList, cache: _Cache, workers: int, tell: Tell) -> dict[str | None, frozenset[str]]:
+    """Contents that are left out, by the entry of the list that must match by them; under None those that need not."""
+    entries = [None] * len(found.exclusions.cases) + [entry for entry, _ in found.copies]
+    cases = [*found.exclusions.cases, *(case for _, case in found.copies)]
+    excluded: dict[str | None, frozenset[str]] = {name: frozenset((name,)) for name in found.exclusions.hashes}
+    excluded |= dict.fromkeys(found.exclusions.elsewhere, frozenset())
+    for entry, hashes in zip(entries, cache.hashes_of(cases, "the exclusions", workers, tell), strict=True):
+        excluded[entry] = excluded.get(entry, frozenset()) | hashes
+    return excluded
 
 
 class _Cache:
@@ -92,18 +104,19 @@ class _Cache:
             return Failure(case.id, f"{case.images[0]}: {content.problem}")
         return Entry(content, scan)
 
-    def contents_of(self, cases: Sequence[Case], workers: int, tell: Tell) -> Iterator[Content]:
-        """What the files of a test hold; those that cannot be read are told of."""
+    def hashes_of(self, cases: Sequence[Case], where: str, workers: int, tell: Tell) -> Iterator[frozenset[str]]:
+        """What the files of cases are known by; nothing for those that cannot be read, which are told of."""
 
-        def content(case: Case) -> Content | Failure:
+        def hashes(case: Case) -> frozenset[str] | Failure:
             try:
-                return self._content(case)
+                return self._content(case).hashes
             except DataError as error:
-                return Failure(case.id, f"a scan of the test is not checked for overlap: {error}")
+                return Failure(case.id, f"a scan of {where} is not checked for overlap: {error}")
 
-        for outcome in in_parallel(content, cases, workers, quiet):
+        for outcome in in_parallel(hashes, cases, workers, quiet):
             if isinstance(outcome, Failure):
                 tell(outcome.message)
+                yield frozenset()
             else:
                 yield outcome
 
@@ -128,7 +141,7 @@ class _Cache:
             except (RuntimeError, ValueError, MemoryError) as error:
                 raise DataError(f"{case.images[0]}: cannot be preprocessed ({str(error).splitlines()[0]})") from error
             if not np.isfinite(array).all() or array.min() == array.max():
-                content = Content(hash=content.hash, channels=content.channels, problem="is empty once preprocessed")
+                content = replace(content, problem="is empty once preprocessed")
             else:
                 scan = self._store.write(content.hash, case.id, array)
         self._store.sources.note(key, case.images, asdict(content))
@@ -141,6 +154,9 @@ class _Cache:
         if (facts := self._store.sources.get(key)) is None:
             return None
         try:
-            return Content(hash=facts["hash"], channels=facts["channels"], problem=facts["problem"])
+            of_channels = tuple(facts["channel_hashes"] if facts["channels"] > 1 else ())
+            return Content(
+                hash=facts["hash"], channels=facts["channels"], channel_hashes=of_channels, problem=facts["problem"]
+            )
         except KeyError:
             return None

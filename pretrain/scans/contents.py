@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swin_unetr.config import IntensityConfig
-from transforms.content import content_hash
+from transforms.content import channel_hashes, content_hash
 from transforms.geometry import Volume
 from transforms.values import looks_like_labels
 
@@ -17,8 +17,15 @@ class Content:
     #: 32 hexadecimal digits, the same for the same voxels in any format (`transforms.content`).
     hash: str
     channels: int
+    #: The same of each channel by itself, where there are several; not of one that shows nothing, which all may share.
+    channel_hashes: tuple[str, ...] = ()
     #: Why it cannot be used; none where it can.
     problem: str | None = None
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """By which the scan, or a file with one of its channels, is known."""
+        return frozenset((self.hash, *self.channel_hashes))
 
 
 def examine(volume: Volume, intensity: IntensityConfig) -> Content:
@@ -38,4 +45,6 @@ def examine(volume: Volume, intensity: IntensityConfig) -> Content:
         problem = f"is empty: its values {low:g}..{high:g} lie outside the window {bounds}"
     elif all(looks_like_labels(channel) is not None for channel in array):
         problem = f"is a label map, not a scan: even areas of whole numbers up to {high:g}"
-    return Content(hash=content_hash(volume), channels=array.shape[0], problem=problem)
+    return Content(
+        hash=content_hash(volume), channels=len(array), channel_hashes=channel_hashes(volume), problem=problem
+    )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from pretrain.scans.exclusions import Exclusions, apply_exclusions
 from swin_unetr.batch import Failure
-from swin_unetr.datasets import Case, find_layout, read_dataset
+from swin_unetr.datasets import Case, find_layout, read_sound_cases
 from swin_unetr.datasets.exports import held_by, with_own_ids
 from swin_unetr.datasets.listing import SEGMENTATION_SUFFIXES, holds_dicom, holds_series, image_suffix, stem
 from swin_unetr.datasets.lists import find_list, read_list
@@ -26,7 +24,6 @@ _LABEL_FOLDERS = frozenset(
 )
 _LABEL_NAME = re.compile(r"[-_.](seg|segm|label|labels|mask|masks|segmentation|segmentations|dseg)$", re.IGNORECASE)
 _TEST_FOLDER = "imagests"
-_HASH = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +33,21 @@ class ScanList:
     Attributes:
         cases: in order; for DICOM, the image is the folder of the series.
         skipped: what looked like a scan and is not used, with the reason.
-        excluded: scans left out because a list of exclusions names them.
-        excluded_hashes: contents to leave out (`transforms.content.content_hash`).
+        exclusions: what the list of exclusions says, and the scans that were left out by name or place.
+        copies: entries of that list which lie elsewhere, and the scans there: what holds the same is left out too.
         test: scans of a later test, which must not be among `cases`, whatever their names.
     """
 
     cases: tuple[Case, ...]
     skipped: tuple[Failure, ...] = ()
-    excluded: tuple[str, ...] = ()
-    excluded_hashes: frozenset[str] = frozenset()
+    exclusions: Exclusions = Exclusions()
+    copies: tuple[tuple[str, Case], ...] = ()
     test: tuple[Case, ...] = ()
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """Files of the scans that were left out by name or place."""
+        return tuple(_where(case) for case in self.exclusions.cases)
 
 
 @dataclass
@@ -79,8 +81,9 @@ def find_scans(
     for path in paths:
         _list(Path(path), layout, with_test_cases, found)
     cases = with_own_ids(tuple(_once(found.cases)))
-    exclusions = _Exclusions.of(exclude)
-    kept = tuple(case for case in cases if not exclusions.name(case))
+    exclusions = apply_exclusions(exclude, cases)
+    left_out = set(exclusions.cases)
+    kept = tuple(case for case in cases if case not in left_out)
     if not kept:
         why = f"; {len(cases)} are excluded" if cases else ""
         named = ", ".join(str(path) for path in paths)
@@ -89,58 +92,18 @@ def find_scans(
     for path in test:
         _list(Path(path), "auto", True, tested)
     _refuse_overlap(kept, tested.cases)
+    copies = []
+    for entry in exclusions.elsewhere:
+        listed = _Found()
+        _list(Path(entry), "auto", True, listed)
+        copies += [(entry, case) for case in _once(listed.cases)]
     return ScanList(
         cases=kept,
         skipped=tuple(found.skipped),
-        excluded=tuple(_where(case) for case in cases if exclusions.name(case)),
-        excluded_hashes=exclusions.hashes,
+        exclusions=exclusions,
+        copies=tuple(copies),
         test=tuple(_once(tested.cases)),
     )
-
-
-def read_exclusions(path: Path) -> tuple[str, ...]:
-    """Read a list of scans to leave out: a JSON list of strings, or text with one entry a line (# starts a comment).
-
-    Returns:
-        Names and hashes as they stand; relative paths that lead somewhere from the list's own folder made absolute.
-
-    Raises:
-        DataError: the file cannot be read, or is no list.
-    """
-    text = _read_text(path)
-    if path.suffix.lower() == ".json":
-        entries = _parse(path, text)
-        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-            raise DataError(f"{path}: should hold a JSON list of paths, case names or content hashes")
-    else:
-        entries = [line.partition("#")[0].strip() for line in text.splitlines()]
-    beside = (path.absolute().parent / entry if entry else path for entry in entries)
-    return tuple(
-        str(place) if os.sep in entry and place.exists() else entry
-        for entry, place in zip(entries, beside, strict=True)
-        if entry
-    )
-
-
-@dataclass(frozen=True)
-class _Exclusions:
-    names: frozenset[str]
-    places: frozenset[Path]
-    hashes: frozenset[str]
-
-    @classmethod
-    def of(cls, entries: Iterable[str]) -> _Exclusions:
-        """Entries with a slash are places, so that another folder's scan of the same name is not meant."""
-        listed = tuple(entries)
-        places = {Path(entry).resolve() for entry in listed if os.sep in entry}
-        names = {stem(Path(entry)) for entry in listed if os.sep not in entry}
-        return cls(frozenset(names), frozenset(places), frozenset(name for name in names if _HASH.fullmatch(name)))
-
-    def name(self, case: Case) -> bool:
-        """Whether a scan is named by itself, by a file or by a folder in which it lies."""
-        images = [real_path(image) for image in case.images] if self.places else []
-        lies_in = any(not self.places.isdisjoint((image, *image.parents)) for image in images)
-        return case.id in self.names or lies_in
 
 
 def _list(path: Path, layout: str, with_test: bool, found: _Found) -> None:
@@ -154,9 +117,16 @@ def _list(path: Path, layout: str, with_test: bool, found: _Found) -> None:
     elif path.is_file():
         raise DataError(f"{path}: is neither an image nor a folder nor a list (.json, .csv)")
     elif layout not in ("auto", "plain"):
-        found.cases += read_dataset(path, layout=layout, require_labels=False, with_test=with_test).cases
+        _read_layout(path, layout, with_test, found)
     else:
         _walk(path, layout, with_test, found, set())
+
+
+def _read_layout(folder: Path, layout: str, with_test: bool, found: _Found) -> None:
+    """The cases of a labelled layout; those that cannot be listed are skipped, and said."""
+    dataset, faults = read_sound_cases(folder, layout=layout, with_test=with_test)
+    found.cases += dataset.cases
+    found.skipped += [Failure(fault.case or str(folder), str(fault)) for fault in faults]
 
 
 def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[Path]) -> None:
@@ -171,7 +141,7 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
         found.skipped.append(Failure(str(folder), f"{folder}: cannot be listed ({error.strerror})"))
         return
     if told != "plain":
-        found.cases += read_dataset(folder, layout=told, require_labels=False, with_test=with_test).cases
+        _read_layout(folder, told, with_test, found)
         return
     others = []
     for entry in entries:
@@ -220,17 +190,3 @@ def overlap_error(common: Sequence[str]) -> DataError:
     named = ", ".join(common[:5]) + more
     belong = "belongs" if len(common) == 1 else "belong"
     return DataError(f"{count(len(common), 'scan')} {belong} to the test too: {named}; leave them out by --exclude")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); check the path") from error
-
-
-def _parse(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path}: is not valid JSON ({error})") from error

@@ -6,8 +6,9 @@ Only names are read here, no voxels: what the voxels alone can tell is `transfor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import get_args
 
@@ -16,17 +17,19 @@ from swin_unetr.datasets.bids import is_bids, read_bids
 from swin_unetr.datasets.brats_layouts import is_brats, read_brats
 from swin_unetr.datasets.btcv import is_btcv, read_btcv
 from swin_unetr.datasets.case import Case, Dataset, Layout
+from swin_unetr.datasets.channels import match_channels
 from swin_unetr.datasets.decathlon import is_decathlon, read_decathlon
-from swin_unetr.datasets.faults import DoubledIdError, noting, one_case
+from swin_unetr.datasets.faults import DoubledIdError, fault_of_case, first_look, noting, one_case
 from swin_unetr.datasets.folders import is_folders, read_folders
-from swin_unetr.datasets.listing import require_folder
+from swin_unetr.datasets.listing import posix_path, require_folder
 from swin_unetr.datasets.lists import find_list, read_list
-from swin_unetr.datasets.nnunet import is_nnunet, read_nnunet
+from swin_unetr.datasets.nnunet import home_of, is_nnunet, read_nnunet
 from swin_unetr.datasets.patients import with_patients
 from swin_unetr.datasets.patterns import is_patterns, read_patterns
 from swin_unetr.datasets.plain import is_image_file, read_plain
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 
 __all__ = [
     "DESCRIPTION",
@@ -69,7 +72,8 @@ def find_layout(root: Path) -> str:
     if find_list(root) is not None:
         return "list"
     require_folder(root)
-    return next((name for name, is_it in _SIGNS.items() if is_it(root)), "plain")
+    with first_look():
+        return next((name for name, is_it in _SIGNS.items() if is_it(root)), "plain")
 
 
 def read_dataset(
@@ -101,11 +105,12 @@ def read_dataset(
     if not dataset.cases:
         hint = "; ".join(dataset.notes) or "check the folder, or name its --layout"
         raise DataError(f"{root}: no scans found in layout {found!r}; {hint}")
-    listed = sorted(with_patients(dataset.root, dataset.cases), key=lambda case: case.id)
-    cases = tuple(_with_good_ids(root, listed))
+    cases = _with_good_ids(root, sorted(dataset.cases, key=lambda case: case.id))
+    dataset = replace(dataset, cases=cases)
     if require_labels:
         _refuse_unlabelled(root, cases)
-    return replace(dataset, cases=cases, task=task or _described(dataset.root) or dataset.task)
+    dataset = _with_patients(root, dataset, found)
+    return replace(dataset, task=task or _described(dataset))
 
 
 def read_sound_cases(root: Path, *, layout: str = "auto", with_test: bool) -> tuple[Dataset, list[DataError]]:
@@ -122,9 +127,48 @@ def read_sound_cases(root: Path, *, layout: str = "auto", with_test: bool) -> tu
             raise (faults or [error])[0] from error
 
 
-def _described(root: Path) -> Task | None:
-    path = root / DESCRIPTION
-    return load(Task, path) if path.is_file() else None
+def _with_patients(root: Path, dataset: Dataset, layout: str) -> Dataset:
+    """The data set with its patients; a single file, and a list among others, are a part of what the folder holds."""
+    if is_image_file(root):
+        return dataset
+    folder = home_of(dataset.root) if layout == "nnunet" else dataset.root
+
+    def others() -> set[str]:
+        """Ids that the file may name too: those of the test, and of cases that cannot be listed as they are."""
+        with noting() as faults:
+            everything = _read(folder if folder != dataset.root else root, layout, with_test=True)
+        return {case.id for case in everything.cases} | {fault.case for fault in faults if fault.case}
+
+    try:
+        return with_patients(dataset, folder, others, is_part=root.is_file())
+    except DataError as error:
+        fault_of_case(None, error)
+        return dataset
+
+
+def _described(dataset: Dataset) -> Task | None:
+    """The task that a `task.yaml` gives, else that of the layout.
+
+    Raises:
+        ConfigError: the file is wrong.
+        DataError: its channels are not those of the files, or are those in another order.
+    """
+    path = dataset.root / DESCRIPTION
+    task = load(Task, path) if path.is_file() else dataset.task
+    own = dataset.channels or (dataset.task.channels if dataset.task is not None else ())
+    if task is None or not own:
+        return task
+    source = path if path.is_file() else dataset.root
+    if path.is_file() and len(own) != len(task.channels):
+        words = f"{count(len(task.channels), 'channel')}, and the scans have {len(own)}"
+        raise DataError(f"{source}: names {words} ({', '.join(own)}); name each of them")
+    # A task may give names that say more than those of the files, but not the same names to other files.
+    if own != task.channels and match_channels(own, task.channels) not in (None, tuple(range(len(own)))):
+        raise DataError(
+            f"{source}: names the channels {', '.join(task.channels)}, and the files are {', '.join(own)}; bring them "
+            "into the order of the files"
+        )
+    return task
 
 
 def _read(root: Path, layout: str, *, with_test: bool) -> Dataset:
@@ -142,18 +186,23 @@ def _read(root: Path, layout: str, *, with_test: bool) -> Dataset:
     return readers[layout](root, with_test=with_test)
 
 
-def _with_good_ids(root: Path, cases: Iterable[Case]) -> Iterator[Case]:
-    """Ids are the names of results: each once, and none that would be a path."""
-    last: Case | None = None
-    for case in cases:
-        with one_case():
-            if case.id in ("", ".", "..") or case.id != os.path.basename(case.id.replace("\\", "/")) or "\0" in case.id:
-                raise DataError(f"{root}: {case.id!r} cannot be the id of a case: it is no name of a file; rename it")
-            if last is not None and last.id == case.id:
-                both = f"{last.images[0]} and {case.images[0]}"
-                raise DoubledIdError(f"{root}: two cases have the id {case.id!r}: {both}; rename one")
-            last = case
-            yield case
+def _with_good_ids(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Ids are the names of results: each once, and none that would be a path. Of two cases with one id neither counts.
+
+    Args:
+        root: for messages.
+        cases: sorted by their ids.
+    """
+    good = []
+    for name, namesakes in ((name, list(of)) for name, of in groupby(cases, key=lambda case: case.id)):
+        with one_case(name):
+            if name in ("", ".", "..") or name != os.path.basename(posix_path(name)) or "\0" in name:
+                raise DataError(f"{root}: {name!r} cannot be the id of a case: it is no name of a file; rename it")
+            if len(namesakes) > 1:
+                both = f"{namesakes[0].images[0]} and {namesakes[1].images[0]}"
+                raise DoubledIdError(f"{root}: two cases have the id {name!r}: {both}; rename one")
+            good += namesakes
+    return tuple(good)
 
 
 def _refuse_unlabelled(root: Path, cases: tuple[Case, ...]) -> None:

@@ -6,7 +6,6 @@ The Brain Imaging Data Structure, https://bids-specification.readthedocs.io (nam
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import image_suffix, stem, visible
+from swin_unetr.datasets.side_files import read_table, value_of
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Target, Task, modality_of
 
@@ -99,7 +99,7 @@ def _by_session(files: Iterable[_File]) -> dict[str, dict[str, _File]]:
         session = found.setdefault(file.session, {})
         if file.kind in session:
             doubled.add(file.session)
-            with one_case():
+            with one_case(file.session):
                 other = session[file.kind].path
                 raise DataError(f"{file.path}: is of the same session and kind as {other}; remove one of them")
         session[file.kind] = file
@@ -148,10 +148,9 @@ def _task(root: Path, kind: str, channels: tuple[str, ...]) -> Task | None:
     tables = sorted((root / _DERIVATIVES).rglob(f"*{_suffix(kind)}.tsv"), key=lambda path: len(path.parts))
     if not tables:
         return None
-    with tables[0].open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = [row.cells for row in read_table(tables[0])[1]]
     try:
-        values = {int(row["index"]): row["name"].strip() for row in rows}
+        values = {int(value_of(row, ("index",))): value_of(row, ("name",)).strip() for row in rows}
         targets = tuple(Target(name=name, labels=(of,), write_as=of) for of, name in sorted(values.items()) if of)
         name = root.absolute().name
         return Task(name=name, modality=modality_of(channels), channels=channels, targets=targets)

@@ -52,7 +52,7 @@ def read_brats(root: Path) -> Dataset:
     cases = []
     for name, folder in _named_folders(root).items():
         files, label = found.get(name, {}), _label_file(folder)
-        with one_case():
+        with one_case(name):
             if (files or label) and (missing := [channel for channel in channels if channel not in files]):
                 raise ChannelMissingError(
                     f"{folder}: lacks {', '.join(missing)}, which other cases have; add it or leave the case out"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 
 #: Names of the layouts; "auto" tells which one it is by the files.
 Layout = Literal["auto", "decathlon", "nnunet", "btcv", "brats", "bids", "folders", "list", "plain"]
@@ -41,6 +42,8 @@ class Dataset:
     task: Task | None = None
     #: Names of the input channels, where the layout knows them without a task.
     channels: tuple[str, ...] = ()
+    #: Whether the patients are told by the names of the scans alone.
+    patients_by_names: bool = False
     #: What was left out or assumed, in a line each, for people.
     notes: tuple[str, ...] = ()
 
@@ -49,12 +52,19 @@ class Dataset:
         """Patient by case id, for the cases whose patient is known."""
         return {case.id: case.group for case in self.cases if case.group is not None}
 
+    def _patients(self) -> str:
+        """How many patients; where their names told it, of how many scans, and how that can be overruled."""
+        alone = sum(case.group is None for case in self.cases)
+        patients = len(set(self.groups.values())) + alone * self.patients_by_names
+        told = f"{count(len(self.cases), 'scan')} of {count(patients, 'patient')}, by their names"
+        return f"{told} (a patients.csv overrules them)" if self.patients_by_names else count(patients, "patient")
+
     def summary(self) -> str:
         """What was found, in one line, and the notes below it."""
         labelled = sum(case.label is not None for case in self.cases)
-        parts = [f"{len(self.cases)} case{'s' * (len(self.cases) != 1)}, {labelled} with labels"]
-        if patients := set(self.groups.values()):
-            parts.append(f"{len(patients)} patients")
+        parts = [f"{count(len(self.cases), 'case')}, {labelled} with labels"]
+        if self.groups:
+            parts.append(self._patients())
         if channels := self.task.channels if self.task else self.channels:
             parts.append(f"channels {', '.join(channels)}")
         if self.task:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import inside, stem
+from swin_unetr.datasets.side_files import read_json_object
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Target, Task, modality_of
 
@@ -26,7 +26,7 @@ def is_decathlon(root: Path) -> bool:
 def description_of(root: Path) -> dict[str, Any]:
     """What a folder's `dataset.json` holds; nothing where there is none, or it is damaged."""
     try:
-        return read_json(root / DESCRIPTION)
+        return read_json_object(root / DESCRIPTION)
     except DataError:
         return {}
 
@@ -42,7 +42,7 @@ def read_decathlon(root: Path, *, with_test: bool) -> Dataset:
         DataError: the description is damaged, lists a file outside the folder, or a case twice.
     """
     path = root / DESCRIPTION
-    values = read_json(path)
+    values = read_json_object(path)
     cases = []
     try:
         for entry in [*values["training"], *values.get("validation", [])]:  # MONAI's lists of BTCV have the latter
@@ -63,7 +63,7 @@ def read_decathlon_task(path: Path) -> Task:
     Raises:
         DataError: it is damaged.
     """
-    return decathlon_task(read_json(path), path)
+    return decathlon_task(read_json_object(path), path)
 
 
 def decathlon_task(values: Mapping[str, Any], path: Path) -> Task:
@@ -107,20 +107,3 @@ def _labels(listed: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         pairs = {str(name): tuple(map(int, of)) if isinstance(of, list) else (int(of),) for name, of in listed.items()}
     regions = any(len(of) > 1 for of in pairs.values())
     return pairs if regions else dict(sorted(pairs.items(), key=lambda item: item[1]))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
-
-    Raises:
-        DataError: no such file, no JSON, or no object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not valid JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise DataError(f"{path}: should hold a JSON object")
-    return values

@@ -18,6 +18,22 @@ class DoubledIdError(DataError):
 
 
 _NOTED: ContextVar[list[DataError] | None] = ContextVar("noted", default=None)
+_LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
+
+
+@contextmanager
+def first_look() -> Iterator[None]:
+    """Within the block, which tells a layout, doubled files are no fault: they are one when the cases are read."""
+    token = _LOOKING.set(True)
+    try:
+        yield
+    finally:
+        _LOOKING.reset(token)
+
+
+def is_first_look() -> bool:
+    """Whether a layout is being told."""
+    return _LOOKING.get()
 
 
 @contextmanager
@@ -31,12 +47,27 @@ def noting() -> Iterator[list[DataError]]:
         _NOTED.reset(token)
 
 
+def fault_of_case(case: str | None, error: DataError) -> None:
+    """Note the fault of a case, which is then left out.
+
+    Raises:
+        DataError: the fault, if nobody is `noting` them.
+    """
+    with one_case(case):
+        raise error
+
+
 @contextmanager
-def one_case() -> Iterator[None]:
-    """Around what reads one case: its faults are errors, unless somebody is `noting` them."""
+def one_case(case: str | None = None) -> Iterator[None]:
+    """Around what reads one case: its faults are errors, unless somebody is `noting` them.
+
+    Args:
+        case: its id, where it is known.
+    """
     try:
         yield
     except DataError as error:
+        error.case = error.case or case
         noted = _NOTED.get()
         if noted is None:
             raise

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.datasets.faults import ChannelMissingError, one_case
+from swin_unetr.datasets.faults import ChannelMissingError, fault_of_case, one_case
 from swin_unetr.datasets.listing import image_suffix, scans_by_stem, visible
 from swin_unetr.datasets.plain import PAIRS
 from swin_unetr.errors import DataError
@@ -39,14 +39,16 @@ def read_folders(root: Path) -> Dataset:
     for case, files in _roles(root).items():
         masks = [path for role, path in files.items() if _LABEL.fullmatch(role)]
         if len(masks) > 1:
-            raise DataError(f"{root / case}: has two label files, {masks[0].name} and {masks[1].name}; keep one")
+            both = f"{masks[0].name} and {masks[1].name}"
+            fault_of_case(case, DataError(f"{root / case}: has two label files, {both}; keep one"))
+            continue
         if masks:
             labels[case] = masks[0]
         scans[case] = {role: path for role, path in files.items() if not _LABEL.fullmatch(role)}
     channels = tuple(sorted({channel for files in scans.values() for channel in files}))
     cases = []
     for case, files in scans.items():
-        with one_case():
+        with one_case(case):
             cases.append(Case(id=case, images=complete(root, case, files, channels), label=labels.get(case)))
     return Dataset(root=root, layout="folders", cases=tuple(cases), channels=channels)
 

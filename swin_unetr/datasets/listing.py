@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from swin_unetr.datasets.dicom_objects import DICOM_SUFFIXES, INDEX, dicom_object, is_dicom
-from swin_unetr.datasets.faults import DoubledIdError, one_case
+from swin_unetr.datasets.faults import DoubledIdError, is_first_look, one_case
 from swin_unetr.errors import DataError
 
 #: Endings of the segmentations of 3D Slicer, which belong to the scan of the same name and are none.
@@ -20,6 +21,8 @@ IMAGE_SUFFIXES = (*SEGMENTATION_SUFFIXES, ".nii.gz", ".nii", ".hdr", ".nrrd", ".
 
 #: How many files of a folder are looked at to see whether it holds DICOM.
 _LOOKED_AT = 50
+#: How a path with a drive of Windows begins.
+_WINDOWS = re.compile(r"[A-Za-z]:/")
 
 
 def image_suffix(path: Path) -> str | None:
@@ -79,20 +82,24 @@ def visible(folder: Path) -> Iterator[Path]:
 
 
 def unique(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """A dict, with doubled keys refused.
+    """A dict, with doubled keys refused: nobody but the user knows which of the two files is the right one.
 
     Raises:
         DataError: names both files.
     """
     found: dict[str, Path] = {}
+    doubled = set()
     for key, path in pairs:
-        with one_case():
+        with one_case(key):
+            if key in found and is_first_look():
+                continue
             if key in found:
+                doubled.add(key)
                 raise DoubledIdError(
                     f"{path}: has the same case id {key!r} as {found[key]}; rename or remove one of them"
                 )
             found[key] = path
-    return found
+    return {key: path for key, path in found.items() if key not in doubled}
 
 
 def inside(description: Path, listed: Any) -> Path:
@@ -111,12 +118,31 @@ def inside(description: Path, listed: Any) -> Path:
     if not isinstance(listed, str) or not listed.strip() or "\0" in listed:
         raise DataError(f"{description}: lists {listed!r} where the path of a file is wanted")
     folder = os.path.normpath(description.parent.absolute())
+    listed = listed if os.path.lexists(os.path.join(folder, listed)) else posix_path(listed.strip())
+    if _WINDOWS.match(listed):
+        raise DataError(f"{description}: lists {listed!r}, a path on a Windows machine; list paths below {folder}")
     path = os.path.join(folder, listed)
     named = os.path.normpath(path)
     climbs = ".." in Path(listed).parts and os.path.realpath(path) != os.path.realpath(named)
     if climbs or not Path(named).is_relative_to(folder):
-        raise DataError(f"{description}: lists {listed!r}, which lies outside the folder; move the file into it")
+        remedy = "list it without '..'" if climbs else _remedy(named, folder)
+        raise DataError(f"{description}: lists {listed!r}, which lies outside the folder; {remedy}")
     return description.parent / os.path.relpath(named, folder)
+
+
+def posix_path(listed: str) -> str:
+    """A path with the slashes of Unix, whatever those of Windows it had."""
+    return listed.replace("\\", "/")
+
+
+def _remedy(named: str, folder: str) -> str:
+    """How files of another folder, perhaps an archive that nobody may write to, can be listed."""
+    outer = os.path.dirname(named)
+    link = os.path.join(folder, os.path.basename(outer) or "scans")
+    return (
+        f"link that folder into this one (ln -s {outer} {link}) and list the paths below the link, or move the list "
+        "into a folder above the files and give it there"
+    )
 
 
 def require_folder(root: Path) -> None:

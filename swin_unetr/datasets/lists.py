@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import decathlon_task
 from swin_unetr.datasets.faults import one_case
-from swin_unetr.datasets.listing import inside, stem
+from swin_unetr.datasets.listing import image_suffix, inside
+from swin_unetr.datasets.side_files import CASE, PATIENT, read_json, read_table, value_of
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
 
@@ -21,8 +20,7 @@ from swin_unetr.tasks import Task
 LISTS = ("cases.csv", "cases.json")
 #: `image`, or `image_T1`, `image:T1` with the name of a channel.
 _IMAGE = re.compile(r"image[ _:-]?(.*)", re.IGNORECASE)
-_CASE, _LABEL = ("case", "case_id", "id"), ("label", "mask", "seg", "segmentation")
-_PATIENT = ("patient", "patient_id", "subject", "group")
+_LABEL = ("label", "mask", "seg", "segmentation")
 #: Keys under which an object in a JSON file lists cases.
 _ENTRIES, _TESTS = ("cases", "training", "validation"), "test"
 
@@ -58,12 +56,12 @@ def read_list(root: Path, *, with_test: bool) -> Dataset:
             images = _images(path, where, entry)
             channels.add(tuple(images))
             files = tuple(inside(path, listed) for listed in images.values())
-            label = _one(entry, _LABEL)
+            label = value_of(entry, _LABEL)
             case = Case(
-                id=str(_one(entry, _CASE) or stem(files[0])),
+                id=_without_ending(str(value_of(entry, CASE) or files[0].name)),
                 images=files,
                 label=inside(path, label) if label else None,
-                group=None if (patient := _one(entry, _PATIENT)) is None else str(patient),
+                group=None if (patient := value_of(entry, PATIENT)) is None else str(patient),
             )
             cases.append(case)
     if len(channels) > 1:
@@ -76,16 +74,9 @@ def read_list(root: Path, *, with_test: bool) -> Dataset:
 
 def _entries(path: Path, with_test: bool) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[str, Any]]]]:
     """What the file says beside its list, and its entries with where each stands."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); check the path") from error
     if path.suffix.lower() != ".json":
-        return {}, list(_rows(text))
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path}: is not valid JSON ({error})") from error
+        return {}, [(f"row {row.number}", row.cells) for row in read_table(path)[1]]
+    values = read_json(path)
     outer = values if isinstance(values, dict) else {"cases": values}
     lists = {key: outer.get(key) or [] for key in (*_ENTRIES, *((_TESTS,) if with_test else ()))}
     if wrong := [key for key, of in lists.items() if not isinstance(of, list)]:
@@ -98,23 +89,11 @@ def _entries(path: Path, with_test: bool) -> tuple[Mapping[str, Any], list[tuple
     return outer, [(f"entry {number}", entry) for number, entry in enumerate(entries, 1)]
 
 
-def _rows(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    head = text.partition("\n")[0]
-    rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
-    names = [name.strip() for name in next(rows, [])]
-    for number, row in enumerate(rows, 2):
-        if any(map(str.strip, row)):
-            yield (
-                f"row {number}",
-                {name: of.strip() for name, of in zip(names, row, strict=False) if name and of.strip()},
-            )
-
-
 def _images(path: Path, where: str, entry: Mapping[str, Any]) -> dict[str, str]:
     """Path by the name of the channel (empty for one without a name)."""
     found: dict[str, Any] = {}
     for key, of in entry.items():
-        if not (match := _IMAGE.fullmatch(str(key))):
+        if not (match := _IMAGE.fullmatch(str(key).strip())):
             continue
         if isinstance(of, Mapping):
             found.update({str(name): listed for name, listed in of.items()})
@@ -127,10 +106,9 @@ def _images(path: Path, where: str, entry: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _one(entry: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-    """The value under the first of some keys that is there, whatever its case."""
-    known = {str(key).lower(): of for key, of in entry.items()}
-    return next((known[key] for key in keys if known.get(key) not in (None, "")), None)
+def _without_ending(name: str) -> str:
+    """A case id; the name of an image file means the file's stem."""
+    return name[: -len(image_suffix(Path(name)) or "") or None]
 
 
 def _task(values: Mapping[str, Any], path: Path) -> Task | None:

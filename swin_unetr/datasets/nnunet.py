@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.datasets.decathlon import DESCRIPTION, decathlon_task, description_of, read_json
+from swin_unetr.datasets.decathlon import DESCRIPTION, decathlon_task, description_of
 from swin_unetr.datasets.faults import ChannelMissingError, one_case
 from swin_unetr.datasets.listing import IMAGE_SUFFIXES, images_by_stem, inside, scans_by_stem, stem
+from swin_unetr.datasets.side_files import read_json_object
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
 
@@ -24,7 +25,7 @@ _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 def is_nnunet(root: Path) -> bool:
     """Whether a folder is a raw data set, or the folder of images in one."""
-    home = _home(root)
+    home = home_of(root)
     values = description_of(home)
     if isinstance(values.get("dataset"), Mapping):
         return "labels" in values
@@ -46,9 +47,9 @@ def read_nnunet(root: Path, *, with_test: bool) -> Dataset:
     Raises:
         DataError: the description is damaged, lists a file outside the folder, or a case lacks a channel.
     """
-    home = _home(root)
+    home = home_of(root)
     path = home / DESCRIPTION
-    values = read_json(path)
+    values = read_json_object(path)
     task = decathlon_task(values, path)
     ending = values.get("file_ending")
     if ending is not None and str(ending).lower() not in IMAGE_SUFFIXES:
@@ -62,7 +63,7 @@ def read_nnunet(root: Path, *, with_test: bool) -> Dataset:
     return Dataset(root=root, layout="nnunet", cases=tuple(cases), task=task)
 
 
-def _home(root: Path) -> Path:
+def home_of(root: Path) -> Path:
     """The folder with the description: the folder itself, or the one above a folder of images."""
     above = root.absolute().parent
     is_part = root.name in (_TRAINING, _TEST) and not (root / DESCRIPTION).is_file()
@@ -73,7 +74,7 @@ def _cases(folder: Path, ending: str | None, task: Task) -> Iterator[Case]:
     labelled = folder.parent / _LABELS
     labels = images_by_stem(labelled) if folder.name == _TRAINING and labelled.is_dir() else {}
     for case, files in _numbered(folder, ending).items():
-        with one_case():
+        with one_case(case):
             yield Case(id=case, images=_complete(folder, case, files, task), label=labels.get(case))
 
 

@@ -1,36 +1,82 @@
-"""Which patient a scan is of, where a `patients.csv` beside the scans says so, whatever the layout."""
+"""Which patient a scan is of: what a `patients.csv` beside the scans says, else the layout, else the scans' names."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from swin_unetr.datasets.case import Case
+from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.names import patients_by_names
+from swin_unetr.datasets.side_files import CASE, FILE, PATIENT, has_column, known_id, read_table, value_of
 from swin_unetr.errors import DataError
 from swin_unetr.files import write_text
+from swin_unetr.suggestions import listed_with_nearest
 
 PATIENTS = "patients.csv"
 _COLUMNS = ("case", "patient")
 
 
-def with_patients(folder: Path, cases: tuple[Case, ...]) -> tuple[Case, ...]:
-    """The cases with the patients that the folder's `patients.csv` names; as they are where there is none.
+def with_patients(
+    dataset: Dataset, folder: Path, others: Callable[[], Collection[str]], *, is_part: bool = False
+) -> Dataset:
+    """A data set whose cases know their patients.
+
+    Args:
+        dataset: as its layout was read.
+        folder: where a `patients.csv` may lie.
+        others: gives the ids of cases that are not listed now but may well have a row: those of the test.
+        is_part: whether the data set is one list of several in the folder, of which the file may name all cases.
 
     Raises:
-        DataError: the file lacks its two columns.
+        DataError: the file lacks its two columns, names two patients for a case, or names cases that are not there.
     """
     path = folder / PATIENTS
     if not path.is_file():
-        return cases
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        if not set(_COLUMNS) <= set(rows.fieldnames or ()):
-            raise DataError(f"{path}: needs the columns {', '.join(_COLUMNS)}")
-        patients = {row["case"]: row["patient"] for row in rows}
-    return tuple(replace(case, group=patients.get(case.id) or case.group) for case in cases)
+        return dataset if dataset.groups else _named(dataset)
+    ids = {case.id for case in dataset.cases}
+    patients = _read(path, ids)
+    if unmatched := [name for name in patients if name not in ids]:
+        there = set(others())
+        unmatched = [name for name in unmatched if name not in there]
+    if unmatched and not (is_part and ids <= patients.keys()):
+        raise DataError(
+            f"{path}: names {len(unmatched)} of {len(patients)} cases that are not there: "
+            f"{listed_with_nearest(unmatched, sorted(ids))}; write the ids of the cases, or take these rows out"
+        )
+    cases = tuple(replace(case, group=patients.get(case.id) or case.group) for case in dataset.cases)
+    notes = dataset.notes
+    if alone := sorted(case.id for case in cases if case.group is None):
+        words = f"{PATIENTS} does not name the patient of {len(alone)} of {len(cases)} cases, each of which counts as "
+        notes = (*notes, f"{words}a patient of its own: {listed_with_nearest(alone, ())}")
+    return replace(dataset, cases=cases, notes=notes)
+
+
+def _named(dataset: Dataset) -> Dataset:
+    """The patients by the names of the scans, where these tell that two are of one patient."""
+    patients = patients_by_names(case.id for case in dataset.cases)
+    if not patients:
+        return dataset
+    cases = tuple(replace(case, group=patients.get(case.id)) for case in dataset.cases)
+    return replace(dataset, cases=cases, patients_by_names=True)
+
+
+def _read(path: Path, ids: Collection[str]) -> dict[str, str | None]:
+    """Patient by case; ids are as in the file where they are of no case."""
+    columns, rows = read_table(path)
+    if not has_column(columns, (*CASE, *FILE)) or not has_column(columns, PATIENT):
+        raise DataError(f"{path}: needs the columns {', '.join(_COLUMNS)}; it has {', '.join(columns) or 'none'}")
+    patients: dict[str, str | None] = {}
+    for row in rows:
+        named = value_of(row.cells, (*CASE, *FILE))
+        if named is None:
+            raise DataError(f"{path}: row {row.number} names no case; fill the cell in, or take the row out")
+        case, patient = known_id(named, ids), value_of(row.cells, PATIENT)
+        if patients.setdefault(case, patient) != patient:
+            raise DataError(f"{path}: names two patients for {case}: {patients[case]} and {patient}; keep one row")
+    return patients
 
 
 def write_patients(folder: Path, groups: Mapping[str, str]) -> None:

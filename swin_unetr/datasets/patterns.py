@@ -11,7 +11,7 @@ from swin_unetr.configuration import load
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.folders import complete
-from swin_unetr.datasets.listing import inside
+from swin_unetr.datasets.listing import inside, posix_path
 from swin_unetr.errors import DataError
 
 #: In the folder of a data set, the fields of `Patterns`.
@@ -71,7 +71,7 @@ def read_patterns(root: Path) -> Dataset:
     for key in sorted({key for files in found.values() for key in files}):
         case = "_".join(filter(None, key))
         files = {channel: of[key] for channel, of in found.items() if key in of}
-        with one_case():
+        with one_case(case):
             images = complete(path.parent, case, files, tuple(found))
             cases.append(Case(id=case, images=images, label=labels.get(key), group=key[0] or None))
     return Dataset(root=path.parent, layout="folders", cases=tuple(cases), channels=tuple(found))
@@ -85,6 +85,7 @@ def _named(pattern: str) -> set[str]:
 
 
 def _matches(description: Path, pattern: str) -> dict[_Key, Path]:
+    pattern = posix_path(pattern)
     inside(description, pattern)
     pieces = list(_PIECE.finditer(pattern))
     wildcard = "".join(glob.escape(piece[3]) if piece[3] else "*" for piece in pieces)
@@ -99,6 +100,8 @@ def _matches(description: Path, pattern: str) -> dict[_Key, Path]:
         if key in found:
             raise DataError(f"{description}: {pattern!r} fits {found[key]} and {path}; make the pattern narrower")
         found[key] = path
+    if not found:
+        raise DataError(f"{description}: {pattern!r} fits no file; correct the pattern, or take it out")
     return found
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from swin_unetr.configuration import to_dict
 from swin_unetr.datasets import read_sound_cases
 from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.faults import DoubledIdError
+from swin_unetr.datasets.listing import stem
 from swin_unetr.doctor.files import file_findings, listing_findings
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.doctor.geometry import geometry_findings
@@ -133,9 +135,14 @@ def diagnose(
     dataset, faults = read_sound_cases(data, layout=layout, with_test=False)
     found = survey(dataset, workers=workers, known=known, on_case=on_case)
     listed = list(listing_findings(faults, dataset.root))
+    doubled = {fault.case for fault in faults if isinstance(fault, DoubledIdError)}
     findings = [
         *listed,
-        *file_findings(found, dataset, [of.file for of in listed]),
+        *(
+            finding
+            for finding in file_findings(found, dataset, [of.file for of in listed])
+            if finding.code != "unused-file" or finding.file is None or stem(finding.file) not in doubled
+        ),
         *geometry_findings(found, tolerance_mm),
         *intensity_findings(found),
         *label_findings(found),

@@ -11,8 +11,9 @@ from swin_unetr.batch import Failure
 from swin_unetr.datasets import find_layout, is_dataset, read_dataset
 from swin_unetr.datasets.brats_layouts import brats_labels, is_brats
 from swin_unetr.datasets.listing import images_by_stem, stem, unique
+from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import DataError
-from swin_unetr.evaluation.near_names import near_names, nearest
+from swin_unetr.suggestions import near_names, nearest
 from swin_unetr.tasks import Task, brats
 
 #: Ends the stem of the scores that `predict --save-probabilities` writes beside its label files.
@@ -104,7 +105,7 @@ def pair_cases(
         DataError: not a single case has both.
     """
     labels = references.labels
-    wanted = sorted(labels if selected is None else set(selected))
+    wanted = sorted(labels if selected is None else known_ids(selected, labels))
     pairs, failures = [], []
     for case in wanted:
         if case in predictions and case in labels:

@@ -10,10 +10,11 @@ from typing import Any
 
 from swin_unetr.configuration import to_dict
 from swin_unetr.datasets.folds import select_cases
+from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.compare import NOT_ASKED
-from swin_unetr.evaluation.near_names import near_names
 from swin_unetr.evaluation.results import EvaluationResult
+from swin_unetr.suggestions import near_names
 
 #: Name of the file that makes a folder a report.
 REPORT = "results.json"
@@ -136,6 +137,8 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
     try:
         results = json.loads(report.read_text(encoding="utf-8"))
         rules = results["policy"]["lesions"]
+        if selected is not None:
+            selected = known_ids(selected, {row["case"] for row in results["rows"]})
         rows = [row for row in results["rows"] if selected is None or row["case"] in selected]
         failures = {
             item["case"]: str(item["message"])

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from swin_unetr.batch import Failure
 from swin_unetr.datasets.folds import select_cases
+from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
 from swin_unetr.evaluation.distances import (
@@ -99,6 +100,8 @@ def evaluate(
     files = find_predictions(predictions)
     if selected is None and not predictions.is_dir():
         selected = tuple(files)
+    elif selected is not None:
+        selected = known_ids(selected, files)
     found = find_references(references, {*files, *(selected or ())})
     labels = find_labels(task, predictions, found.task)
     rules = find_rules(lesions, labels.task) if lesions is not None or wants_lesions(metrics) else None

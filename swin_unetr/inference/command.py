@@ -129,5 +129,12 @@ def build_parser() -> CommandParser:
         help="segment the K-th of N parts of the cases, for N processes that share no locks; by default the part of "
         "this task of a SLURM job array",
     )
+    add(
+        "--channels",
+        nargs="+",
+        metavar="NAME",
+        help="what the channels of the inputs are, by the names of the model's channels and in the order of the files; "
+        "needed where the inputs' own names do not tell",
+    )
     add("--overwrite", action="store_true", help="make anew what stands already, of these models and options or others")
     return parser

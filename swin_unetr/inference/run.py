@@ -45,6 +45,7 @@ def predict(
     folds: str | Path | None = None,
     fold: int | None = None,
     cases: Iterable[str] | None = None,
+    channels: Sequence[str] | None = None,
     overwrite: bool = False,
     part: Part | None = None,
     progress: bool = True,
@@ -66,7 +67,9 @@ def predict(
         layout: of the folders among the inputs: "auto", or one of `swin_unetr.datasets.LAYOUTS`.
         folds: a split file; segments the validation cases of `fold` only.
         fold: which fold of `folds`.
-        cases: segments these ids only.
+        cases: segments these ids only; names of the cases' files are understood.
+        channels: what the channels of the inputs are, by the names of the model's, in the order of their files; None
+            goes by their own names.
         overwrite: makes anew what stands already, of this method or another.
         part: does the cases of part K of N alone, given as (K, N) with K from 1; None does all of them.
         progress: whether to show it, on standard error.
@@ -86,7 +89,7 @@ def predict(
     selected = select_cases(folds, fold, cases)
     predictor = Predictor(models, **options)
     part = None if part is None else check_part(part)
-    found = find_inputs(paths, predictor.task, layout=layout, selected=selected)
+    found = find_inputs(paths, predictor.task, layout=layout, selected=selected, channels=channels)
     mine = found.cases if part is None else deal(found.cases, part)
     notes = [*found.notes, *([] if part is None else [_of_part(part, len(mine), len(found.cases))])]
     check_output(Path(output), mine, with_probabilities=save_probabilities, part=part)

@@ -8,13 +8,13 @@ of Swin UNETR on BraTS (2201.01266) is where regions get their mirroring from.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
 from swin_unetr.planning.choices import Choice
 from swin_unetr.planning.fingerprint import Fingerprint
 from swin_unetr.planning.fit import Fitted
 from swin_unetr.planning.machine import EFFORTS, Machine
+from swin_unetr.sides import told_axes
 
 #: Share of zeros from which on they are a background, not measured values.
 BACKGROUND_OF_ZEROS = 0.25
@@ -24,12 +24,6 @@ SEES_ENOUGH = 0.5
 RARE = 0.001
 #: Batches of unlike scans that an epoch should have.
 FEWEST_BATCHES = 10
-#: Names that tell one side from its mirror image, by the axis that would be mirrored.
-_SIDES = (
-    re.compile(r"\b(left|right|l|r|lh|rh)\b", re.IGNORECASE),
-    re.compile(r"\b(anterior|posterior|front|back|frontal|dorsal|ventral)\b", re.IGNORECASE),
-    re.compile(r"\b(superior|inferior|upper|lower|cranial|caudal)\b", re.IGNORECASE),
-)
 MOST_FOLDS = 5
 #: Published rate for 16 features (our hippocampus recipe); the rate of Adam falls with the width (2203.03466).
 _RATE, _RATE_FEATURES = 2e-3, 16
@@ -91,8 +85,7 @@ def _sampling(data: Fingerprint, fitted: Fitted, machine: Machine) -> Iterator[C
 
 
 def _augmentation(data: Fingerprint) -> Iterator[Choice]:
-    names = [re.sub(r"[_\-.]+", " ", target.name) for target in data.task.targets]
-    told = [any(side.search(name) for name in names) for side in _SIDES]
+    told = told_axes(target.name for target in data.task.targets)
     nested = data.task.activation == "sigmoid"
     flips = [0.0 if told[0] else 0.5, *(0.5 if nested and not side else 0.0 for side in told[1:])]
     reason = (

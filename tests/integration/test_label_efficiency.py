@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -162,6 +163,25 @@ def test_an_encoder_that_saw_a_held_back_case_is_refused(call, make_encoder, tmp
         assert call("--encoder", make_encoder(f"leak{number}", provenance=provenance)) == 2
         assert "has seen 1 of the cases held back" in capsys.readouterr().err
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_the_cases_held_back_are_those_of_a_fine_tuning_and_no_patient_is_torn(
+    script, recipe: Path, phantom_data: Path, tmp_path: Path
+) -> None:
+    from finetune.run import open_data
+    from finetune.split import choose_split
+    from swin_unetr.datasets import read_dataset
+
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    ids = [case.id for case in read_dataset(data, require_labels=True).cases]
+    (data / "patients.csv").write_text("case,patient\n" + "".join(f"{case},p{n // 2}\n" for n, case in enumerate(ids)))
+    words = ["--config", recipe, "--data", data, "--output", tmp_path / "out", "--plan", "--fold", 1]
+    assert script["main"].main([str(word) for word in words]) == 0
+    held_back = json.loads((tmp_path / "out" / "plan.json").read_text())["held_back"]
+    config, dataset, task = open_data(str(recipe), data, None)
+    assert held_back == list(choose_split(tmp_path / "run", dataset, task, config, None).split(1)[1])
+    assert [ids.index(case) // 2 for case in held_back] == [ids.index(held_back[0]) // 2] * 2
 
 
 def test_an_encoder_of_another_shape_is_refused_before_the_first_training(call, make_encoder, tmp_path, capsys) -> None:

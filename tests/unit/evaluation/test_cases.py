@@ -5,7 +5,7 @@ import pytest
 from swin_unetr.batch import Failure
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
-from swin_unetr.evaluation.near_names import nearest
+from swin_unetr.suggestions import nearest
 from swin_unetr.tasks import brats
 
 
@@ -136,3 +136,10 @@ def test_files_beside_the_folders_of_a_data_set_are_none_of_its_labels(tmp_path)
 def test_two_files_are_a_pair_whatever_their_names(tmp_path):
     touch(tmp_path, "mine.nii.gz", "truth.nii.gz")
     assert ids(pair(tmp_path / "mine.nii.gz", tmp_path / "truth.nii.gz")) == [("mine", "mine.nii.gz", "truth.nii.gz")]
+
+
+def test_selected_cases_may_be_named_by_their_files(tmp_path):
+    pred, ref = touch(tmp_path / "pred", "a.nii.gz"), touch(tmp_path / "ref", "a.nii.gz", "b.nii.gz")
+    pairing = pair(pred, ref, selected=("a.nii.gz",))
+    assert ids(pairing) == [("a", "a.nii.gz", "a.nii.gz")]
+    assert pairing.failures == ()

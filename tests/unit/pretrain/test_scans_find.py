@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.scans.find import find_scans, read_exclusions
+from pretrain.scans.exclusions import read_exclusions
+from pretrain.scans.find import find_scans
 from swin_unetr.errors import DataError
 
 
@@ -102,7 +103,7 @@ def test_a_path_excludes_no_namesake_and_hashes_are_kept_for_later(tmp_path) -> 
     (tmp_path / "exclude.json").write_text(json.dumps(["one/a.nii.gz", "0" * 32]))
     scans = find_scans([tmp_path], exclude=read_exclusions(tmp_path / "exclude.json"))
     assert [case.images[0].parent.name for case in scans.cases] == ["two"]
-    assert scans.excluded_hashes == {"0" * 32}
+    assert scans.exclusions.hashes == {"0" * 32}
 
 
 def test_overlap_with_the_test_is_an_error(tmp_path) -> None:

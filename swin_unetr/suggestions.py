@@ -1,4 +1,4 @@
-"""Names that nearly match, for messages about two sets of cases that have none in common."""
+"""Names that nearly match, for messages about names that match nothing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,19 @@ def near_names(wanted: Iterable[str], there: Iterable[str], most: int = 3) -> st
 
 def nearest(name: str, there: Iterable[str]) -> str | None:
     """The name that is nearly this one; none where the nearest differs by its numbers alone, which is another case."""
-    (near,) = difflib.get_close_matches(name, list(there), n=1) or (None,)
+    known = list(there)
+    if folded := [other for other in known if other.lower() == name.lower()]:
+        return folded[0]
+    (near,) = difflib.get_close_matches(name, known, n=1) or (None,)
     return near if near is None or _numbers(near) == _numbers(name) or _words(near) != _words(name) else None
+
+
+def listed_with_nearest(names: Iterable[str], there: Iterable[str], most: int = 5) -> str:
+    """The names, each with the one that is nearly the same in brackets; after `most` of them their number."""
+    listed, known = list(names), list(there)
+    pairs = ((name, nearest(name, known)) for name in listed[:most])
+    words = [name if near is None else f"{name} (did you mean {near}?)" for name, near in pairs]
+    return ", ".join(words) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def _numbers(name: str) -> list[int]:

@@ -1,0 +1,70 @@
+"""Which classes the cases have: by their label files for a split, by the prepared scans for a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from swin_unetr.datasets.case import Case
+from swin_unetr.errors import DataError
+from swin_unetr.machine import cores
+from swin_unetr.store.filling import in_parallel
+from swin_unetr.store.folder import Sources, source_key
+from swin_unetr.tasks import Task
+from transforms.told_by_labels import label_values
+
+#: In the folder of a store: the values of label files that were read before.
+_REMEMBERED = "label_values.jsonl"
+
+
+def classes_of_cases(cases: Sequence[Case], task: Task, store: Path | None = None) -> dict[str, frozenset[int]]:
+    """The targets that each case has, by their index in the task; none for a label file that cannot be read.
+
+    Args:
+        cases: with labels.
+        task: what the values mean.
+        store: folder in which the values of label files are remembered; None remembers nothing.
+    """
+    remembered = None if store is None else Sources(store / _REMEMBERED)
+
+    def values(case: Case) -> frozenset[int]:
+        if case.label is None:
+            return frozenset()
+        try:
+            key = source_key([case.label])
+            known = None if remembered is None else remembered.get(key)
+            if known is not None and isinstance(known.get("values"), list):
+                return frozenset(known["values"])
+            found = label_values(case)
+        except DataError:
+            return frozenset()  # what is wrong with scans is said when they are prepared, of all at once
+        if remembered is not None:
+            remembered.note(key, [case.label], {"values": list(found)})
+        return frozenset(found)
+
+    read = in_parallel(values, cases, min(8, cores()), _tell, "reading labels")
+    return {
+        case.id: frozenset(index for index, target in enumerate(task.targets) if not of.isdisjoint(target.labels))
+        for case, of in zip(cases, read, strict=True)
+    }
+
+
+def absent_classes(voxels: Iterable[Sequence[int]], task: Task) -> tuple[str, ...]:
+    """Names of the targets that no training scan has: nothing can be learnt of them.
+
+    Args:
+        voxels: of each training scan, those of background and of each target (`FinetuneData.training_voxels`).
+        task: the targets.
+    """
+    there = [0] * len(task.targets)
+    for of in voxels:
+        there = [before + count for before, count in zip(there, of[1:], strict=True)]
+    return tuple(target.name for target, count in zip(task.targets, there, strict=True) if count == 0)
+
+
+def _tell(line: str) -> None:
+    """Print on the first process alone."""
+    if rank_zero_only.rank == 0:
+        print(line, flush=True)

@@ -1,0 +1,59 @@
+"""Validation scans that the weights have seen: a score on them says nothing of scans that are new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from swin_unetr.checkpoints.model_folder import DESCRIPTION, read_description
+from swin_unetr.datasets.case import Case
+from swin_unetr.errors import DataError
+from swin_unetr.machine import cores
+from swin_unetr.store.filling import in_parallel, quiet
+from transforms.content import channel_hashes, content_hash
+from transforms.io import read_image
+
+
+def seen_cases(provenance: Mapping[str, Any], cases: Sequence[Case], data: Path) -> tuple[str, ...] | None:
+    """Ids of the cases that were among the training scans of a model.
+
+    Voxels tell a copy under another name, of the scan or of one of its channels.
+
+    Args:
+        provenance: what the model's folder records.
+        cases: that should be new to it.
+        data: root of their data set.
+
+    Returns:
+        The ids; None if the model does not record what it has seen.
+    """
+    paths = {str(Path(scan).resolve()) for scan in provenance.get("scans") or ()}
+    hashes = {name for key in ("scan_hashes", "channel_hashes") for name in provenance.get(key) or ()}
+    same_data = provenance.get("data") == str(data.resolve())
+    names = set(provenance.get("training") or ()) if same_data else set()
+    if not paths and not hashes and "training" not in provenance:
+        return None
+
+    def seen(case: Case) -> bool:
+        if case.id in names or not paths.isdisjoint(str(image.resolve()) for image in case.images):
+            return True
+        try:
+            if not hashes:
+                return False
+            volume = read_image(case.images)
+            return not hashes.isdisjoint((content_hash(volume), *channel_hashes(volume)))
+        except DataError:
+            return False  # what is wrong with scans is said when they are prepared
+
+    found = in_parallel(seen, cases, min(4, cores()), quiet)
+    return tuple(case.id for case, is_seen in zip(cases, found, strict=True) if is_seen)
+
+
+def seen_by_weights(init: Path | str, cases: Sequence[Case], data: Path) -> tuple[str, ...] | None:
+    """The same for the weights that a training starts from; None also for published weights, which record nothing."""
+    folder = Path(init)
+    folder = folder if (folder / DESCRIPTION).is_file() else folder / "best"
+    if not (folder / DESCRIPTION).is_file():
+        return None
+    return seen_cases(read_description(folder).provenance, cases, data)

@@ -1,0 +1,57 @@
+"""What a fine-tuning says of its data before it trains; a line is empty if there is nothing to say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from swin_unetr.config import AugmentConfig
+from swin_unetr.sides import told_axes
+from swin_unetr.suggestions import listed_with_nearest
+from swin_unetr.tasks import Task
+
+
+def warn(line: str) -> None:
+    """Print a line that is not empty, on the first process alone."""
+    if line and rank_zero_only.rank == 0:
+        print(line, file=sys.stderr, flush=True)
+
+
+def of_mirrored_sides(augment: AugmentConfig, task: Task) -> str:
+    """Mirror images that exchange structures which their names tell apart."""
+    if not augment.flip_probability[0] or not told_axes(target.name for target in task.targets)[0]:
+        return ""
+    return (
+        "warning: augment.flip_probability mirrors left and right, which names of structures tell apart; set its first "
+        "number to 0 unless the structures of both sides look different"
+    )
+
+
+def of_absent_classes(absent: Sequence[str], fold: object) -> str:
+    """Classes that no training case has."""
+    if not absent:
+        return ""
+    return (
+        f"warning: no training case of fold {fold} has {', '.join(absent)}: the model cannot learn this; take another "
+        "fold, label more cases, or leave the structure out of the task"
+    )
+
+
+def of_seen_scans(init: Path | str, seen: Sequence[str] | None) -> str:
+    """Validation scans that the weights have seen, or weights that do not tell.
+
+    Args:
+        init: the weights.
+        seen: ids of the scans; None if the weights do not record any.
+    """
+    if seen is None:
+        return f"{init} does not record which scans it was trained on; those of the validation should not be among them"
+    if not seen:
+        return ""
+    return (
+        f"warning: {init} was trained on {len(seen)} of the validation scans, so their scores are too good: "
+        f"{listed_with_nearest(seen, ())}; pre-train without them (pretrain --exclude)"
+    )

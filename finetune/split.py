@@ -1,0 +1,72 @@
+"""Which cases are held back: by a split that is given, by that of the run folder, or by a new one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from finetune.class_presence import classes_of_cases
+from finetune.config import FinetuneConfig
+from finetune.scans import store_of
+from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.folds import Folds, fit_to_cases, load_folds, make_folds
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.tasks import Task
+
+SPLIT = "folds.json"
+#: Beside the run folder: preprocessed scans, for all runs there.
+STORE = "store"
+
+
+def choose_split(
+    run: Path,
+    dataset: Dataset,
+    task: Task,
+    config: FinetuneConfig,
+    given: Path | str | None,
+    fold: int | Literal["all"] = 0,
+) -> Folds:
+    """The split of the run: the given one, which must be the one in its folder; else that one; else a new one.
+
+    Raises:
+        ConfigError: the run has another split.
+        DataError: a split that does not fit the cases, tears a patient apart, or leaves nothing to train on.
+    """
+    path = run / SPLIT
+    if given is None and not path.is_file():
+        if fold == "all":
+            return Folds(seed=config.trainer.seed, folds=(tuple(sorted(case.id for case in dataset.cases)),))
+        return deal(dataset, task, config, store_of(config, run.parent / STORE))
+    there = path if given is None else Path(given)
+    split = read_split(there, dataset)
+    if path.is_file() and read_split(path, dataset) != split:
+        raise ConfigError(f"--folds {given}: is not the split of the run in {run}; choose another --output")
+    if fold != "all" and len(split.folds) < 2:
+        raise DataError(f"{there}: has a single fold, and nothing to train on beside it; give a split with more")
+    return split
+
+
+def read_split(path: Path, dataset: Dataset) -> Folds:
+    """The split of a file, fitted to the cases of a data set.
+
+    Raises:
+        DataError: it is no split, does not fit the cases, or tears a patient apart.
+    """
+    return fit_to_cases(load_folds(path), path, {case.id for case in dataset.cases}, dataset.groups)
+
+
+def deal(dataset: Dataset, task: Task, config: FinetuneConfig, store: Path | None = None) -> Folds:
+    """A new split: seeded, the scans of a patient together, the classes spread over the folds.
+
+    Args:
+        dataset: with labels.
+        task: what their values mean.
+        config: how many folds, the seed.
+        store: folder in which the values of label files are remembered; None remembers nothing.
+
+    Raises:
+        DataError: fewer cases, or patients, than folds.
+    """
+    classes = classes_of_cases(dataset.cases, task, store)
+    ids = [case.id for case in dataset.cases]
+    return make_folds(ids, config.num_folds, config.trainer.seed, groups=dataset.groups, classes=classes)

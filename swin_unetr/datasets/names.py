@@ -1,0 +1,48 @@
+"""The patient that the name of a scan tells, as far as it is sure: a false patient is as bad as a missed one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+#: Names of published data sets: the patient, and which of the patient's scans it is.
+_PUBLISHED = (
+    re.compile(r"(BraTS-[A-Z]+(?:-[A-Z]+)?-\d+)-\d+", re.IGNORECASE),  # from 2023 on: BraTS-GLI-00000-100
+    re.compile(r"(BraTS1[5-9]_[A-Z0-9]+_[A-Z0-9]+)_\d+", re.IGNORECASE),  # 2017 to 2019: Brats18_CBICA_AAB_1
+    re.compile(r"(OAS\d+_\d+)_MR\d+|(OAS\d+)_MR_d\d+", re.IGNORECASE),  # OASIS 1 to 3
+)
+#: BIDS, in a folder of whatever layout: sub-01_ses-2_T1w.
+_BIDS = re.compile(r"(sub-[A-Za-z0-9]+)(?:_.+)?")
+#: Words that say which scan of a patient it is; a number may follow, and must follow the short ones.
+_WORDS = (
+    "frame|phase|timepoint|time|visit|session|ses|exam|week|month|day|year|run|baseline|bl|followup|fu|pre|post|ed|es"
+)
+_NUMBERED = "t|tp|v|vis"
+_DATE = r"(?:19|20)\d\d[-._]?\d\d[-._]?\d\d"
+_SUFFIX = rf"[-_. ](?:(?:{_WORDS})[-_]?\d{{0,4}}|(?:{_NUMBERED})[-_]?\d{{1,4}}|{_DATE})"
+#: `patient007_frame01`, `P12-visit2`, `lung3_pre`, `K5_2019-03-02`: what stands before must have a number.
+_REPEATED = re.compile(rf"(?P<patient>.*?\d.*?)(?:{_SUFFIX})+", re.IGNORECASE)
+
+
+def patients_by_names(ids: Iterable[str]) -> dict[str, str]:
+    """Patient by case id, for the cases whose name tells one; empty unless some patient has several scans.
+
+    Args:
+        ids: of all cases.
+    """
+    cases = list(ids)
+    told = {case: patient for case in cases if (patient := _published(case)) is not None}
+    repeated = {case: match["patient"] for case in cases if (match := _REPEATED.fullmatch(case)) and case not in told}
+    # A prefix that all scans have is the name of the data set, not of a patient.
+    if len(set(repeated.values())) > 1 or len(repeated) < len(cases):
+        told |= repeated
+    several = any(count > 1 for count in Counter(told.values()).values())
+    return told if several else {}
+
+
+def _published(case: str) -> str | None:
+    for pattern in (*_PUBLISHED, _BIDS):
+        if match := pattern.fullmatch(case):
+            return next(group for group in match.groups() if group)
+    return None

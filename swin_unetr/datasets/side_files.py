@@ -1,0 +1,148 @@
+"""Files that people write beside scans: JSON, tables and lists, whatever program and system wrote them.
+
+Byte order marks, Windows line ends and paths, semicolons and tabs, blanks around cells, the case of column names, and
+names of files where the id of a case is wanted are understood here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swin_unetr.datasets.listing import posix_path, stem
+from swin_unetr.errors import DataError
+from swin_unetr.files import read_text
+
+#: Names that the columns of a table, or the keys of an entry, have; the first is the one that messages use.
+CASE = ("case", "case_id", "id")
+FILE = ("scan", "file", "filename", "file_name", "image")
+PATIENT = ("patient", "patient_id", "subject", "subject_id", "group")
+_TABLES = (".csv", ".tsv")
+#: An entry of a list that is the name of its column.
+_HEADINGS = frozenset((*CASE, *FILE, "path"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: its number in the file, from 1, and its cells that are not empty by their columns."""
+
+    number: int
+    cells: Mapping[str, str]
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: no such file, or no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        raise DataError(f"{path}: is not valid JSON ({error})") from error
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        DataError: no such file, no JSON, or no object.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: should hold a JSON object")
+    return values
+
+
+def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
+    """The columns of a table and its rows; commas, semicolons or tabs stand between the cells.
+
+    Raises:
+        DataError: no such file, no text, or a row with more cells than there are columns.
+    """
+    text = read_text(path)
+    lines = text.split("\n")
+    marked = re.fullmatch(r"sep=(.)", lines[0].strip())  # Excel writes and reads such a line
+    skipped = 1 if marked else 0
+    head = lines[skipped] if len(lines) > skipped else ""
+    delimiter = marked[1] if marked else max(",;\t", key=head.count)
+    reader = csv.reader(io.StringIO("\n".join(lines[skipped:])), delimiter=delimiter, skipinitialspace=True)
+    columns: tuple[str, ...] = ()
+    rows = []
+    try:
+        for cells in ([cell.strip() for cell in row] for row in reader):
+            if not any(cells):
+                continue
+            if not columns:
+                columns = tuple(cells)
+                continue
+            number = reader.line_num + skipped
+            if any(cells[len(columns) :]):
+                raise DataError(f"{path}: row {number} has {len(cells)} cells for {len(columns)} columns; quote them")
+            rows.append(Row(number, {name: of for name, of in zip(columns, cells, strict=False) if name and of}))
+    except csv.Error as error:
+        raise DataError(f"{path}: is no table ({error}); save it as CSV") from error
+    return columns, rows
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """The entries of a list: a JSON list of strings, the first column of a table, or text with one entry a line.
+
+    In text, `#` at the start of a line or after a blank begins a comment.
+
+    Raises:
+        DataError: the file cannot be read, or is no list.
+    """
+    if path.suffix.lower() == ".json":
+        entries = read_json(path)
+        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+            raise DataError(f"{path}: should hold a JSON list of paths, case names or content hashes")
+    elif path.suffix.lower() in _TABLES:
+        columns, rows = read_table(path)
+        entries = [*columns[:1], *(row.cells.get(columns[0], "") for row in rows)]
+        if entries and entries[0].lower() in _HEADINGS:
+            del entries[0]
+    else:
+        entries = [re.sub(r"(^|\s)#.*", "", line) for line in read_text(path).split("\n")]
+    return tuple(entry for entry in (entry.strip().strip('"').strip() for entry in entries) if entry)
+
+
+def value_of(entry: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The value under the first of some names that an entry has, whatever its case; None if it has none of them."""
+    known = {str(key).strip().lower(): of for key, of in entry.items()}
+    return next((known[name] for name in names if known.get(name) not in (None, "")), None)
+
+
+def has_column(columns: Iterable[str], names: Sequence[str]) -> bool:
+    """Whether a table has a column of one of these names."""
+    return not {column.lower() for column in columns}.isdisjoint(names)
+
+
+def case_id(name: str) -> str:
+    """The id that a name means which may also be that of the case's file: `scans/case_01.nii.gz` is `case_01`."""
+    return stem(Path(posix_path(name.strip())))
+
+
+def known_id(name: str, known: Collection[str]) -> str:
+    """The id among the known ones that a name means; the id that it spells if it means none of them."""
+    return name if name in known else case_id(name)
+
+
+def known_ids(names: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    """The same for several names, each id once."""
+    return tuple(dict.fromkeys(known_id(name, known) for name in names))
+
+
+def duplicates(names: Iterable[str]) -> Iterator[str]:
+    """Names that occur more than once, each once."""
+    seen: dict[str, int] = {}
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] == 2:
+            yield name
