@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from transforms.io_dicom_slices import Slice
 
 _NAMED = 6
-#: A group of slices that has less than this share of the largest is no volume: a slice that was taken again, perhaps.
-_SHARE = 0.5
+#: A group of slices that has less than this share of the largest is no volume (a slice that was taken again, perhaps),
+#: unless it is an even stack of so many.
+_SHARE, _FEWEST = 0.5, 3
 #: Positions nearer than this are one, mm.
 _SAME_MM = 0.01
 
@@ -77,7 +78,8 @@ def _are_volumes(
 ) -> bool:
     """Whether each group is a stack of its own, and all lie in one place; with gaps in it, if that is allowed."""
     sizes = [len(group) for group in groups]
-    if len(groups) < 2 or min(sizes) < _SHARE * max(sizes) or (min(sizes) == 1 and max(sizes) > 1):
+    alike = min(sizes) >= _SHARE * max(sizes) and (min(sizes) > 1 or max(sizes) == 1)
+    if len(groups) < 2 or not (alike or (min(sizes) >= _FEWEST and not may_have_gaps)):
         return False
     heights = [[float(of.origin @ normal) for of in group] for group in groups]
     if max(of[0] for of in heights) > min(of[-1] for of in heights) + _SAME_MM:

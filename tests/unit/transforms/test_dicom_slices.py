@@ -123,6 +123,14 @@ def test_two_volumes_in_one_series(tmp_path: Path, keyword: str, values: Sequenc
     assert "remove" not in message
 
 
+def test_thick_and_thin_slices_of_one_scan(tmp_path: Path) -> None:
+    for thickness, count in ((1, 20), (5, 4)):
+        for index in range(count):
+            path = tmp_path / "ct" / f"{thickness}_{index}.dcm"
+            write_plane(path, planes(1)[0], (0, 0, thickness * index), SliceThickness=str(thickness))
+    assert "holds 2 whole volumes, by SliceThickness (1, 5)" in refused(tmp_path / "ct")
+
+
 def test_volumes_that_no_attribute_tells_apart(tmp_path: Path) -> None:
     for index in range(10):
         write_plane(tmp_path / "mr" / f"{index}.dcm", planes(1)[0], (0, 0, 3 * (index // 2)))
