@@ -39,15 +39,15 @@ def check_output(output: Path, cases: Sequence[Case], *, with_probabilities: boo
         raise _foreign(output / QUEUE)
     runs = [run_record_path(output, None), run_record_path(output, part)]
     taken: dict[Path, str] = {path: "the record of the run" for path in runs}
-    listed: set[str] = set()
+    known: list[dict[str, Any]] = []
     for path in runs:
         run = read_run(path)
         if _is_file(path) and run is None:
             raise _foreign(path)
-        listed.update((run or {}).get("cases", ()))
+        known += [run] if run else []
     sources = {real_path(path) for case in cases for path in case.images}
     for case in cases:
-        record, ours = record_path(output, case.id), written_for(output, case, listed)
+        record, ours = record_path(output, case.id), written_for(output, case, known)
         wanted = [record, labels_path(output, case.id)]
         wanted += [probabilities_path(output, case.id)] if with_probabilities else []
         for path in wanted:
@@ -116,20 +116,25 @@ def read_case_record(output: Path, case: str) -> dict[str, Any] | None:
     return record if ours and record and record.get("prediction") == labels_path(output, case).name else None
 
 
-def written_for(output: Path, case: Case, listed: Iterable[str]) -> set[str]:
-    """Names of the files that `predict` has written for a case, as their records say.
+def written_for(output: Path, case: Case, runs: Iterable[dict[str, Any]]) -> set[str]:
+    """Names of the files that `predict` has written for a case, as the records say.
 
     Args:
         output: folder of the results.
         case: which.
-        listed: cases that the records of runs name; they speak for results whose own record is gone.
+        runs: records of runs; they speak for results without a record of their own, of a process that was killed.
     """
-    names = [record_path(output, case.id).name, labels_path(output, case.id).name]
-    probabilities = probabilities_path(output, case.id).name
+    labels, probabilities = labels_path(output, case.id).name, probabilities_path(output, case.id).name
     record = read_case_record(output, case.id)
     if record is not None:  # older versions did not say whether there are probabilities
-        return {*names, *([probabilities] if record.get("probabilities", probabilities) == probabilities else [])}
-    return {*names[1:], probabilities} if case.id in listed else set()
+        names = {record_path(output, case.id).name, labels}
+        return names | ({probabilities} if record.get("probabilities", probabilities) else set())
+    found: set[str] = set()
+    for run in runs:
+        writes = run.get("writes") or {"cases": run.get("cases", ()), "probabilities": True}
+        if case.id in writes["cases"]:
+            found |= {labels, probabilities} if writes["probabilities"] else {labels}
+    return found
 
 
 def _has_results(run: dict[str, Any]) -> bool:

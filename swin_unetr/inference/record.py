@@ -39,7 +39,7 @@ def labels_path(output: Path, case: str) -> Path:
 
 
 def record_path(output: Path, case: str) -> Path:
-    """Record of a case: before its results with the state "writing", so that they are known; whole after them."""
+    """Record of a case. Written last: a case that has one is done."""
     return output / f"{case}.json"
 
 
@@ -88,21 +88,15 @@ class Records:
         }
         #: Of the run's record, what every part of it shares.
         self._way = {"key": self.key, "method": self.method, **self._how}
-        self._run = {
+        self._run: dict[str, Any] = {
             "task": to_dict(ensemble.task),
             "inputs": [str(path.absolute()) for path in inputs],
             "started": _now(),
         }
 
-    def begin_case(self, case: Case, *, with_probabilities: bool) -> None:
-        """Say that files of a case are about to be written, so that they are known as ours should it not end well."""
-        names = _names(self.output, case, with_probabilities)
-        write_json(record_path(self.output, case.id), {"case": case.id, **names, "state": "writing", "key": self.key})
-
-    def forget_case(self, case: Case) -> None:
-        """Remove the record of a case of which nothing was written."""
-        if not any(path(self.output, case.id).is_file() for path in (labels_path, probabilities_path)):
-            record_path(self.output, case.id).unlink(missing_ok=True)
+    def will_write(self, cases: Sequence[Case], *, with_probabilities: bool) -> None:
+        """Name the cases in the record of the run, for their files to be known as ours should it be killed."""
+        self._run["writes"] = {"cases": [case.id for case in cases], "probabilities": with_probabilities}
 
     def write_case(
         self,
@@ -177,7 +171,7 @@ class Records:
             return False
         try:
             record = json.loads(record_path(self.output, case.id).read_text(encoding="utf-8"))
-            if record["key"] != self.key or "state" in record:
+            if record["key"] != self.key:
                 return False
             asked = self._how.get("accumulate", "auto")
             if asked not in ("auto", record.get("accumulate", "float32")):

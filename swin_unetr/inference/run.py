@@ -138,6 +138,7 @@ class _Run:
 
         def begin() -> None:
             notes.extend(check_method(self._records, cases, overwrite=self._before is not None))
+            self._records.will_write(cases, with_probabilities=self._save_probabilities)
             self._remember("running")
 
         with _write_errors(output):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,25 +167,18 @@ class CaseSteps:
         """Write the labels, the probabilities where they are wanted, and last the record."""
         geometry, result = done
         output, case = self.records.output, job.case
-        with_probabilities = result.probabilities is not None
-        try:
-            with job.timed("write"):
-                clear_partial(output, case.id)
-                job.file = record_path(output, case.id)
-                self.records.begin_case(case, with_probabilities=with_probabilities)
-                if result.probabilities is not None:
-                    job.file = probabilities_path(output, case.id)
-                    write_channels(job.file, result.probabilities, geometry)
-                job.file = labels_path(output, case.id)
-                write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))
-            job.file = record_path(output, case.id)
-            seconds = {"seconds": round(sum(job.seconds.values()), 3), "seconds_by_phase": job.seconds}
-            facts = {"warnings": self.warnings.of(case), **job.facts, **seconds}
-            self.records.write_case(case, job.sources, facts, with_probabilities=with_probabilities)
-        except Exception:
-            with suppress(OSError):
-                self.records.forget_case(case)
-            raise
+        with job.timed("write"):
+            clear_partial(output, case.id)
+            record_path(output, case.id).unlink(missing_ok=True)  # of an earlier result, which is about to go
+            if result.probabilities is not None:
+                job.file = probabilities_path(output, case.id)
+                write_channels(job.file, result.probabilities, geometry)
+            job.file = labels_path(output, case.id)
+            write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))
+        job.file = record_path(output, case.id)
+        seconds = {"seconds": round(sum(job.seconds.values()), 3), "seconds_by_phase": job.seconds}
+        facts = {"warnings": self.warnings.of(case), **job.facts, **seconds}
+        self.records.write_case(case, job.sources, facts, with_probabilities=result.probabilities is not None)
 
     def end(self, job: Job, error: Exception | None) -> None:
         """Leave a case that is written or has failed; its lock goes only now."""

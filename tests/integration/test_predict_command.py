@@ -1,5 +1,7 @@
 """`swin-unetr predict` as a user types it: good cases, bad cases, stopped and resumed runs."""
 
+import errno
+import fcntl
 import gzip
 import json
 import os
@@ -410,3 +412,62 @@ def test_many_warnings_are_counted(run, model, phantom_data, tmp_path) -> None:
     assert 'warnings on 1 more case; see "warnings" in predictions.json' in stderr
     whole = json.loads((tmp_path / "out/predictions.json").read_text())
     assert len(whole["warnings"]) == 6
+
+
+def test_a_json_of_the_user_beside_the_scan_is_kept(run, model, phantom_data, tmp_path) -> None:
+    """dcm2niix writes one for each scan."""
+    scan = tmp_path / "a.nii"
+    nibabel.save(nibabel.load(phantom_data / "imagesTs/phantom_006.nii.gz"), scan)
+    sidecar = tmp_path / "a.json"
+    sidecar.write_text('{"Modality": "CT"}')
+    code, _, stderr = run(model, scan, "--output", tmp_path, "--overwrite")
+    assert (code, stderr) == (
+        2,
+        [f"swin-unetr predict: output: {sidecar} was not written by predict and is kept; name another folder"],
+    )
+    assert sidecar.read_text() == '{"Modality": "CT"}'
+    assert results(tmp_path) == ["a.json", "a.nii", "model"]
+
+
+def test_a_model_that_was_changed_is_another_method(run, model, phantom_data, tmp_path) -> None:
+    out, scan = tmp_path / "out", phantom_data / "imagesTs/phantom_006.nii.gz"
+    assert run(model, scan, "--output", out)[0] == 0
+    before = (out / "phantom_006.json").read_bytes()
+    described = json.loads((model / "model.json").read_text())
+    described["preprocess"]["intensity"]["window"] = [-100, 100]
+    (model / "model.json").write_text(json.dumps(described))
+    code, stdout, stderr = run(model, scan, "--output", out)
+    words = "holds results of another method (different: preprocess); name another --output, or renew them with"
+    assert (code, stdout, len(stderr)) == (2, [], 1)
+    assert words in stderr[0]
+    assert (out / "phantom_006.json").read_bytes() == before
+    assert results(out) == ["phantom_006.json", "phantom_006.nii.gz", "predictions.json"]
+    assert run(model, scan, "--output", out, "--overwrite")[0] == 0
+    described["provenance"] = {"note": "renamed"}
+    (model / "model.json").write_text(json.dumps(described))
+    assert run(model, scan, "--output", out)[2][0].startswith("1 of 1 results stand already")
+
+
+def test_parts_of_a_job_array_on_a_disk_without_locks(run, model, phantom_data, tmp_path, monkeypatch) -> None:
+    def missing(file: object, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    out, scans = tmp_path / "out", phantom_data / "imagesTs"
+    code, _, stderr = run(model, scans, "--output", out)
+    assert code == 2
+    assert "has no file locks (flock)" in stderr[-1]
+    assert results(out) == []
+    for number, case in ((1, "phantom_006"), (2, "phantom_007")):
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(number - 1))
+        monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "0")
+        monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
+        code, stdout, stderr = run(model, scans, "--output", out)
+        assert (code, stdout) == (0, [f"1 segmented, 0 failed; results in {out}"])
+        assert f"part {number} of 2: 1 of 2 cases; --part 1/1 segments all of them" in stderr
+        assert json.loads((out / f"predictions.part-{number}-of-2.json").read_text())["cases"] == [case]
+    assert results(out) == [
+        *("phantom_006.json", "phantom_006.nii.gz", "phantom_007.json", "phantom_007.nii.gz"),
+        *("predictions.json", "predictions.part-1-of-2.json", "predictions.part-2-of-2.json"),
+    ]
+    assert run(model, scans, "--output", out, "--part", "1/1")[2][-1].startswith("2 of 2 results stand already")

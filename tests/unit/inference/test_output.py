@@ -87,19 +87,19 @@ def test_what_predict_wrote_may_be_renewed(scans, tmp_path) -> None:
         check_output(out, scans, with_probabilities=True)
 
 
-def test_what_a_killed_process_was_writing_may_be_renewed(scans, tmp_path) -> None:
+@pytest.mark.parametrize("with_probabilities", [True, False])
+def test_what_a_killed_process_was_writing_may_be_renewed(scans, tmp_path, with_probabilities) -> None:
     of = records(tmp_path / "out")
-    of.begin_case(scans[0], with_probabilities=True)
-    for path in (labels_path, probabilities_path):
-        path(of.output, "a").touch()
+    of.will_write(scans, with_probabilities=with_probabilities)
+    of.write_run("running", BatchReport(), 0.0)
+    labels_path(of.output, "a").touch()
     check_output(of.output, scans, with_probabilities=True)
-    assert not of.is_done(scans[0], with_probabilities=False)
-    of.forget_case(scans[0])
-    assert record_path(of.output, "a").exists()  # it speaks for the files
-    labels_path(of.output, "a").unlink()
-    probabilities_path(of.output, "a").unlink()
-    of.forget_case(scans[0])
-    assert not list(of.output.iterdir())
+    probabilities_path(of.output, "a").touch()
+    if with_probabilities:
+        check_output(of.output, scans, with_probabilities=True)
+    else:
+        with pytest.raises(ConfigError, match=r"a_probabilities\.nii\.gz was not written"):
+            check_output(of.output, scans, with_probabilities=True)
 
 
 def test_probabilities_of_the_user_beside_labels_of_ours_are_kept(scans, tmp_path) -> None:
