@@ -165,6 +165,10 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         """Voxels of every training scan that are background, and those of each target."""
         return map(self._scans.class_voxels, range(len(self._names)))
 
+    def validation_voxels(self) -> Iterator[tuple[int, ...]]:
+        """The same of every validation scan."""
+        return map(self._scans.class_voxels, self._validation)
+
     def prepare_scans(self) -> None:
         """Preprocess the scans that have not been, before the first epoch.
 

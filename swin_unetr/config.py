@@ -229,7 +229,7 @@ class TrainerConfig:
     accumulate_batches: int = 1
     #: Decay of the exponential moving average of the weights; none for no average.
     ema_decay: float | None = None
-    #: Stop after so many validations without a better mean Dice; none never stops early.
+    #: Stop after so many validations without a better smoothed pooled Dice. If None, never stop early.
     early_stop_patience: int | None = None
     seed: int = 0
 

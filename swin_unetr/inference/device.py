@@ -12,8 +12,8 @@ from typing import Literal, get_args
 import torch
 
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.mps import check_mps
 from swin_unetr.inference.backends.installed import BackendName, check_installed, is_installed
+from swin_unetr.mps import check_mps
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
