@@ -150,10 +150,12 @@ def _markdown(result: CrossValidationResult, report: str) -> str:
     lines += ["", "## Post-processing", "", *(f"- {words}" for words in result.words_on_rules())]
     if shown := [each for each in result.trials if each.better or each.worse]:
         lines += ["", "What was tried and changes a case (of a region: the mean with the regions within it):", ""]
-        lines += ["| rule | mean Dice | gain | 95 % CI | better | worse | helps |", "|:--|:-:|--:|:-:|--:|--:|:-:|"]
+        lines += ["| rule | mean Dice | gain | 95 % CI | patients better | worse | lesions lost | helps |"]
+        lines += ["|:--|:-:|--:|:-:|--:|--:|--:|:-:|"]
         lines += [
             f"| {each.rule} | {each.before:.4f} → {each.after:.4f} | {each.gain:+.4f} | {each.ci_low:+.4f} to "
-            f"{each.ci_high:+.4f} | {each.better} | {each.worse} | {'yes' if each.helps else 'no'} |"
+            f"{each.ci_high:+.4f} | {each.better} | {each.worse} | {each.lost} of {each.found} | "
+            f"{'yes' if each.helps else 'no'} |"
             for each in shown
         ]
     return "\n".join(lines) + "\n"
