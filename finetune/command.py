@@ -13,6 +13,7 @@ from finetune.recipes import find_recipe, shipped_recipes
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.errors import ConfigError
 from swin_unetr.provenance import resume_command, telling_how_to_go_on
+from swin_unetr.warmup import keep_warmup_share
 
 if TYPE_CHECKING:
     from finetune.cross_report import CrossValidationResult
@@ -83,8 +84,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    values = build_parser(_recipe(argv)).parse_args(list(argv)).as_dict()
+    parser = build_parser(_recipe(argv))
+    values = parser.parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
+    resumed = own["output"] if own["resume"] == "auto" else None
+    warmup = keep_warmup_share(values, parser.get_defaults().as_dict(), argv, resumed)
     config = from_dict(FinetuneConfig, values, source="arguments")
     _check_folds(own)
 
@@ -94,6 +98,8 @@ def _main(argv: Sequence[str]) -> int:
     from finetune.cross_validation import cross_validate
     from finetune.run import finetune
 
+    if warmup and rank_zero_only.rank == 0:
+        print(warmup, flush=True)
     common = {key: own[key] for key in ("data", "output", "init")}
     common["resume"] = own["resume"] == "auto"
     result: CrossValidationResult | FinetuneResult

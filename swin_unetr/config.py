@@ -173,6 +173,7 @@ class OptimizerConfig:
 
     learning_rate: float = 1e-4
     weight_decay: float = 1e-5
+    #: A command that asks for fewer epochs than its recipe keeps the share, unless it gives this too.
     warmup_epochs: float = 50
     #: Norm to which gradients are clipped; none for no clipping.
     gradient_clip: float | None = None

@@ -23,6 +23,9 @@ from swin_unetr.errors import ConfigError
 
 T = TypeVar("T")
 
+#: In the folder of a run: its configuration.
+RUN_CONFIG = "config.yaml"
+
 _ROOT = "config"
 _CLASS = "class_path"
 
