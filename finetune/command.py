@@ -30,6 +30,11 @@ the model folders best/ and last/. Every field of a recipe can be given as an op
 --network.feature_size 24; with --config, the defaults below are the recipe's. Without a recipe or a plan, it plans by
 itself, for this data and this machine, and leaves plan.yaml and fingerprint.json in the folder of results.
 
+What label values mean is said by the data's own description, or by a task.yaml in its folder, whatever the layout:
+name, modality, channels, and targets with their labels and the value to write_as. Values that are in label files but
+are no structure to learn are listed there as other_labels (they count as background); the value of voxels that nobody
+has labelled, as ignore_label (they count nowhere).
+
 With --folds all every fold is trained, in fold_0/, fold_1/ and so on, and every case is predicted by the model that did
 not see it: out_of_fold/, their report in report/, the summary in cross_validation.md. `predict` takes the folder for
 the ensemble of its folds."""

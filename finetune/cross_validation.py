@@ -15,6 +15,7 @@ import torch
 from finetune.component_rules import Trial, learn_rules
 from finetune.config import FinetuneConfig
 from finetune.cross_report import CROSS_VALIDATION, CrossValidationResult, FoldRun, write_cross_report
+from finetune.deciding import refuse_single_patient
 from finetune.fold_processes import FoldProcesses, slots
 from finetune.run import MAY_CHANGE, RECORD, SPLIT, choose_split, finetune, open_data
 from swin_unetr.checkpoints.model_folder import read_description, write_description
@@ -76,6 +77,7 @@ def cross_validate(
         raise ConfigError("task: cannot be given to processes of their own; put a task.yaml beside the data")
     run = Path(output)
     check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
+    refuse_single_patient(dataset)
     split = choose_split(run, dataset, config, folds)
     folders = [run / f"fold_{fold}" for fold in range(len(split.folds))]
     for folder in folders:

@@ -1,4 +1,4 @@
-"""By which structures a fold can choose a model, and what it says if it cannot."""
+"""What can be held back, and by which of its structures a model can be chosen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from swin_unetr.datasets.case import Dataset
+from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
 
 _ALL = "every case is trained on, so that validation cannot choose a model"
@@ -77,6 +79,20 @@ class Deciding:
             "not_in_validation": self.unvalidated,
             "always_last": self.always_last,
         }
+
+
+def refuse_single_patient(dataset: Dataset) -> None:
+    """Refuse to hold back the only patient that there is.
+
+    Raises:
+        DataError: tells how to train all the same.
+    """
+    if len({dataset.groups.get(case.id, case.id) for case in dataset.cases}) < 2:
+        count = f"{len(dataset.cases)} case{'s' * (len(dataset.cases) != 1)}"
+        raise DataError(
+            f"{dataset.root}: {count} of a single patient cannot be trained on and held back for validation; train "
+            "without validation by --fold all, or add patients"
+        )
 
 
 def _absent(task: Task, scans: Iterable[tuple[int, ...]]) -> tuple[str, ...]:

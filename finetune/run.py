@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from finetune.class_weights import weights_by_frequency
 from finetune.config import FinetuneConfig
 from finetune.data import FinetuneData
-from finetune.deciding import Deciding
+from finetune.deciding import Deciding, refuse_single_patient
 from finetune.module import FinetuneModule, metric_names
 from finetune.recipes import find_recipe
 from finetune.speed import settled_speed
@@ -139,6 +139,8 @@ def finetune(
     before = {} if checkpoint is None else read_record(run / RECORD)
     if before and before.get("fold") != fold:
         raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
+    if fold != "all":
+        refuse_single_patient(dataset)
     split = choose_split(run, dataset, config, folds, fold)
     training, validation = split.split(fold)
     trainer_config, notices = trainer_for(config.trainer, hardware(config.trainer.accelerator))

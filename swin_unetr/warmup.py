@@ -36,4 +36,5 @@ def keep_warmup_share(
         return None
     warmup = float(f"{before * epochs / whole:.3g}")
     values["optimizer"]["warmup_epochs"] = warmup
-    return f"warm-up: {warmup:g} of {epochs} epochs, the share that the recipe has ({before:g} of {whole})"
+    length = f"{epochs} epoch{'s' * (epochs != 1)}"
+    return f"warm-up: {warmup:g} of {length}, the share that the recipe has ({before:g} of {whole})"
