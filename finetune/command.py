@@ -26,9 +26,10 @@ _USAGE = (
 _DESCRIPTION = """Train on a labelled folder of scans.
 
 The folder of results takes config.yaml, run.json, folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt and
-the model folders best/ and last/. Every field of a recipe can be given as an option, such as
---network.feature_size 24; with --config, the defaults below are the recipe's. Without a recipe or a plan, it plans by
-itself, for this data and this machine, and leaves plan.yaml and fingerprint.json in the folder of results.
+the model folders best/ and last/: best/ has the last epoch too, unless training collapsed. Every field of a recipe can
+be given as an option, such as --network.feature_size 24; with --config, the defaults below are the recipe's. Without a
+recipe or a plan, it plans by itself, for this data and this machine, and leaves plan.yaml and fingerprint.json in the
+folder of results.
 
 What label values mean is said by the data's own description, or by a task.yaml in its folder, whatever the layout:
 name, modality, channels, and targets with their labels and the value to write_as. Values that are in label files but

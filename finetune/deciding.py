@@ -60,12 +60,10 @@ class Deciding:
         """What a person should know before the training."""
         lines = []
         if self.untrained:
-            lines.append(
-                f"warning: no training case has {_listed(self.untrained)}: it cannot be learnt, and its Dice has no "
-                "part in the choice of the model"
-            )
+            names = ", ".join(self.untrained)
+            lines.append(f"no training case has {names}: not learnt, and without a part in the choice of the model")
         if self.unvalidated:
-            lines.append(f"no validation case has {_listed(self.unvalidated)}: it has no part in the choice")
+            lines.append(f"no validation case has {', '.join(self.unvalidated)}: without a part in that choice")
         if self.always_last is not None:
             lines.append(f"{self.always_last}: best/ takes the last one")
         return lines
@@ -98,7 +96,3 @@ def refuse_single_patient(dataset: Dataset) -> None:
 def _absent(task: Task, scans: Iterable[tuple[int, ...]]) -> tuple[str, ...]:
     present = {index for voxels in scans for index, count in enumerate(voxels[1:]) if count}
     return tuple(target.name for index, target in enumerate(task.targets) if index not in present)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names)

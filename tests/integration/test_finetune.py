@@ -55,6 +55,11 @@ def weights(folder: Path) -> torch.Tensor:
     return torch.cat([value.flatten() for value in load_model(folder).network.state_dict().values()])
 
 
+def table(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 class FailAfter(Callback):
     """A power cut after some steps."""
 
@@ -118,8 +123,7 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
         "augmentation": "loader",
     }
     assert [session["status"] for session in record["sessions"]] == ["finished"]
-    with (undisturbed / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = table(undisturbed)
     assert len(rows) == 3
     assert all(0 < float(row["loader_share"]) < 1 for row in rows)
     smoothed = float(rows[-1]["val/smoothed_pooled_dice"])
@@ -173,6 +177,8 @@ def test_a_broken_run_goes_on_as_if_it_had_not(
     assert result.epochs == 3
     for name in ("best", "last"):
         assert torch.equal(weights(tmp_path / "run" / name), weights(undisturbed / name))
+    columns = [[row["val/smoothed_pooled_dice"] for row in table(run)] for run in (tmp_path / "run", undisturbed)]
+    assert columns[0] == columns[1]  # the average of the scores goes on, too
 
 
 def test_scans_in_memory_train_the_same_but_for_rounding(phantom_data: Path, tmp_path: Path, undisturbed: Path) -> None:

@@ -131,9 +131,7 @@ def test_what_a_fold_can_choose_by() -> None:
     assert (whole.structures, whole.always_last, whole.lines()) == ((True, True), None, [])
     untrained = Deciding.of(TWO, [a, nothing], [both], 0)
     assert (untrained.structures, untrained.always_last) == ((True, False), None)
-    assert untrained.lines() == [
-        "warning: no training case has b: it cannot be learnt, and its Dice has no part in the choice of the model"
-    ]
+    assert untrained.lines() == ["no training case has b: not learnt, and without a part in the choice of the model"]
     assert Deciding.of(TWO, [both], [a], 0).structures == (True, False)
     healthy = Deciding.of(TWO, [both], [nothing, nothing], 1)
     assert healthy.structures == (False, False)
