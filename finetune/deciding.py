@@ -9,6 +9,7 @@ from typing import Literal
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 
 _ALL = "every case is trained on, so that validation cannot choose a model"
 _NONE = "no validation case has a structure that was trained on, so that validation cannot choose a model"
@@ -86,13 +87,12 @@ def refuse_single_patient(dataset: Dataset) -> None:
         DataError: tells how to train all the same.
     """
     if len({dataset.groups.get(case.id, case.id) for case in dataset.cases}) < 2:
-        count = f"{len(dataset.cases)} case{'s' * (len(dataset.cases) != 1)}"
         raise DataError(
-            f"{dataset.root}: {count} of a single patient cannot be trained on and held back for validation; train "
-            "without validation by --fold all, or add patients"
+            f"{dataset.root}: {count(len(dataset.cases), 'case')} of a single patient cannot be trained on and held "
+            "back for validation; train without validation by --fold all, or add patients"
         )
 
 
 def _absent(task: Task, scans: Iterable[tuple[int, ...]]) -> tuple[str, ...]:
-    present = {index for voxels in scans for index, count in enumerate(voxels[1:]) if count}
+    present = {index for voxels in scans for index, number in enumerate(voxels[1:]) if number}
     return tuple(target.name for index, target in enumerate(task.targets) if index not in present)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.configuration import RUN_CONFIG, read_yaml
+from swin_unetr.words import count
 
 _OPTION = "--optimizer.warmup_epochs"
 
@@ -36,5 +37,4 @@ def keep_warmup_share(
         return None
     warmup = float(f"{before * epochs / whole:.3g}")
     values["optimizer"]["warmup_epochs"] = warmup
-    length = f"{epochs} epoch{'s' * (epochs != 1)}"
-    return f"warm-up: {warmup:g} of {length}, the share that the recipe has ({before:g} of {whole})"
+    return f"warm-up: {warmup:g} of {count(epochs, 'epoch')}, the share that the recipe has ({before:g} of {whole})"

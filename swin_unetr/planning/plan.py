@@ -15,6 +15,7 @@ from swin_unetr.planning.fingerprint import Fingerprint
 from swin_unetr.planning.fit import Fitted, Trace, fit
 from swin_unetr.planning.machine import Machine
 from swin_unetr.planning.rules import rules
+from swin_unetr.words import count
 
 _WIDTH = 120
 
@@ -42,8 +43,7 @@ class Plan:
     def headline(self) -> Iterator[str]:
         """What was planned for, and what the training takes."""
         data, setting = self.data, self.fitted.setting
-        cases = f"{data.cases} case{'s' * (data.cases != 1)}"
-        yield f"Plan for {data.root.name}: {cases}, channels {', '.join(data.task.channels)}"
+        yield f"Plan for {data.root.name}: {count(data.cases, 'case')}, channels {', '.join(data.task.channels)}"
         where = "process" if self.machine.device == "cpu" else "GPU (modelled, not measured)"
         yield (
             f"A training step takes {size_in_words(self.fitted.needs)} of the {where}; "
