@@ -108,7 +108,7 @@ def test_a_structure_that_does_not_decide_is_logged_alone() -> None:
     assert math.isnan(fold([([1, 0], [1, 0])])[f"{POOLED}/b"])  # in neither
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=3, max_size=9), max_size=6), st.data()
 )

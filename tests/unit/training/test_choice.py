@@ -29,7 +29,7 @@ def kept_over(scores: list[float], stop_at: int | None = None) -> tuple[int, flo
     return index, best, why
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(SCORES)
 def test_a_model_is_always_kept_and_it_is_the_last_unless_that_is_clearly_worse(scores: list[float]) -> None:
     smoothed = SmoothedScore()
@@ -47,14 +47,14 @@ def test_a_model_is_always_kept_and_it_is_the_last_unless_that_is_clearly_worse(
         assert (index, why) == (averages.index(max(numbers)), HIGHEST)  # the first of equal ones
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(SCORES, st.data())
 def test_a_resume_anywhere_makes_the_same_choice(scores: list[float], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(scores)))
     assert kept_over(scores, stop_at=at) == pytest.approx(kept_over(scores), nan_ok=True)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(SCORES)
 def test_the_average_stays_within_the_scores_and_forgets_what_is_no_number(scores: list[float]) -> None:
     smoothed, without = SmoothedScore(), SmoothedScore()
