@@ -52,10 +52,10 @@ def classes_of_cases(cases: Sequence[Case], task: Task, store: Path | None = Non
 
 
 def absent_classes(voxels: Iterable[Sequence[int]], task: Task) -> tuple[str, ...]:
-    """Names of the targets that no training scan has: nothing can be learnt of them.
+    """Names of the targets that no scan has.
 
     Args:
-        voxels: of each training scan, those of background and of each target (`FinetuneData.training_voxels`).
+        voxels: of each scan, those of background and of each target (`FinetuneData.training_voxels`).
         task: the targets.
     """
     there = [0] * len(task.targets)

@@ -13,6 +13,7 @@ from finetune.recipes import find_recipe, shipped_recipes
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.errors import ConfigError
 from swin_unetr.provenance import resume_command, telling_how_to_go_on
+from swin_unetr.warmup import keep_warmup_share
 
 if TYPE_CHECKING:
     from finetune.cross_report import CrossValidationResult
@@ -25,9 +26,15 @@ _USAGE = (
 _DESCRIPTION = """Train on a labelled folder of scans.
 
 The folder of results takes config.yaml, run.json, folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt and
-the model folders best/ and last/. Every field of a recipe can be given as an option, such as
---network.feature_size 24; with --config, the defaults below are the recipe's. Without a recipe or a plan, it plans by
-itself, for this data and this machine, and leaves plan.yaml and fingerprint.json in the folder of results.
+the model folders best/ and last/: best/ has the last epoch too, unless training collapsed. Every field of a recipe can
+be given as an option, such as --network.feature_size 24; with --config, the defaults below are the recipe's. Without a
+recipe or a plan, it plans by itself, for this data and this machine, and leaves plan.yaml and fingerprint.json in the
+folder of results.
+
+What label values mean is said by the data's own description, or by a task.yaml in its folder, whatever the layout:
+name, modality, channels, and targets with their labels and the value to write_as. Values that are in label files but
+are no structure to learn are listed there as other_labels (they count as background); the value of voxels that nobody
+has labelled, as ignore_label (they count nowhere).
 
 With --folds all every fold is trained, in fold_0/, fold_1/ and so on, and every case is predicted by the model that did
 not see it: out_of_fold/, their report in report/, the summary in cross_validation.md. `predict` takes the folder for
@@ -83,8 +90,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    values = build_parser(_recipe(argv)).parse_args(list(argv)).as_dict()
+    parser = build_parser(_recipe(argv))
+    values = parser.parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
+    resumed = own["output"] if own["resume"] == "auto" else None
+    warmup = keep_warmup_share(values, parser.get_defaults().as_dict(), argv, resumed)
     config = from_dict(FinetuneConfig, values, source="arguments")
     _check_folds(own)
 
@@ -94,6 +104,8 @@ def _main(argv: Sequence[str]) -> int:
     from finetune.cross_validation import cross_validate
     from finetune.run import finetune
 
+    if warmup and rank_zero_only.rank == 0:
+        print(warmup, flush=True)
     common = {key: own[key] for key in ("data", "output", "init")}
     common["resume"] = own["resume"] == "auto"
     result: CrossValidationResult | FinetuneResult

@@ -1,15 +1,20 @@
 """Learns from out-of-fold predictions which components to take out of a prediction.
 
-A rule is taken where the cases show that it helps, and would be likely to show it again: each structure starts without
-a rule, and of the candidates (keep the largest component alone; remove components below one of a few volumes) the one
-that gains most is taken, as long as one passes `Trial.helps`; then the other kind is tried on top of it. The scores are
-on the very cases that the rule was chosen by, so its gain is a little too good; the bars are there to keep noise out.
+A rule is taken where the patients show that it helps, and would be likely to show it again: each structure starts
+without a rule, and of the candidates (keep the largest component alone; remove components below one of a few volumes)
+the one that gains most is taken, as long as one passes `Trial.helps`; then the other kind is tried on top of it. The
+scores are on the very cases that the rule was chosen by, so its gain is a little too good; the bars are there to keep
+noise out.
+
+A rule must not cost a lesion. One is tried only if it would leave nearly all references whole (`SPARED`), and is
+taken only if every component of a reference that was found is still found with it. So lesions of which a patient has
+several seldom have a rule.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -24,16 +29,16 @@ from swin_unetr.postprocessing.components import clean
 from swin_unetr.postprocessing.effect import ComponentTable, tabulate
 from swin_unetr.tasks import Target, Task
 
-#: Volumes that are tried, as far as the references go.
+#: Volumes that are tried, as far as the components of the references allow.
 CANDIDATES_MM3 = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-#: Share of the cases whose structure may be smaller, as a whole, than a volume that is tried: a bound that weak
+#: Share of the patients with a structure whose references a rule must leave as they are to be tried: what weak
 #: predictions would gain by must not take away what good ones are right about.
-SMALLEST_SHARE = 0.05
+SPARED = 0.95
 #: Least gain in mean Dice that is worth a rule.
 LEAST_GAIN = 0.001
-#: Least number of cases that it must make better: four could be by chance, one time in sixteen.
+#: Least number of patients that it must make better: four could be by chance, one time in sixteen.
 LEAST_BETTER = 5
-#: It must make this many times as many cases better as worse.
+#: It must make this many times as many patients better as worse.
 BETTER_PER_WORSE = 3
 #: Differences up to this are rounding.
 _ROUNDING = 1e-9
@@ -41,10 +46,10 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A rule against another one, on the same cases."""
+    """A rule against another one, on the same patients. Of several cases of a patient the mean counts."""
 
     rule: ComponentRule
-    cases: int
+    patients: int
     #: Mean Dice of the structure (of a region with those within it) without and with the rule.
     before: float
     after: float
@@ -53,6 +58,10 @@ class Trial:
     ci_high: float
     better: int
     worse: int
+    #: Components of all references, those found without the rule, and those of them that are found no more with it.
+    lesions: int
+    found: int
+    lost: int
 
     @property
     def gain(self) -> float:
@@ -61,9 +70,10 @@ class Trial:
 
     @property
     def helps(self) -> bool:
-        """Whether the rule is taken: the gain is large enough, sure enough, and not at the cost of other cases."""
+        """Whether the rule is taken: it gains enough, for sure enough, and not at the cost of others or of a lesion."""
         return (
-            self.gain >= LEAST_GAIN
+            self.lost == 0
+            and self.gain >= LEAST_GAIN
             and self.ci_low > 0
             and self.better >= LEAST_BETTER
             and self.better >= BETTER_PER_WORSE * self.worse
@@ -72,11 +82,14 @@ class Trial:
     def __str__(self) -> str:
         return (
             f"mean Dice {self.before:.4f} -> {self.after:.4f} ({self.gain:+.4f}, 95 % interval {self.ci_low:+.4f} to "
-            f"{self.ci_high:+.4f}) over {self.cases} out-of-fold cases, better in {self.better}, worse in {self.worse}"
+            f"{self.ci_high:+.4f}) over {self.patients} out-of-fold patients, better in {self.better}, worse in "
+            f"{self.worse}; finds {self.found - self.lost} of {self.lesions} components of the references, as before"
         )
 
 
-def learn_rules(pairs: Sequence[Pair], task: Task, workers: int = 0) -> tuple[list[ComponentRule], list[Trial]]:
+def learn_rules(
+    pairs: Sequence[Pair], task: Task, *, patients: Mapping[str, str] | None = None, workers: int = 0
+) -> tuple[list[ComponentRule], list[Trial]]:
     """The rules that help, and all that was tried.
 
     Exclusive classes do not touch each other and are learnt at once; nested regions from the outside to the inside,
@@ -85,6 +98,7 @@ def learn_rules(pairs: Sequence[Pair], task: Task, workers: int = 0) -> tuple[li
     Args:
         pairs: prediction and reference of every case.
         task: of the predictions.
+        patients: patient by case, for cases whose patient is known; another case is a patient of its own.
         workers: threads that read; 0 takes a few.
 
     Raises:
@@ -92,30 +106,32 @@ def learn_rules(pairs: Sequence[Pair], task: Task, workers: int = 0) -> tuple[li
     """
     rules: list[ComponentRule] = []
     trials: list[Trial] = []
+    of_cases = [(patients or {}).get(pair.case, f"case {pair.case}") for pair in pairs]
     regions = [[task.targets[index]] for index in task.painting_order]
     for targets in regions if task.activation == "sigmoid" else [list(task.targets)]:
         with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
             cases = list(pool.map(lambda pair: list(_tables(pair, task, targets, tuple(rules))), pairs))  # noqa: B023
         for target, tables in zip(targets, zip(*cases, strict=True), strict=True):
-            rule, tried = choose_rule(target.name, tables)
+            rule, tried = choose_rule(target.name, tables, of_cases)
             trials += tried
             rules += [] if rule is None else [rule]
     return rules, trials
 
 
-def choose_rule(structure: str, tables: Sequence[ComponentTable]) -> tuple[ComponentRule | None, list[Trial]]:
-    """The rule of one structure, or none, and what was tried.
+def choose_rule(
+    structure: str, tables: Sequence[ComponentTable], patients: Sequence[str] | None = None
+) -> tuple[ComponentRule | None, list[Trial]]:
+    """The rule of one structure, or None, and what was tried.
 
     Args:
         structure: its name.
         tables: its components in every case.
+        patients: of every case; if None, each is of another one.
     """
-    sizes = [table.reference[0] * table.voxel_mm3 for table in tables if table.reference[0]]
-    bound = float(np.quantile(sizes, SMALLEST_SHARE)) if sizes else 0.0
-    volumes = [volume for volume in CANDIDATES_MM3 if volume <= bound]
+    of = np.unique(range(len(tables)) if patients is None else patients, return_inverse=True)[1]
     rule, reasons, tried = ComponentRule(structure=structure), [], []
-    while further := _further(rule, volumes):
-        trials = [_try(each, rule, tables) for each in further]
+    while further := [each for each in _further(rule) if _spares(each, tables, of)]:
+        trials = [_try(each, rule, tables, of) for each in further]
         tried += trials
         helping = [trial for trial in trials if trial.helps]
         if not helping:
@@ -126,26 +142,45 @@ def choose_rule(structure: str, tables: Sequence[ComponentTable]) -> tuple[Compo
     return (replace(rule, reason="; then ".join(reasons)) if reasons else None), tried
 
 
-def _further(rule: ComponentRule, volumes: Sequence[float]) -> list[ComponentRule]:
+def _further(rule: ComponentRule) -> list[ComponentRule]:
     """The rule with what it does not say yet, by each candidate."""
-    bounded = [] if rule.min_volume_mm3 else [replace(rule, min_volume_mm3=volume) for volume in volumes]
+    bounded = [] if rule.min_volume_mm3 else [replace(rule, min_volume_mm3=volume) for volume in CANDIDATES_MM3]
     return [*bounded, *([] if rule.largest_only else [replace(rule, largest_only=True)])]
 
 
-def _try(rule: ComponentRule, instead_of: ComponentRule, tables: Sequence[ComponentTable]) -> Trial:
-    before, after = (np.array([table.dice(each) for table in tables]) for each in (instead_of, rule))
+def _spares(rule: ComponentRule, tables: Sequence[ComponentTable], of: NDArray[np.intp]) -> bool:
+    """Whether the references of nearly all patients who have the structure stay whole under a rule."""
+    having = {int(patient) for patient, table in zip(of, tables, strict=True) if table.reference[0]}
+    hurt = {int(patient) for patient, table in zip(of, tables, strict=True) if not table.spares_reference(rule)}
+    return bool(having) and len(hurt) <= (1 - SPARED) * len(having)
+
+
+def _try(
+    rule: ComponentRule, instead_of: ComponentRule, tables: Sequence[ComponentTable], of: NDArray[np.intp]
+) -> Trial:
+    before, after = (_of_patients([table.dice(each) for table in tables], of) for each in (instead_of, rule))
+    found, still = (np.concatenate([table.found(each) for table in tables]) for each in (instead_of, rule))
     gains: NDArray[np.float64] = after - before
     low, high = mean_interval(gains, np.random.default_rng(SEED))
     return Trial(
         rule=rule,
-        cases=len(tables),
+        patients=len(gains),
         before=float(before.mean()),
         after=float(after.mean()),
         ci_low=low,
         ci_high=high,
         better=int((gains > _ROUNDING).sum()),
         worse=int((gains < -_ROUNDING).sum()),
+        lesions=len(found),
+        found=int(found.sum()),
+        lost=int((found & ~still).sum()),
     )
+
+
+def _of_patients(values: Sequence[float], of: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Mean over the cases of each patient."""
+    means: NDArray[np.float64] = np.bincount(of, values) / np.bincount(of)
+    return means
 
 
 def _tables(

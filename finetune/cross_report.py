@@ -31,8 +31,9 @@ class FoldRun:
     cases: tuple[str, ...]
     epochs: int
     seconds: float
-    #: Epoch of its best model, from 1, chosen by the mean Dice of its own cases on the network's grid.
+    #: Epoch of its model, from 1: the last one, unless the training collapsed (`swin_unetr.training.choice`).
     best_epoch: int
+    #: Mean over structures and cases, on the network's grid.
     validation_dice: float
 
     @classmethod
@@ -129,8 +130,8 @@ def _markdown(result: CrossValidationResult, report: str) -> str:
         f"# Cross-validation of {evaluation.prediction_task.name}",
         "",
         f"{count(len(result.folds), 'fold')}, {count(number, 'case')} evaluated, {len(evaluation.failures)} failed. "
-        "Each case was predicted by the model that did not see it; the epoch of that model was chosen on its fold, "
-        f"which flatters it a little. All metrics: [{report}/report.md]({report}/report.md).",
+        "Each case was predicted by the model that did not see it: that of the last epoch, unless the training "
+        f"collapsed. All metrics: [{report}/report.md]({report}/report.md).",
         "",
         "| structure | mean Dice | 95 % CI | SD | evaluated | failed |",
         "|:--|--:|:-:|--:|--:|--:|",
@@ -140,7 +141,7 @@ def _markdown(result: CrossValidationResult, report: str) -> str:
         lines.append(
             f"| {each.structure} | {each.mean:.4f} | {interval} | {each.std:.4f} | {each.evaluated} | {each.failed} |"
         )
-    lines += ["", "| fold | cases | epochs | best epoch | mean Dice | minutes |", "|--:|--:|--:|--:|--:|--:|"]
+    lines += ["", "| fold | cases | epochs | model of epoch | mean Dice | minutes |", "|--:|--:|--:|--:|--:|--:|"]
     for fold in result.folds:
         dice, minutes = result.dice_of_fold(fold), fold.seconds / 60
         lines.append(
@@ -149,10 +150,12 @@ def _markdown(result: CrossValidationResult, report: str) -> str:
     lines += ["", "## Post-processing", "", *(f"- {words}" for words in result.words_on_rules())]
     if shown := [each for each in result.trials if each.better or each.worse]:
         lines += ["", "What was tried and changes a case (of a region: the mean with the regions within it):", ""]
-        lines += ["| rule | mean Dice | gain | 95 % CI | better | worse | helps |", "|:--|:-:|--:|:-:|--:|--:|:-:|"]
+        lines += ["| rule | mean Dice | gain | 95 % CI | patients better | worse | lesions lost | helps |"]
+        lines += ["|:--|:-:|--:|:-:|--:|--:|--:|:-:|"]
         lines += [
             f"| {each.rule} | {each.before:.4f} → {each.after:.4f} | {each.gain:+.4f} | {each.ci_low:+.4f} to "
-            f"{each.ci_high:+.4f} | {each.better} | {each.worse} | {'yes' if each.helps else 'no'} |"
+            f"{each.ci_high:+.4f} | {each.better} | {each.worse} | {each.lost} of {each.found} | "
+            f"{'yes' if each.helps else 'no'} |"
             for each in shown
         ]
     return "\n".join(lines) + "\n"

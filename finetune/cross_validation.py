@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ import torch
 from finetune.component_rules import Trial, learn_rules
 from finetune.config import FinetuneConfig
 from finetune.cross_report import CROSS_VALIDATION, CrossValidationResult, FoldRun, write_cross_report
+from finetune.deciding import refuse_single_patient
 from finetune.fold_processes import FoldProcesses, slots
 from finetune.run import MAY_CHANGE, RECORD, finetune, open_data
 from finetune.split import SPLIT, choose_split
 from swin_unetr.checkpoints.model_folder import read_description, write_description
+from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import Folds
 from swin_unetr.errors import CheckpointError, ConfigError, DataError, SwinUnetrError
 from swin_unetr.evaluation.cases import Pair
@@ -76,6 +78,7 @@ def cross_validate(
         raise ConfigError("task: cannot be given to processes of their own; put a task.yaml beside the data")
     run = Path(output)
     check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
+    refuse_single_patient(dataset)
     split = choose_split(run, dataset, known_task, config, folds)
     folders = [run / f"fold_{fold}" for fold in range(len(split.folds))]
     for folder in folders:
@@ -99,24 +102,24 @@ def cross_validate(
             f"{run}: {len(failures)} of {count(len(folders), 'fold')} failed; mend what is wrong and go on with "
             f"--resume auto:{lines}"
         )
-    return _evaluate(config, run, folders, split, dataset.root, known_task)
+    return _evaluate(config, run, folders, split, dataset, known_task)
 
 
 def _evaluate(
-    config: FinetuneConfig, run: Path, folders: Sequence[Path], split: Folds, data: Path, task: Task
+    config: FinetuneConfig, run: Path, folders: Sequence[Path], split: Folds, dataset: Dataset, task: Task
 ) -> CrossValidationResult:
     """Predict every case out of fold, evaluate, learn what to remove, and write it all down."""
     device = "cpu" if config.trainer.accelerator == "cpu" else "auto"
     for fold, folder in enumerate(folders):
         report = predict(
-            folder, data, run / PREDICTIONS, folds=run / SPLIT, fold=fold,
+            folder, dataset.root, run / PREDICTIONS, folds=run / SPLIT, fold=fold,
             layout=config.layout, device=device, postprocess=False,
         )  # fmt: skip
         for failure in report.failures:
             print(f"failed: {failure}", file=sys.stderr)
     cases = [case for ids in split.folds for case in ids]
-    evaluation = evaluate(run / PREDICTIONS, data, task=task, output=run / REPORT, cases=cases)
-    rules, trials = _learn(evaluation, task) if config.learn_postprocessing else ([], [])
+    evaluation = evaluate(run / PREDICTIONS, dataset.root, task=task, output=run / REPORT, cases=cases)
+    rules, trials = _learn(evaluation, task, dataset.groups) if config.learn_postprocessing else ([], [])
     for folder in folders:
         best = folder / "best"
         description = read_description(best)
@@ -133,12 +136,14 @@ def _evaluate(
     return result
 
 
-def _learn(evaluation: EvaluationResult, task: Task) -> tuple[list[ComponentRule], list[Trial]]:
+def _learn(
+    evaluation: EvaluationResult, task: Task, patients: Mapping[str, str]
+) -> tuple[list[ComponentRule], list[Trial]]:
     pairs = [
         Pair(case, Path(str(files["prediction"])), Path(str(files["reference"])))
         for case, files in sorted(evaluation.files.items())
     ]
-    return learn_rules(pairs, task)
+    return learn_rules(pairs, task, patients=patients)
 
 
 def _one_by_one(folds: Sequence[int], train: Callable[[int], object]) -> dict[int, str]:

@@ -24,10 +24,11 @@ from swin_unetr.training.course import derived_seed
 from swin_unetr.training.loaders import Loader
 from swin_unetr.words import count
 from transforms.augment import change
-from transforms.crops import RandomCrops, Sample
+from transforms.crops import WIDE, RandomCrops, Sample
 from transforms.draws import changes_of
 
-#: What a step gets: tensors by name, and "changes" that are still to be made to them.
+#: What a step gets: tensors by name; before that "changes" that are still to be made to them, and what is "wide" around
+#: the crops that are rotated (`transforms.augment.Wide`).
 Batch = dict[str, Any]
 
 
@@ -165,6 +166,10 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         """Voxels of every training scan that are background, and those of each target."""
         return map(self._scans.class_voxels, range(len(self._names)))
 
+    def validation_voxels(self) -> Iterator[tuple[int, ...]]:
+        """The same of every validation scan."""
+        return map(self._scans.class_voxels, self._validation)
+
     def prepare_scans(self) -> None:
         """Preprocess the scans that have not been, before the first epoch.
 
@@ -260,19 +265,20 @@ class Batches:
         self._augment, self._at_once = augment, at_once
 
     def __call__(self, visits: Sequence[list[Sample] | SwinUnetrError]) -> Batch | SwinUnetrError:
-        """A batch of "image" and "label", B x C x X x Y x Z, and "changes" that are still to be made; or an error."""
+        """A batch of "image" and "label", B x C x X x Y x Z, and what is still to be done to it; or an error."""
         crops: list[Sample] = []
         for visit in visits:
             if isinstance(visit, SwinUnetrError):
                 return visit
             crops += visit
         image, label, draws = (torch.stack([crop[key] for crop in crops]) for key in ("image", "label", "draws"))
-        batch = {"image": image, "label": label, "changes": changes_of(draws, self._augment)}
+        wide = [tuple(crop[key] for key in WIDE) for crop in crops if WIDE[0] in crop]
+        batch = {"image": image, "label": label, "changes": changes_of(draws, self._augment), "wide": wide}
         return changed(batch) if self._at_once else batch
 
 
 def changed(batch: Batch) -> Batch:
     """A batch whose changes are made, in place."""
     if (changes := batch.pop("changes", None)) is not None:
-        change(batch["image"], batch["label"], changes)
+        change(batch["image"], batch["label"], changes, batch.pop("wide"))
     return batch

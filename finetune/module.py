@@ -14,43 +14,21 @@ from torch import Tensor
 from finetune.config import FinetuneConfig
 from finetune.deep_supervision import AuxiliaryHeads, supervise
 from finetune.losses import SegmentationLoss
+from finetune.validation import POOLED, SMOOTHED, ValidationScores, score_names
 from swin_unetr.inference.sliding_window import slide
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
+from swin_unetr.training.choice import SmoothedScore
 from swin_unetr.training.gradient_clip import clip_gradients
 from swin_unetr.training.optimizer import build_optimizer
-from transforms.labels import IGNORED
 
-#: Name of the score by which the best model is chosen: the mean over structures of their mean over cases.
-MONITOR = "val/dice"
+#: In a checkpoint, the average of the scores so far.
+_AVERAGE = "smoothed_score"
 
 
 def metric_names(task: Task) -> tuple[str, ...]:
-    """Names of what is logged, the scores of single structures last."""
-    return ("train/loss", MONITOR, *(f"{MONITOR}/{target.name}" for target in task.targets))
-
-
-def dice_per_target(scores: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """Dice of every structure of one scan; not a number where it is empty in both.
-
-    Args:
-        scores: C x X x Y x Z, before the activation.
-        targets: encoded as for the loss: 1 x X x Y x Z class indices, or C x X x Y x Z regions; where they are
-            `IGNORED`, nothing counts.
-        task: softmax or sigmoid.
-
-    Returns:
-        One value for each target of the task, without background.
-    """
-    if task.activation == "softmax":
-        classes = torch.arange(1, task.num_classes, device=scores.device)[:, None, None, None]
-        predicted, truth = scores.argmax(dim=0) == classes, targets == classes
-    else:
-        predicted, truth = scores > 0, targets == 1  # sigmoid(0) = 0.5
-    if task.ignore_label is not None:
-        predicted = predicted & (targets[:1] != IGNORED)
-    shared, sizes = (predicted & truth).sum((1, 2, 3)), predicted.sum((1, 2, 3)) + truth.sum((1, 2, 3))
-    return 2 * shared / sizes
+    """Names of what is logged, in the order of a table's columns."""
+    return ("train/loss", *score_names(task))
 
 
 class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is untyped here
@@ -61,10 +39,16 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         task: what the classes mean.
         config: loss, optimiser, windows; its speed settled.
         class_weights: of the loss, where they do not stand in the configuration.
+        deciding: for each structure of the task whether the model is chosen by it; None for all.
     """
 
     def __init__(
-        self, network: SwinUNETR, task: Task, config: FinetuneConfig, class_weights: Sequence[float] | None = None
+        self,
+        network: SwinUNETR,
+        task: Task,
+        config: FinetuneConfig,
+        class_weights: Sequence[float] | None = None,
+        deciding: Sequence[bool] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -72,9 +56,10 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         self.task = task
         self._config = config
         self._loss = SegmentationLoss(config.loss, task, class_weights)
-        # Sum of the Dice of the cases of this process, and how many of them are numbers; for each target. Not a
-        # buffer: those change places with the averaged model's around a validation.
-        self._dice_sums = torch.zeros(2, len(task.targets))
+        self._deciding = (True,) * len(task.targets) if deciding is None else tuple(deciding)
+        # Not buffers: those change places with the averaged model's around a validation.
+        self._scores = ValidationScores(task, self._deciding, torch.device("cpu"))
+        self._smoothed = SmoothedScore()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch of crops."""
@@ -85,24 +70,26 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
 
     def on_validation_epoch_start(self) -> None:
         """Forget the scores of the last validation."""
-        self._dice_sums = torch.zeros(2, len(self.task.targets), device=self.device)
+        self._scores = ValidationScores(self.task, self._deciding, self.device)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Segment one scan and score it; an empty batch is that of a process that has none."""
-        if not batch:
-            return
-        inference = replace(self._config.inference, overlap=self._config.validation_overlap)
-        scores = slide(batch["image"], self.network, inference)
-        dice = dice_per_target(scores, batch["label"], self.task)
-        self._dice_sums[0] += torch.nan_to_num(dice)
-        self._dice_sums[1] += ~dice.isnan()
+        if batch:
+            inference = replace(self._config.inference, overlap=self._config.validation_overlap)
+            self._scores.add(slide(batch["image"], self.network, inference), batch["label"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means: of each structure over the cases that have it, and of those means."""
-        sums, counts = self.trainer.strategy.reduce(self._dice_sums.clone(), reduce_op="sum")
-        means = sums / counts
-        names = metric_names(self.task)[1:]
-        self.log_dict(dict(zip(names, (means.nanmean(), *means), strict=True)), batch_size=1)
+        """Log the scores of all processes' scans, and the smoothed one that decides."""
+        scores = self._scores.summary(lambda values: self.trainer.strategy.reduce(values.clone(), reduce_op="sum"))
+        self.log_dict({SMOOTHED: self._smoothed.add(scores[POOLED]), **scores}, batch_size=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the average of the scores."""
+        checkpoint[_AVERAGE] = self._smoothed.value
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the average; a checkpoint of an earlier version has none."""
+        self._smoothed = SmoothedScore(checkpoint.get(_AVERAGE, math.nan))
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with warm-up and cosine, stepped by optimiser steps."""

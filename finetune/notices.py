@@ -35,8 +35,8 @@ def of_absent_classes(absent: Sequence[str], fold: object) -> str:
     if not absent:
         return ""
     return (
-        f"warning: no training case of fold {fold} has {', '.join(absent)}: the model cannot learn this; take another "
-        "fold, label more cases, or leave the structure out of the task"
+        f"warning: no training case of fold {fold} has {', '.join(absent)}: the model cannot learn this, and is not "
+        "chosen by it; take another fold, label more cases, or leave the structure out of the task"
     )
 
 

@@ -59,7 +59,9 @@ def main(argv: Sequence[str]) -> int:
         workers=arguments.workers,
     )
     print(*plan.headline(), plan.table(), f"plan: {path}", sep="\n")
-    print(f"train with it: {command(['finetune', '--plan', path, '--data', arguments.data, '--output', 'RUN'])}")
+    words: list[str | Path] = ["finetune", "--plan", path, "--data", arguments.data, "--output", "RUN"]
+    words += [] if plan.data.patients > 1 else ["--fold", "all"]  # of a single patient nothing can be held back
+    print(f"train with it: {command(words)}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,16 +12,17 @@ from typing import Any, Literal
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 
-from finetune.class_presence import absent_classes
 from finetune.class_weights import weights_by_frequency
 from finetune.config import FinetuneConfig
 from finetune.data import FinetuneData
+from finetune.deciding import Deciding, refuse_single_patient
 from finetune.leaks import seen_by_weights
-from finetune.module import MONITOR, FinetuneModule, metric_names
+from finetune.module import FinetuneModule, metric_names
 from finetune.notices import of_absent_classes, of_mirrored_sides, of_seen_scans, warn
 from finetune.recipes import find_recipe
 from finetune.speed import settled_speed
 from finetune.split import SPLIT, STORE, choose_split
+from finetune.validation import OF_CASES, POOLED, SMOOTHED
 from swin_unetr.checkpoints import save_model, start_from
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.datasets import read_dataset
@@ -30,7 +32,7 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.model_description import ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 from swin_unetr.planning.names import PLANNED
-from swin_unetr.planning.speed import float32_products
+from swin_unetr.planning.speed import float32_products, hardware, trainer_for
 from swin_unetr.provenance import command, commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
@@ -63,26 +65,35 @@ class FinetuneResult:
     """What came of a fine-tuning."""
 
     run_folder: Path
-    #: Model folder of the epoch with the highest mean Dice in validation.
+    #: Model folder that `predict` takes: of the last epoch, unless training collapsed (`swin_unetr.training.choice`).
     best_model: Path
     #: Model folder of the last epoch that was validated.
     last_model: Path
-    #: Epoch of the best model, from 1.
+    #: Epoch of the best model, from 1, and why it was chosen.
     best_epoch: int
-    #: Mean over the structures of the best model's Dice in validation.
+    reason: str
+    #: Mean over the structures of the best model's mean Dice over the validation cases.
     dice: float
-    #: The same for each structure; not a number where no validation case has it.
+    #: The same for each structure; NaN if no validation case has it.
     dice_per_target: Mapping[str, float]
+    #: Mean over the deciding structures of the best model's Dice over all voxels of the validation cases together.
+    pooled_dice: float
+    #: Structures that no training case has.
+    untrained: tuple[str, ...]
     #: Epochs trained, and the seconds it took, those before a resume included.
     epochs: int
     seconds: float
 
     def summary(self) -> str:
         """The closing lines of the command."""
-        parts = ", ".join(f"{name} {value:.3f}" for name, value in self.dice_per_target.items())
+        parts = ", ".join(
+            f"{name} {value:.3f}" + (" (not trained on)" if name in self.untrained else "")
+            for name, value in self.dice_per_target.items()
+        )
         return (
-            f"{self.epochs} epochs in {timedelta(seconds=round(self.seconds))}; best mean Dice in validation "
-            f"{self.dice:.4f} at epoch {self.best_epoch} ({parts})\n"
+            f"{self.epochs} epochs in {timedelta(seconds=round(self.seconds))}; best/ has epoch {self.best_epoch} "
+            f"({self.reason})\n"
+            f"in validation: mean Dice of cases {self.dice:.4f} ({parts}), pooled Dice {self.pooled_dice:.4f}\n"
             f"model: {self.best_model}\n"
             f"segment with it: {command(['predict', self.run_folder, 'SCANS', '--output', 'FOLDER'])}"
         )
@@ -130,10 +141,13 @@ def finetune(
     before = {} if checkpoint is None else read_record(run / RECORD)
     if before and before.get("fold") != fold:
         raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
+    if fold != "all":
+        refuse_single_patient(dataset)
     split = choose_split(run, dataset, task, config, folds, fold)
     training, validation = split.split(fold)
     cases = {case.id: case for case in dataset.cases}
-    speed = settled_speed(config, task)
+    trainer_config, notices = trainer_for(config.trainer, hardware(config.trainer.accelerator))
+    speed = settled_speed(replace(config, trainer=trainer_config), task)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
     network = build_network(config.network)
@@ -141,8 +155,8 @@ def finetune(
     fast_paths |= {"fused_optimizer": speed.fused_optimizer, "tf32": speed.tf32}
     report = [] if init is None or before else start_from(network, init).summary().splitlines()
     if rank_zero_only.rank == 0:
-        notices = [line for line in (left_out(split, cases),) if line]
-        print(dataset.summary(), *report, _plan(network, task, training, validation), *notices, sep="\n", flush=True)
+        lines = (dataset.summary(), *notices, *report, _plan(network, task, training, validation))
+        print(*lines, *filter(None, [left_out(split, cases)]), sep="\n", flush=True)
     facts = {
         "kind": "finetune",
         "data": str(dataset.root.resolve()),
@@ -153,6 +167,7 @@ def finetune(
         "validation": validation,
         "init": before.get("init", report),
         "seed": config.trainer.seed,
+        "precision": trainer_config.precision,
         "fast_paths": fast_paths,
         "config": to_dict(config),
     }
@@ -163,12 +178,15 @@ def finetune(
         facts["seen_by_init"] = seen
         warn(of_seen_scans(init, seen))
     known = describe_scans([cases[name].images for name in training]) if rank_zero_only.rank == 0 else None
-    folders = ModelFolders(run, MONITOR, _SaveFinetuned(config, facts, known))
+    folders = ModelFolders(run, SMOOTHED, _SaveFinetuned(config, facts, known))
+    if fold == "all":  # the Dice of what is trained on says nothing of when to stop
+        trainer_config = replace(trainer_config, early_stop_patience=None)
     trainer = build_trainer(
-        config.trainer,
+        trainer_config,
         run,
-        monitor=MONITOR,
+        monitor=POOLED,
         metrics=metric_names(task),
+        decides=SMOOTHED,
         gradient_clip=config.optimizer.gradient_clip,
         callbacks=[folders],
     )
@@ -180,12 +198,13 @@ def finetune(
         store=run.parent / STORE,
     )
     scans.prepare_scans()
+    deciding = Deciding.of(task, scans.training_voxels(), scans.validation_voxels(), fold)
+    facts["choice"], folders.always_last = deciding.facts(), deciding.always_last
+    for line in (of_absent_classes(deciding.untrained, fold), *deciding.lines()):
+        warn(line)
     fast_paths |= scans.place(trainer.strategy.root_device)  # what `facts` holds, too
-    absent = absent_classes(scans.training_voxels(), task)
-    facts["classes_without_training_case"] = absent
-    warn(of_absent_classes(absent, fold))
     weights = _class_weights(scans, task, config, facts)
-    module = FinetuneModule(network, task, replace(config, speed=speed), weights)
+    module = FinetuneModule(network, task, replace(config, speed=speed), weights, deciding.structures)
     record = None
     if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
         write_config(run, config)
@@ -193,7 +212,7 @@ def finetune(
         record = RunRecord(run / RECORD, facts)
     with float32_products(speed):
         seconds = _fit(trainer, module, scans, record, folders, checkpoint)
-    return _result(run, task, folders.best, trainer.current_epoch, seconds)
+    return _result(run, deciding, folders.best, trainer.current_epoch, seconds)
 
 
 def _fit(
@@ -242,15 +261,18 @@ def _plan(network: SwinUNETR, task: Task, training: Sequence[str], validation: S
     )
 
 
-def _result(run: Path, task: Task, best: Mapping[str, Any], epochs: int, seconds: float) -> FinetuneResult:
+def _result(run: Path, deciding: Deciding, best: Mapping[str, Any], epochs: int, seconds: float) -> FinetuneResult:
     scores = best["scores"]
     return FinetuneResult(
         run_folder=run,
         best_model=run / "best",
         last_model=run / "last",
         best_epoch=best["epoch"],
-        dice=scores[MONITOR],
-        dice_per_target={target.name: scores[f"{MONITOR}/{target.name}"] for target in task.targets},
+        reason=best.get("reason", "highest score"),  # of a checkpoint of an earlier version
+        dice=scores[OF_CASES],
+        dice_per_target={target.name: scores[f"{OF_CASES}/{target.name}"] for target in deciding.task.targets},
+        pooled_dice=scores.get(POOLED, math.nan),
+        untrained=deciding.untrained,
         epochs=epochs,
         seconds=seconds,
     )

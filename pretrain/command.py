@@ -11,6 +11,7 @@ from pretrain.config import PretrainConfig
 from pretrain.recipes import find_recipe, shipped_recipes
 from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.provenance import resume_command, telling_how_to_go_on
+from swin_unetr.warmup import keep_warmup_share
 
 _USAGE = "swin-unetr pretrain --config RECIPE --data PATH ... --output DIR [--exclude FILE] [--probe DIR] ..."
 _DESCRIPTION = """Train an encoder on scans without labels.
@@ -67,8 +68,11 @@ def _main(argv: Sequence[str]) -> int:
         path = find_recipe(name)
         recipe = read_yaml(path)
         from_dict(PretrainConfig, recipe, source=str(path))  # blames the file for what is wrong in the file
-    values = build_parser(recipe).parse_args(list(argv)).as_dict()
+    parser = build_parser(recipe)
+    values = parser.parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
+    resumed = own["output"] if own["resume"] == "auto" else None
+    warmup = keep_warmup_share(values, parser.get_defaults().as_dict(), argv, resumed)
     config = from_dict(PretrainConfig, values, source="arguments")
 
     # Only now: torch takes seconds to import.
@@ -77,6 +81,8 @@ def _main(argv: Sequence[str]) -> int:
     from pretrain.run import pretrain
 
     del own["config"]
+    if warmup and rank_zero_only.rank == 0:
+        print(warmup, flush=True)
     result = pretrain(config, **{**own, "resume": own["resume"] == "auto"})
     if rank_zero_only.rank == 0:  # the processes of other devices run this too
         print(result.summary())

@@ -106,8 +106,9 @@ class _Gather(torch.autograd.Function):
 
 
 def _standardised(features: Tensor) -> Tensor:
-    # Scans without any contrast give no spread.
-    return (features - features.mean(0)) / features.std(0).clamp(min=1e-8)
+    # The deviation over N, as the correlation is a mean over N: a feature correlates with itself by exactly 1.
+    # Scans without any contrast have no deviation.
+    return (features - features.mean(0)) / features.std(0, correction=0).clamp(min=1e-8)
 
 
 def _processes() -> int:

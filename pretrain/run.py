@@ -25,7 +25,7 @@ from swin_unetr.checkpoints import start_from
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network, choose_fast_paths
-from swin_unetr.planning.speed import float32_products, hardware, settle
+from swin_unetr.planning.speed import float32_products, hardware, settle, trainer_for
 from swin_unetr.provenance import command
 from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
 from swin_unetr.training.run_folder import check_run_folder, write_config
@@ -121,23 +121,26 @@ def pretrain(
     _check_negatives(config, cached)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
-    speed = settle(config.speed, hardware(config.trainer.accelerator), precision=config.trainer.precision)
+    machine = hardware(config.trainer.accelerator)
+    trainer_config, changed = trainer_for(config.trainer, machine)
+    speed = settle(config.speed, machine, precision=trainer_config.precision)
     module = PretrainModule(replace(config, speed=speed))
     fast_paths = choose_fast_paths(module.network, speed)
     report = [] if init is None or before else start_from(module.encoder, init).summary().splitlines()
     scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
-    _tell(*report, cached.summary(), *([scans.padding_notice] if scans.padding_notice else []))
+    _tell(*changed, *report, cached.summary(), *([scans.padding_notice] if scans.padding_notice else []))
     facts = {
         "kind": "pretrain",
         **cached.provenance(),
         "init": before.get("init", report),
         "probe": None if probe is None else str(probe.resolve()),
         "seed": config.trainer.seed,
+        "precision": trainer_config.precision,
         "fast_paths": {**fast_paths, "fused_optimizer": speed.fused_optimizer, "tf32": speed.tf32},
         "config": to_dict(config),
     }
     folders = EncoderFolders(run, every=config.trainer.validate_every, save=SaveEncoder(config, facts))
-    trainer = _trainer(config, run, module, folders, probe)
+    trainer = _trainer(replace(config, trainer=trainer_config), run, module, folders, probe)
     record = None
     if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
         write_config(run, config)

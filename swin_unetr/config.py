@@ -173,6 +173,7 @@ class OptimizerConfig:
 
     learning_rate: float = 1e-4
     weight_decay: float = 1e-5
+    #: A command that asks for fewer epochs than its recipe keeps the share, unless it gives this too.
     warmup_epochs: float = 50
     #: Norm to which gradients are clipped; none for no clipping.
     gradient_clip: float | None = None
@@ -229,7 +230,7 @@ class TrainerConfig:
     accumulate_batches: int = 1
     #: Decay of the exponential moving average of the weights; none for no average.
     ema_decay: float | None = None
-    #: Stop after so many validations without a better mean Dice; none never stops early.
+    #: Stop after so many validations without a better smoothed pooled Dice. If None, never stop early.
     early_stop_patience: int | None = None
     seed: int = 0
 

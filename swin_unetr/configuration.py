@@ -24,6 +24,9 @@ from swin_unetr.files import read_text
 
 T = TypeVar("T")
 
+#: In the folder of a run: its configuration.
+RUN_CONFIG = "config.yaml"
+
 _ROOT = "config"
 _CLASS = "class_path"
 

@@ -44,7 +44,7 @@ class Task:
     targets: tuple[Target, ...]
     #: "softmax" for exclusive classes, "sigmoid" for nested regions.
     activation: Activation = "softmax"
-    #: Values that a label file may hold besides, and that belong to no target.
+    #: Values that a label file may hold besides, and that belong to no target: trained on and evaluated as background.
     other_labels: tuple[int, ...] = ()
     #: Value of voxels that nobody has labelled: they count neither in training nor in an evaluation.
     ignore_label: int | None = None

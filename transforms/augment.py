@@ -2,13 +2,14 @@
 
 Mirrors and quarter turns are made where a crop is read (`transforms.crops`), for they move whole voxels; here a
 rotation with zoom in one resampling, then intensity: noise, blur, gamma, scale and shift. Only the crops that were
-drawn for a change are touched by it. Beyond a crop lies 0, as beyond a scan in the sliding window of a prediction: the
-lower bound of a CT window, the background of `zscore_nonzero`, the mean of `zscore`.
+drawn for a change are touched by it. A crop that is rotated comes with the part of the scan around it that the rotation
+samples, so that nothing within the scan is invented. Beyond the scan lies 0, as in the sliding window of a prediction:
+the lower bound of a CT window, the background of `zscore_nonzero`, the mean of `zscore`; and the label is background.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,18 +23,24 @@ _REACH = 4.0
 _ALONG = ("nxi,nciyz->ncxyz", "nyi,ncxiz->ncxyz", "nzi,ncxyi->ncxyz")
 
 
-def change(image: Tensor, label: Tensor, changes: Changes) -> None:
+#: Image and label, C x X x Y x Z each, of a crop with as much around it on either side as its rotation samples.
+Wide = tuple[Tensor, Tensor]
+
+
+def change(image: Tensor, label: Tensor, changes: Changes, wide: Sequence[Wide]) -> None:
     """Change a batch of crops, in place.
 
     Args:
         image: B x C x X x Y x Z, float32.
         label: encoded targets, B x C x X x Y x Z.
         changes: values on the device of the batch.
+        wide: of each crop that is rotated, in the order of `changes.affine_rows`; on the device of the batch.
     """
     if len(changes.affine_rows):
-        grid = sampling_grid(changes.matrices, image.shape[2:])
-        _each(image, changes.affine_rows, lambda crops: _resampled(crops, grid, "bilinear"))
-        _each(label, changes.affine_rows, lambda crops: _resampled(crops, grid, "nearest"))
+        size = image.shape[2:]
+        turned = [_turned(*each, matrix, size) for each, matrix in zip(wide, changes.matrices, strict=True)]
+        image.index_copy_(0, changes.affine_rows, torch.cat([each for each, _ in turned]))
+        label.index_copy_(0, changes.affine_rows, torch.cat([each for _, each in turned]))
     if changes.noise_seeds:
         _each(image, changes.noise_rows, lambda crops: _noisy(crops, changes.noise_std, changes.noise_seeds))
     if len(changes.blur_rows):
@@ -44,17 +51,18 @@ def change(image: Tensor, label: Tensor, changes: Changes) -> None:
         torch.addcmul(_for_each(changes.addends), image, _for_each(changes.factors), out=image)
 
 
-def sampling_grid(matrices: Tensor, size: torch.Size) -> Tensor:
+def sampling_grid(matrices: Tensor, size: Sequence[int], source: Sequence[int]) -> Tensor:
     """Where to sample, n x X x Y x Z x 3, as torch wants it told: from -1 to 1 along each axis, the last axis first.
 
     Three lines are added up, each coordinate by itself: torch's affine_grid multiplies a matrix with every voxel.
 
     Args:
         matrices: n x 3 x 3, from voxels of the result to voxels that are sampled, both counted from the centre.
-        size: voxels X, Y, Z of both.
+        size: voxels X, Y, Z of the result.
+        source: voxels X, Y, Z of what is sampled.
     """
     # n x coordinate x axis
-    steps = torch.stack([matrices[:, axis] * (2 / size[axis]) for axis in reversed(range(3))], dim=1)
+    steps = torch.stack([matrices[:, axis] * (2 / source[axis]) for axis in reversed(range(3))], dim=1)
     grid: Tensor | float = 0.0
     for axis, length in enumerate(size):
         along = torch.arange(length, device=matrices.device) - (length - 1) / 2
@@ -87,8 +95,17 @@ def _each(batch: Tensor, rows: Tensor, changed: Callable[[Tensor], Tensor]) -> N
     batch.index_copy_(0, rows, changed(batch.index_select(0, rows)))
 
 
+def _turned(image: Tensor, label: Tensor, matrix: Tensor, size: Sequence[int]) -> Wide:
+    """One crop with what is around it, rotated and cut to its size: 1 x C x X x Y x Z each."""
+    grid = sampling_grid(matrix[None], size, image.shape[1:])
+    return _resampled(image[None], grid, "bilinear"), _resampled(label[None], grid, "nearest")
+
+
 def _resampled(crops: Tensor, grid: Tensor, mode: str) -> Tensor:
-    resampled = functional.grid_sample(crops.float(), grid.float(), mode=mode, align_corners=False)
+    # The grid ends within the crop; at its very border it may step out by a rounding.
+    resampled = functional.grid_sample(
+        crops.float(), grid.float(), mode=mode, padding_mode="border", align_corners=False
+    )
     return resampled.to(crops.dtype)
 
 

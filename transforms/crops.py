@@ -21,11 +21,13 @@ from torch.nn import functional
 
 from swin_unetr.config import AugmentConfig, SamplingConfig, Triple
 from swin_unetr.tasks import Task
-from transforms.draws import draw, orientation
+from transforms.draws import draw, margins, orientation
 from transforms.labels import IGNORED
 
-#: "image": C x X x Y x Z, float32; "label": encoded targets, uint8; of a training crop "draws": what is to be changed.
+#: "image": C x X x Y x Z, float32; "label": encoded targets, uint8; of a training crop "draws": what is to be changed,
+#: and if it is to be rotated `WIDE`: the same with more around them, of which they are the middle.
 Sample = dict[str, Tensor]
+WIDE = ("wide_image", "wide_label")
 #: C x X x Y x Z.
 Voxels = NDArray[Any] | Tensor
 #: In lists of places by class: background, then each target; and last the places of any of them.
@@ -143,11 +145,10 @@ class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
 
     def __call__(self, scan: Scan) -> list[Sample]:
         """Draw the places, and read."""
-        size = self._sampling.crop_size
-        crops = (scan.crop(start, size) for start in self._starts(scan))
-        return [{"image": torch.as_tensor(image), "label": torch.as_tensor(label)} for image, label in crops]
+        return [_sample(scan, start, self._sampling.crop_size) for start in self.starts(scan)]
 
-    def _starts(self, scan: Scan) -> list[Triple]:
+    def starts(self, scan: Scan) -> list[Triple]:
+        """Draw the places: the first voxel of each crop."""
         sampling = self._sampling
         if sampling.scheme == "random":
             return self._anywhere(scan)
@@ -206,13 +207,35 @@ class RandomCrops:
         """
         for step in (self._place, self._take):
             step.set_random_state(seed=int(torch.randint(MAX_SEED, (), generator=generator)))
-        crops = self._take(self._place(scan))
-        return [self._turned(crop, draws) for crop, draws in zip(crops, draw(len(crops), generator), strict=True)]
+        placed = self._place(scan)
+        starts = self._take.starts(placed)
+        return [self._read(placed, *each) for each in zip(starts, draw(len(starts), generator), strict=True)]
 
-    def _turned(self, crop: Sample, draws: Tensor) -> Sample:
-        swapped, mirrored = orientation(draws, self._augment, self._sampling.crop_size)
-        turned = {key: value.transpose(1, 2) if swapped else value for key, value in crop.items()}
-        return {"draws": draws, **{key: value.flip(mirrored) for key, value in turned.items()}}  # a copy in any case
+    def _read(self, scan: Scan, start: Triple, draws: Tensor) -> Sample:
+        size = self._sampling.crop_size
+        swapped, mirrored = orientation(draws, self._augment, size)
+        around = margins(draws, self._augment, size)
+        more = x, y, z = around or (0, 0, 0)
+        if swapped:  # the margins are those of the crop as it is turned
+            more = y, x, z
+        crop = _sample(
+            scan,
+            [first - margin for first, margin in zip(start, more, strict=True)],
+            [length + 2 * margin for length, margin in zip(size, more, strict=True)],
+        )
+        # A copy in any case, so that a crop shares no memory with the scan.
+        turned = {key: (each.transpose(1, 2) if swapped else each).flip(mirrored) for key, each in crop.items()}
+        if around is None:
+            return {"draws": draws, **turned}
+        along = (slice(margin, margin + length) for margin, length in zip(around, size, strict=True))
+        middle = (slice(None), *along)
+        wide = dict(zip(WIDE, turned.values(), strict=True))
+        return {"draws": draws, **{key: each[middle] for key, each in turned.items()}, **wide}
+
+
+def _sample(scan: Scan, start: Sequence[int], size: Sequence[int]) -> Sample:
+    image, label = scan.crop(start, size)
+    return {"image": torch.as_tensor(image), "label": torch.as_tensor(label)}
 
 
 def class_mask(label: NDArray[Any], which: int) -> NDArray[np.bool_]:

@@ -115,6 +115,26 @@ def orientation(draws: Tensor, augment: AugmentConfig, size: Triple) -> tuple[bo
     return swapped, [axis for axis, is_so in enumerate(mirrored, start=1) if is_so]
 
 
+def margins(draws: Tensor, augment: AugmentConfig, size: Triple) -> Triple | None:
+    """How far the rotation with zoom of a crop reaches beyond each of its sides; None if there is none.
+
+    Args:
+        draws: `NUMBERS` of one crop.
+        augment: how often and how much.
+        size: of the crop, voxels along X, Y, Z.
+
+    Returns:
+        Voxels along X, Y, Z of the crop as it is after mirrors and quarter turns.
+    """
+    rows, affine = _chosen(_named(draws)["affine"][None], augment.affine_probability)
+    if not len(rows):
+        return None
+    half = (torch.tensor(size, dtype=draws.dtype) - 1) / 2
+    reached = _matrices(affine, augment)[0].abs() @ half
+    x, y, z = (reached - half).ceil().clamp(min=0).int().tolist()
+    return x, y, z
+
+
 def _named(draws: Tensor) -> dict[str, Tensor]:
     return dict(zip(_WIDTHS, torch.split(draws, list(_WIDTHS.values()), dim=-1), strict=True))
 

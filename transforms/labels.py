@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swin_unetr.datasets import DESCRIPTION
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
 
@@ -22,11 +23,15 @@ def check_labels(values: Iterable[int], task: Task, path: Path) -> None:
     """Refuse a label map with values that the task does not know.
 
     Raises:
-        DataError: names the file and the values.
+        DataError: names the file, the values, and how to say what they mean.
     """
     if unknown := sorted({int(value) for value in values} - task.known_labels):
         known = ", ".join(map(str, sorted(task.known_labels)))
-        raise DataError(f"{path}: holds label values {unknown} that task {task.name!r} does not know (it has {known})")
+        raise DataError(
+            f"{path}: holds label values {unknown} that task {task.name!r} does not know (it has {known}); in a "
+            f"{DESCRIPTION} in the folder of the data, list them as other_labels to train on them as background, or "
+            "name them as structures"
+        )
 
 
 def encode_targets(labels: Tensor, task: Task) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.inference.backends.installed import BackendName, check_installed, is_installed
+from swin_unetr.mps import check_mps
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -121,6 +122,9 @@ def _check_together(device: torch.device, precision: Precision, backend: Backend
         raise ConfigError(f"precision: ONNX Runtime computes in float32 here, not in {precision}; leave it out")
     if device.type == "cpu" and precision == "float16":
         raise ConfigError("precision: float16 is for GPUs; on the CPU use bfloat16 or float32")
+    check_mps(device.type, torch.__version__, option="device")
+    if device.type == "mps" and precision != "float32":
+        raise ConfigError(f"precision: Apple's GPU (mps) computes the network in float32 alone, not in {precision}")
 
 
 @dataclass(frozen=True)

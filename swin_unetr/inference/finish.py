@@ -124,12 +124,12 @@ def _finish_block(passes: Sequence[Pass], box: Box, way_back: WayBack, task: Tas
             way_back.place(mean.cpu().numpy(), box, result.probabilities)
     if only is not None:
         # Scores are ordered as their probabilities are, and do not depend on how exponentials are rounded.
-        labels = _labels(only.values, task, bar=0.0)
+        labels = labels_of_scores(only.values, task, bar=0.0)
         if only.covered is not None:
             labels.masked_fill_(~only.covered, 0)
     else:
         assert mean is not None
-        labels = _labels(mean, task, bar=REGION_THRESHOLD)
+        labels = labels_of_scores(mean, task, bar=REGION_THRESHOLD)
     way_back.place(labels.cpu().numpy(), box, result.labels)
 
 
@@ -178,8 +178,17 @@ def _probabilities(scores: Block | None, shape: Sequence[int], task: Task, devic
     return values if scores.covered is None else torch.where(scores.covered, values, background)
 
 
-def _labels(scores: Tensor, task: Task, bar: float) -> Tensor:
-    """Label values of classes x box: of the highest class, or of the regions above a bar, outer before inner."""
+def labels_of_scores(scores: Tensor, task: Task, bar: float) -> Tensor:
+    """The labels that are written for scores: of the highest class, or of the regions above a bar, outer before inner.
+
+    Args:
+        scores: classes x X x Y x Z, before or after the activation.
+        task: what the classes mean.
+        bar: what a region's score must exceed.
+
+    Returns:
+        X x Y x Z label values.
+    """
     values = [target.write_as for target in task.targets]
     kind = torch.uint8 if label_type(task) is np.uint8 else torch.int32
     if task.activation == "softmax":

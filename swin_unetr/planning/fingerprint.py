@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from swin_unetr.config import Triple
+from swin_unetr.configuration import to_dict
+from swin_unetr.datasets import DESCRIPTION
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
 from swin_unetr.provenance import command
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
 from swin_unetr.tasks import Task
 from transforms.geometry import Geometry
+from transforms.labels import check_labels
 from transforms.way_back import Turn
 
 FloatTriple = tuple[float, float, float]
+#: Files that are named in one message.
+_MOST_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,7 @@ def fingerprint(survey: Survey) -> Fingerprint:
 
     Raises:
         ConfigError: nothing says what the scans and labels mean.
-        DataError: no case can be trained on.
+        DataError: no case can be trained on, or label files hold values that the task does not know; names them all.
     """
     task = survey.task
     if task is None:
@@ -102,6 +109,7 @@ def fingerprint(survey: Survey) -> Fingerprint:
         raise DataError(
             f"{survey.root}: no case has a readable scan and label; see: {command(['doctor', survey.root])}"
         )
+    _refuse_unknown_labels(usable, task)
     turned = [_turned(case.images[0]) for case in usable]
     return Fingerprint(
         root=survey.root,
@@ -114,6 +122,35 @@ def fingerprint(survey: Survey) -> Fingerprint:
         channels=tuple(_channel(usable, index, name) for index, name in enumerate(task.channels)),
         targets=tuple(_target(usable, target.name, frozenset(target.labels)) for target in task.targets),
         left_out=tuple(case.id for case in survey.cases if case not in usable),
+    )
+
+
+def _refuse_unknown_labels(cases: Sequence[CaseFacts], task: Task) -> None:
+    """Refuse the label values that a training would refuse, with a description of the task that allows them."""
+    lines: list[str] = []
+    unknown: set[int] = set()
+    for case in cases:
+        assert case.label is not None  # `fingerprint` has chosen cases with one
+        values = {of.value for of in case.label.values}
+        try:
+            check_labels(values, task, case.label.path)
+        except DataError as error:
+            lines.append(f"  {error}")
+            unknown |= values - task.known_labels
+    if not lines:
+        return
+    more = [f"  and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+    allowed = dataclasses.replace(task, other_labels=(*task.other_labels, *sorted(unknown)))
+    text = yaml.safe_dump(to_dict(allowed), default_flow_style=True, width=math.inf, sort_keys=False).strip()
+    raise DataError(
+        "\n".join(
+            [
+                f"{len(lines)} of {len(cases)} label files cannot be trained on:",
+                *lines[:_MOST_LINES],
+                *more,
+                f"a {DESCRIPTION} that takes {', '.join(map(str, sorted(unknown)))} for background is: {text}",
+            ]
+        )
     )
 
 

@@ -15,6 +15,7 @@ from swin_unetr.planning.fingerprint import Fingerprint
 from swin_unetr.planning.fit import Fitted, Trace, fit
 from swin_unetr.planning.machine import Machine
 from swin_unetr.planning.rules import rules
+from swin_unetr.words import count
 
 _WIDTH = 120
 
@@ -42,7 +43,7 @@ class Plan:
     def headline(self) -> Iterator[str]:
         """What was planned for, and what the training takes."""
         data, setting = self.data, self.fitted.setting
-        yield f"Plan for {data.root.name}: {data.cases} cases, channels {', '.join(data.task.channels)}"
+        yield f"Plan for {data.root.name}: {count(data.cases, 'case')}, channels {', '.join(data.task.channels)}"
         where = "process" if self.machine.device == "cpu" else "GPU (modelled, not measured)"
         yield (
             f"A training step takes {size_in_words(self.fitted.needs)} of the {where}; "
@@ -57,7 +58,10 @@ class Plan:
                 "preprocess.spacing_mm coarser, or train on a machine with more memory"
             )
         if self.data.left_out:
-            yield f"Left out, since they cannot be read: {', '.join(self.data.left_out)}"
+            yield (
+                "Cannot be read and have no part in the plan; mend or remove them before training: "
+                f"{', '.join(self.data.left_out)}"
+            )
 
     def validation_bytes(self) -> int:
         """What validating the largest scan takes: its voxels, their scores, and both label maps by structure."""
@@ -79,10 +83,13 @@ class Plan:
             ("intensities", ", ".join(map(str, values["preprocess.intensity"].values()))),
             ("crop", f"{_by(values['sampling.crop_size'])}, {self.fitted.setting.batch} of them a batch"),
             ("network", self._network()),
-            ("training", f"{values['trainer.max_epochs']} epochs, {values['num_folds']} folds"),
+            ("training", f"{values['trainer.max_epochs']} epochs, {self._folds(values['num_folds'])}"),
             ("memory", f"{size_in_words(self.fitted.needs)} of {size_in_words(self.machine.memory)}{modelled}"),
         ]
         return "\n".join(f"  {name:12} {value}" for name, value in rows)
+
+    def _folds(self, number: int) -> str:
+        return f"{number} folds" if self.data.patients > 1 else "on all cases: a single patient has no folds"
 
     def _network(self) -> str:
         setting = self.fitted.setting

@@ -12,9 +12,10 @@ from typing import Literal, TypeVar
 
 import torch
 
-from swin_unetr.config import SpeedConfig
+from swin_unetr.config import SpeedConfig, TrainerConfig
 from swin_unetr.errors import ConfigError
 from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.mps import check_mps, training_precision
 
 #: Names of the accelerators that Lightning takes, which mean a GPU of CUDA where there is one.
 _CUDA = ("auto", "gpu", "cuda")
@@ -46,6 +47,24 @@ def hardware(accelerator: str) -> Hardware:
         return Hardware(device="mps")
     found = any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))
     return Hardware(device="cpu", compiler=found)
+
+
+def trainer_for(
+    config: TrainerConfig, machine: Hardware, *, torch_version: str = torch.__version__
+) -> tuple[TrainerConfig, tuple[str, ...]]:
+    """What a training's Trainer is built from on a machine, and lines that say what differs from what was asked for.
+
+    Args:
+        config: what the user wants.
+        machine: where the training runs.
+        torch_version: of torch.
+
+    Raises:
+        ConfigError: the device needs a newer torch.
+    """
+    check_mps(machine.device, torch_version, option="trainer.accelerator")
+    precision, line = training_precision(config.precision, machine.device)
+    return replace(config, precision=precision), () if line is None else (line,)
 
 
 def settle(config: _Speed, machine: Hardware, *, precision: str) -> _Speed:

@@ -10,6 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from swin_unetr.training.model_folders import ModelFolders
+
 #: Steps between two readings of the loss: reading waits for the accelerator.
 READ_EVERY_STEPS = 25
 
@@ -30,7 +32,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         self._started_at = 0.0
         self._first_epoch = 0
         self._validated = False
-        self._best = float("-inf")
+        self._label = monitor.rpartition("/")[2].replace("_", " ").replace("dice", "Dice")
         self._score = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,7 +80,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the score."""
         self._validated = True
-        self._score = f"  Dice {float(trainer.callback_metrics[self._monitor]):.4f}"
+        self._score = f"  {self._label} {float(trainer.callback_metrics[self._monitor]):.4f}"
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the line of the epoch."""
@@ -87,11 +89,10 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         metrics = trainer.callback_metrics
         line = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {float(metrics['train/loss']):.4f}"
         if self._validated:
-            score = float(metrics[self._monitor])
             prefix = f"{self._monitor}/"
             parts = [f"{name[len(prefix) :]} {float(metrics[name]):.3f}" for name in metrics if name.startswith(prefix)]
-            line += f"{self._score} ({', '.join(parts)})" + (" best" if score > self._best else "")
-            self._best = max(self._best, score)
+            highest = any(isinstance(each, ModelFolders) and each.is_highest for each in trainer.callbacks)
+            line += f"{self._score} ({', '.join(parts)})" + (" best" if highest else "")
         line += f"  {self._time_left(trainer, trainer.current_epoch + 1)}"
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -103,11 +104,11 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
-        return {"best": self._best, "score": self._score}
+        return {"score": self._score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
-        self._best, self._score = state_dict["best"], state_dict["score"]
+        self._score = state_dict["score"]
 
     def _time_left(self, trainer: Trainer, epochs_done: float) -> str:
         elapsed = time.monotonic() - self._started_at

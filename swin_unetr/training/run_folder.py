@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from swin_unetr.configuration import from_dict, read_yaml, to_dict
+from swin_unetr.configuration import RUN_CONFIG, from_dict, read_yaml, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import is_partial, write_text
 from swin_unetr.training.checkpoint_files import is_there
 
-CONFIG, CHECKPOINT = "config.yaml", Path("checkpoints") / "last.ckpt"
+CONFIG, CHECKPOINT = RUN_CONFIG, Path("checkpoints") / "last.ckpt"
 
 
 def check_run_folder(

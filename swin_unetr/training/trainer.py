@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -21,6 +20,7 @@ from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
 from swin_unetr.training.averaging import ValidatedWeights, WeightAverage
 from swin_unetr.training.checkpoint_files import PlainCheckpoints, newest_whole
 from swin_unetr.training.course import Course
+from swin_unetr.training.early_stop import EarlyStop
 from swin_unetr.training.finite_loss import FiniteLoss
 from swin_unetr.training.loader_clock import LoaderClock
 from swin_unetr.training.metrics_table import MetricsTable
@@ -41,6 +41,7 @@ def build_trainer(
     *,
     monitor: str,
     metrics: Sequence[str],
+    decides: str | None = None,
     gradient_clip: float | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
@@ -49,8 +50,9 @@ def build_trainer(
     Args:
         config: what can be chosen.
         run_folder: takes `metrics.csv`, `tensorboard/`, `checkpoints/last.ckpt` and `checkpoints/previous.ckpt`.
-        monitor: name of the validation score; higher is better.
+        monitor: name of the validation score that people see; higher is better.
         metrics: names of all logged values, in the order of the columns of `metrics.csv`.
+        decides: name of the score by which training stops early; None for `monitor`.
         gradient_clip: norm to which gradients are clipped.
         callbacks: what else is to be called.
 
@@ -64,6 +66,7 @@ def build_trainer(
         finite := FiniteLoss(run_folder),  # first, before anything is written
         Course(config.seed),  # before others, which read the loss that it logs
         ValidatedWeights(),
+        *_early_stop(config, decides or monitor),  # before those who ask whether training goes on
         *callbacks,
         ProgressReport(monitor),
         MetricsTable(run_folder / "metrics.csv", metrics, clock),
@@ -71,16 +74,6 @@ def build_trainer(
     ]
     if config.ema_decay is not None:
         own.append(WeightAverage(config.ema_decay))
-    if config.early_stop_patience is not None:
-        own.append(
-            EarlyStopping(
-                monitor,
-                mode="max",
-                patience=config.early_stop_patience,
-                check_finite=False,  # no validation case may have any structure
-                check_on_train_epoch_end=False,
-            )
-        )
     with _quiet():
         try:
             return Trainer(
@@ -164,6 +157,10 @@ def worker_ended(words: str) -> str:
     else:
         remedy = "most likely for lack of memory: lower num_workers, or free memory"
     return f"a process that reads scans was ended ({words.strip()}), {remedy}; go on with --resume auto"
+
+
+def _early_stop(config: TrainerConfig, decides: str) -> list[Callback]:
+    return [] if config.early_stop_patience is None else [EarlyStop(decides, config.early_stop_patience)]
 
 
 def _placement(config: TrainerConfig) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from swin_unetr.checkpoints import load_model
 from swin_unetr.cli import main
 from swin_unetr.configuration import from_dict
 from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.training.choice import COLLAPSE
 
 #: Takes about a second an epoch on phantoms of 32 x 32 x 24 voxels.
 TINY: dict[str, Any] = {
@@ -52,6 +53,11 @@ def tiny(**trainer: Any) -> FinetuneConfig:
 
 def weights(folder: Path) -> torch.Tensor:
     return torch.cat([value.flatten() for value in load_model(folder).network.state_dict().values()])
+
+
+def table(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 class FailAfter(Callback):
@@ -117,12 +123,14 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
         "augmentation": "loader",
     }
     assert [session["status"] for session in record["sessions"]] == ["finished"]
-    with (undisturbed / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = table(undisturbed)
     assert len(rows) == 3
     assert all(0 < float(row["loader_share"]) < 1 for row in rows)
-    scores = [float(row["val/dice"]) for row in rows]
-    assert record["best"]["scores"]["val/dice"] == pytest.approx(max(scores), rel=1e-4)
+    smoothed = float(rows[-1]["val/smoothed_pooled_dice"])
+    assert smoothed >= max(float(row["val/smoothed_pooled_dice"]) for row in rows) - COLLAPSE
+    assert (record["best"]["epoch"], record["best"]["reason"]) == (3, "end of training")
+    assert record["best"]["scores"]["val/smoothed_pooled_dice"] == pytest.approx(smoothed, rel=1e-4)
+    assert record["choice"]["not_in_training"] == []
     assert float(rows[-1]["train/loss"]) < float(rows[0]["train/loss"])
     model = load_model(undisturbed / "best").description
     assert model.task.targets[0].name == "liver"
@@ -136,7 +144,7 @@ def test_the_run_folder_says_everything(undisturbed: Path, phantom_data: Path) -
 
 
 def test_the_dice_of_validation_is_that_of_the_saved_model(undisturbed: Path, phantom_data: Path) -> None:
-    from finetune.module import dice_per_target
+    from finetune.validation import dice_of, overlap
     from swin_unetr.datasets import read_dataset
     from transforms.preprocess import preprocessing
 
@@ -149,10 +157,14 @@ def test_the_dice_of_validation_is_that_of_the_saved_model(undisturbed: Path, ph
         sample = steps({"case": cases[name]})
         with torch.no_grad():
             scores = model.network.eval()(sample["image"].as_tensor()[None])[0]  # one window holds it all
-        rows.append(dice_per_target(scores, torch.as_tensor(sample["label"]), description.task))
-    means = torch.stack(rows).nanmean(0)
-    for target, mean in zip(description.task.targets, means, strict=True):
-        assert description.provenance["scores"][f"val/dice/{target.name}"] == pytest.approx(float(mean), abs=1e-4)
+        rows.append(overlap(scores, torch.as_tensor(sample["label"]), description.task))
+    logged = description.provenance["scores"]
+    for name, dice in (
+        ("dice", torch.stack([dice_of(row) for row in rows])),
+        ("pooled_dice", dice_of(sum(rows))[None]),
+    ):
+        for target, mean in zip(description.task.targets, dice.nanmean(0), strict=True):
+            assert logged[f"val/{name}/{target.name}"] == pytest.approx(float(mean), abs=1e-4)
 
 
 @pytest.mark.parametrize(("workers", "steps"), [(0, 10), (1, 6)])
@@ -169,6 +181,8 @@ def test_a_broken_run_goes_on_as_if_it_had_not(
     assert result.epochs == 3
     for name in ("best", "last"):
         assert torch.equal(weights(tmp_path / "run" / name), weights(undisturbed / name))
+    columns = [[row["val/smoothed_pooled_dice"] for row in table(run)] for run in (tmp_path / "run", undisturbed)]
+    assert columns[0] == columns[1]  # the average of the scores goes on, too
 
 
 def test_scans_in_memory_train_the_same_but_for_rounding(phantom_data: Path, tmp_path: Path, undisturbed: Path) -> None:
@@ -240,7 +254,8 @@ def test_average_of_weights_in_bfloat16_by_command(
     out, err = capsys.readouterr()
     assert err == ""
     assert "3 epochs in" in out
-    assert "best mean Dice in validation" in out
+    assert "best/ has epoch" in out
+    assert "in validation: mean Dice of cases" in out
     assert load_model(folder / "best").description.network.feature_size == 8
     record = json.loads((folder / "run.json").read_text())
     assert (record["fold"], record["config"]["trainer"]["ema_decay"]) == (2, 0.9)
@@ -274,6 +289,8 @@ def test_all_trains_on_every_case_and_can_be_resumed(phantom_data: Path, tmp_pat
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["fold"] == "all"
     assert record["training"] == record["validation"] == [f"phantom_{index:03d}" for index in range(6)]
+    assert (record["best"]["epoch"], record["best"]["reason"]) == (3, record["choice"]["always_last"])
+    assert record["choice"]["always_last"].startswith("every case is trained on")
 
 
 def test_starts_from_another_models_weights_and_says_which(

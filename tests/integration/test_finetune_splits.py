@@ -158,5 +158,5 @@ def test_a_run_says_what_is_wrong_with_its_split(data: Path, tmp_path: Path, con
     assert "augment.flip_probability mirrors left and right" in told.err  # by default; phantoms have two kidneys
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["seen_by_init"] == [ids[1]]
-    assert record["classes_without_training_case"] == [targets(dataset)[-2].name, last]
+    assert record["choice"]["not_in_training"] == [targets(dataset)[-2].name, last]
     assert json.loads((tmp_path / "run" / "folds.json").read_text())["folds"] == [ids[:2], ids[2:5]]

@@ -17,9 +17,22 @@ ONE = Task(name="one", modality="CT", channels=("CT",), targets=exclusive(("orga
 
 
 def table(*components: tuple[int, int], missed: int = 0) -> ComponentTable:
-    """Components as (voxels, voxels of them that are right); voxels of 1 mm^3."""
+    """Components as (voxels, voxels of them that are right) of one organ that hangs together; voxels of 1 mm^3."""
     voxels, right = (np.array([component[side] for component in components], np.int64) for side in (0, 1))
-    return ComponentTable(1.0, voxels, voxels[None], right[None], np.array([right.sum() + missed]))
+    size = np.array([right.sum() + missed])
+    organ = size[size > 0]
+    touched = right[None] > 0 if len(organ) else np.zeros((0, len(voxels)), bool)
+    return ComponentTable(1.0, voxels, voxels[None], right[None], size, (organ,), (touched,))
+
+
+def metastases(found: list[int], missed: list[int] = [], invented: list[int] = []) -> ComponentTable:  # noqa: B006
+    """Lesions that are found to the voxel, others that are missed, and components where nothing is; sizes in voxels."""
+    voxels = np.array([*found, *invented], np.int64)
+    right = np.array([*found, *[0] * len(invented)], np.int64)
+    lesions = np.array([*found, *missed], np.int64)
+    touched = np.zeros((len(lesions), len(voxels)), bool)
+    touched[np.arange(len(found)), np.arange(len(found))] = True
+    return ComponentTable(1.0, voxels, voxels[None], right[None], lesions.sum()[None], (lesions,), (touched,))
 
 
 def test_what_helps_in_every_case_is_learnt_and_no_more_than_that() -> None:
@@ -94,3 +107,48 @@ def test_reads_the_files_of_the_cases(tmp_path: Path) -> None:
     assert str(ComponentRule(structure="a", largest_only=True, min_volume_mm3=5)) == (
         "a: the largest component alone is kept, and components below 5 mm^3 are removed"
     )
+
+
+def test_metastases_are_not_taken_out_for_a_better_dice() -> None:
+    # Six lesions, five of which are small, and small inventions that cost more Dice than the small lesions have.
+    patient = metastases([2000, 25, 20, 15, 12, 11], invented=[28, 28, 28, 28])
+    without = patient.dice(ComponentRule(structure="m"))
+    assert all(patient.dice(ComponentRule(structure="m", min_volume_mm3=bound)) > without for bound in (30, 100))
+    rule, tried = choose_rule("m", [patient] * 20)
+    assert rule is None
+    # The smallest lesion has 11 mm^3.
+    assert {(each.rule.min_volume_mm3, each.rule.largest_only) for each in tried} == {(10.0, False)}
+    assert {(each.lesions, each.found, each.lost) for each in tried} == {(120, 120, 0)}
+
+
+def test_a_rule_that_loses_one_lesion_of_many_patients_is_refused() -> None:
+    # In 39 of 40 patients the rule removes an invention; in one it would remove a lesion that was found.
+    helped = metastases([1000], invented=[25])
+    rule, _ = choose_rule("m", [helped] * 40)
+    assert rule is not None
+    assert "finds 40 of 40 components of the references, as before" in rule.reason
+    rule, tried = choose_rule("m", [helped] * 39 + [metastases([1000, 25])])
+    assert rule is None
+    (bounded,) = (each for each in tried if each.rule.min_volume_mm3 == 30)
+    assert (bounded.better, bounded.worse, bounded.lost, bounded.helps) == (39, 1, 1, False)
+
+
+def test_small_lesions_that_this_model_misses_forbid_a_bound_too() -> None:
+    # Recall would not fall, since none of the small ones is found; a better model finds them.
+    rule, tried = choose_rule("m", [metastases([1000], missed=[20], invented=[25])] * 20)
+    assert rule is None
+    assert [each.rule.min_volume_mm3 for each in tried] == [10]
+
+
+def test_one_patient_with_many_scans_counts_once() -> None:
+    helped = table((1000, 1000), (20, 0))
+    patients = [str(index // 5) for index in range(4 * 5)]
+    assert choose_rule("organ", [helped] * 20)[0] is not None
+    rule, tried = choose_rule("organ", [helped] * 20, patients)
+    assert rule is None  # four patients
+    assert {(each.patients, each.better) for each in tried if each.gain} == {(4, 4)}
+    # Two scans of a patient, one better and one worse: by their mean the patient is better.
+    pair = [helped, table((1000, 1000), (20, 12))]
+    mixed = choose_rule("organ", pair * 6, [str(index // 2) for index in range(12)])[1]
+    (bounded,) = (each for each in mixed if (each.rule.min_volume_mm3, each.rule.largest_only) == (30, False))
+    assert (bounded.patients, bounded.better, bounded.worse) == (6, 6, 0)

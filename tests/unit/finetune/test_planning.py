@@ -1,6 +1,7 @@
 """From scans on disk to a plan that is a recipe: on phantoms, and on data that nobody would wish for."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from swin_unetr.configuration import load
 from swin_unetr.datasets import read_dataset
 from swin_unetr.doctor.machine import Machine
 from swin_unetr.doctor.terminal import machine_lines
-from swin_unetr.errors import ConfigError
+from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
 from swin_unetr.planning.fingerprint import Fingerprint, fingerprint
 from swin_unetr.survey.run import survey
-from transforms.io import write_image, write_labels
+from transforms.io import read_labels, write_image, write_labels
 
 MEMORY = 8_000_000_000
 
@@ -192,3 +193,60 @@ def test_a_run_without_a_recipe_plans_by_itself_and_goes_on(phantom_data: Path, 
     assert (done.trainer.max_epochs, planned.trainer.max_epochs) == (1, 400)
     assert finetune(["--trainer.max_epochs", "2", *options, "--resume", "auto"]) == 0
     assert len((run / "metrics.csv").read_text().splitlines()) == 3
+
+
+@pytest.fixture
+def one_case(phantom_data: Path, tmp_path: Path) -> Path:
+    """A data set of a single scan."""
+    data = tmp_path / "data"
+    for folder in ("imagesTr", "labelsTr"):
+        (data / folder).mkdir(parents=True)
+    description = json.loads((phantom_data / "dataset.json").read_text())
+    description["training"] = description["training"][:1]
+    for kind in ("image", "label"):
+        name = description["training"][0][kind]
+        (data / name).write_bytes((phantom_data / name).read_bytes())
+    write_json(data / "dataset.json", {**description, "numTraining": 1})
+    return data
+
+
+def test_the_command_that_a_plan_of_one_case_prints_can_be_run(one_case: Path, tmp_path: Path, capsys) -> None:
+    assert main([str(one_case), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "1 case, channels" in out
+    printed = out.splitlines()[-1].removeprefix("train with it: swin-unetr ").removeprefix("train with it: ")
+    words = shlex.split(printed)
+    words = words[words.index("finetune") + 1 :]
+    assert words[-2:] == ["--fold", "all"]
+    words[words.index("RUN")] = str(tmp_path / "run")
+    assert finetune([*words, "--trainer.max_epochs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "warm-up: 0.04 of 1 epoch, the share that the recipe has" in out
+    assert "every case is trained on, so that validation cannot choose a model: best/ takes the last one" in out
+    with pytest.raises(DataError, match=r"1 case of a single patient .* --fold all"):
+        finetune([*words[:-2], "--output", str(tmp_path / "other")])
+    with pytest.raises(DataError, match=r"1 case of a single patient .* --fold all"):
+        finetune([*words[:-2], "--folds", "all", "--output", str(tmp_path / "third")])
+
+
+def test_a_plan_refuses_the_label_values_that_a_training_refuses(one_case: Path, tmp_path: Path) -> None:
+    path = next((one_case / "labelsTr").iterdir())
+    label = read_labels(path)
+    values = np.array(label.array[0])
+    values.flat[:3] = 17
+    write_labels(path, values, label.geometry, {})
+    with pytest.raises(DataError, match="17") as trained:
+        finetune(["--config", "demo", "--data", str(one_case), "--output", str(tmp_path / "run"), "--fold", "all"])
+    with pytest.raises(DataError, match="1 of 1 label files cannot be trained on") as planned:
+        main([str(one_case), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"])
+    line = str(planned.value).splitlines()[1]
+    assert line in str(trained.value)
+    assert "list them as other_labels to train on them as background" in line
+    assert not (tmp_path / "plan").exists()
+    # The description that it gives is one that works.
+    last = str(planned.value).splitlines()[-1]
+    assert last.startswith("a task.yaml that takes 17 for background is: {")
+    (one_case / "task.yaml").write_text(last.partition(" is: ")[2])
+    assert main([str(one_case), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"]) == 0
+    options = ["--data", str(one_case), "--output", str(tmp_path / "run"), "--fold", "all"]
+    assert finetune(["--plan", str(tmp_path / "plan" / "plan.yaml"), *options, "--trainer.max_epochs", "1"]) == 0

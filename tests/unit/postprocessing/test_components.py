@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, generate_binary_structure, label
 
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.postprocessing.components import clean, find_components
@@ -91,6 +91,25 @@ def test_the_table_tells_what_the_maps_would_give(task: Task, values) -> None:
                 dice_of(np.isin(labels, each.labels) & counts, np.isin(reference, each.labels)) for each in structures
             ]
             assert table.dice(taken) == pytest.approx(np.mean(dice))
+            found = [
+                bool((labels_of_component & np.isin(labels, each.labels) & counts).any())
+                for each in structures
+                for labels_of_component in components_of(np.isin(reference, each.labels))
+            ]
+            assert table.found(taken).tolist() == found
+            assert len(found) > len(structures)
+
+
+def test_a_rule_spares_a_reference_that_it_would_not_change() -> None:
+    table = tabulate(np.zeros_like(blocks()), blocks(), TWO, TWO.targets[0], 2.0)
+    assert sorted(table.lesions[0].tolist()) == [3, 8]
+    assert table.spares_reference(rule("a", min_volume_mm3=6.0))
+    assert not table.spares_reference(rule("a", min_volume_mm3=6.1))
+    assert not table.spares_reference(rule("a", largest_only=True))
+    assert table.found(rule("a")).tolist() == [False, False]
+    nothing = tabulate(blocks(), np.zeros_like(blocks()), TWO, TWO.targets[0], 2.0)
+    assert nothing.spares_reference(rule("a", largest_only=True))
+    assert nothing.found(rule("a")).tolist() == []
 
 
 def test_what_is_rightly_left_out_counts_one() -> None:
@@ -110,6 +129,11 @@ def random_labels(rng: np.random.Generator, task: Task) -> np.ndarray:
     for step, index in enumerate(task.painting_order):
         labels[field > (0.05 + 0.08 * step)] = task.targets[index].write_as
     return labels
+
+
+def components_of(mask: np.ndarray) -> list[np.ndarray]:
+    numbers, count = label(mask, generate_binary_structure(3, 3))
+    return [numbers == number for number in range(1, count + 1)]
 
 
 def dice_of(one: np.ndarray, other: np.ndarray) -> float:

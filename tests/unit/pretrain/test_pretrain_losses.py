@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.losses import BarlowTwinsLoss, ContrastiveLoss
+from monai.losses import ContrastiveLoss
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -51,14 +51,23 @@ def test_crops_of_one_scan_are_no_negatives_unless_asked_for() -> None:
     torch.testing.assert_close(contrastive(embeddings, apart, same=False), contrastive(embeddings, scans, same=True))
 
 
-def test_barlow_twins_is_monais_with_its_gradients() -> None:
+def test_barlow_twins_is_that_of_torchs_correlations_with_its_gradients() -> None:
     ours, theirs = draw(24).requires_grad_(), draw(24).requires_grad_()
     one = barlow_twins(ours, 0.005, gather=False)
-    other = BarlowTwinsLoss(lambd=0.005)(*theirs.chunk(2))
+    correlation = torch.corrcoef(torch.cat(theirs.chunk(2), dim=1).T)[:16, 16:]
+    wanted = torch.where(torch.eye(16) == 1, (1 - correlation) ** 2, 0.005 * correlation**2)
+    other = wanted.sum()
     torch.testing.assert_close(one, other, rtol=1e-4, atol=0)
     one.backward()
     other.backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("crops", [2, 3, 16])
+def test_barlow_twins_has_nothing_to_say_against_identical_views(crops: int) -> None:
+    # MONAI's loss divides by N after a deviation by N - 1, and takes them for (N - 1) / N alike.
+    view = draw(crops)
+    assert float(barlow_twins(torch.cat([view, view]), 0.0, gather=False)) == pytest.approx(0, abs=1e-9)
 
 
 def test_barlow_twins_takes_features_without_spread() -> None:

@@ -17,7 +17,9 @@ STEPS = 4
 
 
 class Line(LightningModule):
-    """Fits a line; the score falls with the distance from the weight 2."""
+    """Fits a line; the score falls with the distance from the weight 2, unless a test sets the scores of the epochs."""
+
+    scores: list[float] | None = None
 
     def __init__(self, epochs: int) -> None:
         super().__init__()
@@ -31,6 +33,8 @@ class Line(LightningModule):
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         score = 1 - (self.network(batch) - 2 * batch).abs().mean()
+        if self.scores is not None:
+            score = torch.tensor(self.scores[self.current_epoch])
         self.log_dict({"val/dice": score, "val/dice/liver": score})
 
     def configure_optimizers(self) -> dict[str, Any]:

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 from augmentations import ALL, NONE
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from swin_unetr.config import AugmentConfig, SamplingConfig
 from swin_unetr.tasks import Target, Task, brats, exclusive
 from transforms.augment import change
-from transforms.crops import RandomCrops, ScanInMemory
+from transforms.crops import WIDE, RandomCrops, ScanInMemory
 from transforms.draws import changes_of
+from transforms.labels import IGNORED
 
 TASK = Task(name="ct", modality="CT", channels=("CT",), targets=exclusive(("one", "two")))
 CROP = (16, 20, 12)
@@ -41,8 +44,9 @@ def draw(
 ) -> list[dict[str, torch.Tensor]]:
     crops = RandomCrops(sampling or SamplingConfig(crop_size=CROP), augment, task)
     samples = crops(ScanInMemory(**values), torch.Generator().manual_seed(seed))
-    batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
-    change(batch["image"], batch["label"], changes_of(batch.pop("draws"), augment))
+    batch = {key: torch.stack([sample[key] for sample in samples]) for key in ("image", "label", "draws")}
+    wide = [(sample[WIDE[0]], sample[WIDE[1]]) for sample in samples if WIDE[0] in sample]
+    change(batch["image"], batch["label"], changes_of(batch.pop("draws"), augment), wide)
     return [{key: value[index] for key, value in batch.items()} for index in range(len(samples))]
 
 
@@ -296,3 +300,60 @@ def test_noise_and_blur_are_as_strong_as_asked() -> None:
     assert 0.1 < np.mean(spread) < 0.3
     blurred = factors(replace(NONE, blur_probability=1), lambda one, other: other.std() / one.std(), 20)
     assert all(0.05 < share < 0.9 for share in blurred)
+
+
+@pytest.mark.parametrize("size", [(16, 16, 12), CROP])
+def test_what_is_around_a_crop_is_turned_with_it(size: tuple[int, int, int]) -> None:
+    turns = replace(NONE, flip_probability=(0.5, 0.5, 0.5), rotate90_probability=0.5)
+    hardly = replace(turns, affine_probability=1, rotate_degrees=(1e-4, 1e-4, 1e-4), zoom=(1, 1))
+    sampling = SamplingConfig(crop_size=size)
+    for seed in range(20):
+        (crop,), (same,) = (draw(scan(), augment, seed, sampling) for augment in (turns, hardly))
+        torch.testing.assert_close(same["image"], crop["image"], atol=1e-3, rtol=0)
+        assert (same["label"] != crop["label"]).float().mean() < 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:Num foregrounds")
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 2**31),
+    st.tuples(*[st.integers(4, 20)] * 3),
+    st.tuples(*[st.floats(0, 40)] * 3),
+    st.floats(0.6, 1.0),
+    st.booleans(),
+)
+def test_a_rotation_within_the_scan_invents_nothing(
+    seed: int, size: tuple[int, int, int], degrees: tuple[float, float, float], zoom: float, turned: bool
+) -> None:
+    # 7 and IGNORED wherever the scan is; a centre that is as far from its border as a crop can reach.
+    augment = AugmentConfig(
+        affine_probability=1, rotate_degrees=degrees, zoom=(zoom, 1.2), rotate90_probability=float(turned)
+    )
+    shape = (90, 96, 94)
+    values = {"image": torch.full((1, *shape), 7.0), "label": torch.full((1, *shape), IGNORED, dtype=torch.uint8)}
+    values["label"][0, 45, 48, 47] = 1
+    sampling = SamplingConfig(crop_size=size, scheme="positive_negative", positive=1, negative=0)
+    (crop,) = draw(values, augment, seed, sampling)
+    assert crop["image"].shape == (1, *size)
+    torch.testing.assert_close(crop["image"], torch.full((1, *size), 7.0))
+    assert set(crop["label"].unique().tolist()) <= {1, IGNORED}
+
+
+def test_beyond_the_scan_a_rotation_finds_nothing() -> None:
+    values = {"image": torch.ones(1, *CROP), "label": torch.ones(1, *CROP, dtype=torch.uint8)}
+    augment = replace(NONE, affine_probability=1, rotate_degrees=(0, 0, 0), zoom=(0.5, 0.5))
+    (crop,) = draw(values, augment)
+    assert torch.equal(crop["label"], (crop["image"] > 0.5).to(torch.uint8))
+    assert crop["label"].float().mean() == pytest.approx(1 / 8, abs=0.02)
+
+
+def test_crops_are_no_larger_than_their_rotation_needs() -> None:
+    sampling = SamplingConfig(crop_size=(32, 32, 32), crops_per_scan=1)
+    augment = AugmentConfig(affine_probability=0.5)
+    crops = RandomCrops(sampling, augment, TASK)
+    big = ScanInMemory(**scan((60, 60, 60)))
+    samples = [crops(big, torch.Generator().manual_seed(seed))[0] for seed in range(100)]
+    wide = [sample[WIDE[0]].numel() / 32**3 for sample in samples if WIDE[0] in sample]
+    assert 30 < len(wide) < 70  # the others are read as they are
+    assert min(wide) >= 1
+    assert np.mean(wide) < 2.2

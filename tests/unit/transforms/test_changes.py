@@ -19,7 +19,7 @@ from monai.transforms import (
 
 from swin_unetr.config import AugmentConfig
 from transforms.augment import change
-from transforms.draws import NUMBERS, Changes, changes_of, draw, orientation
+from transforms.draws import NUMBERS, changes_of, draw, margins, orientation
 
 SIZE = (16, 20, 12)
 
@@ -28,18 +28,39 @@ def drawn(count: int, seed: int = 0) -> torch.Tensor:
     return draw(count, torch.Generator().manual_seed(seed))
 
 
+Batch = tuple[torch.Tensor, torch.Tensor]
+#: Voxels of the scan on either side of a crop.
+AROUND = 20
+
+
+def middle(part: torch.Tensor, around: tuple[int, ...] = (0, 0, 0)) -> torch.Tensor:
+    """Of something with `AROUND` voxels around a crop, the crop with as many as are asked for."""
+    along = (slice(AROUND - more, AROUND + length + more) for more, length in zip(around, SIZE, strict=True))
+    return part[(..., *along)]
+
+
 @pytest.fixture
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
+def scans() -> Batch:
+    """Images and labels of which each crop is the middle."""
     generator = torch.Generator().manual_seed(1)
-    label = torch.zeros(6, 1, *SIZE, dtype=torch.uint8)
-    label[:, :, 4:12, 5:15, 3:9] = 1
-    label[:, :, 8:12, 9:15, 6:9] = 2
-    return torch.rand((6, 2, *SIZE), generator=generator) * 5 - 1, label
+    size = [length + 2 * AROUND for length in SIZE]
+    label = torch.zeros(6, 1, *size, dtype=torch.uint8)
+    middle(label)[:, :, 4:12, 5:15, 3:9] = 1
+    middle(label)[:, :, 8:12, 9:15, 6:9] = 2
+    return torch.rand((6, 2, *size), generator=generator) * 5 - 1, label
 
 
-def made(batch: tuple[torch.Tensor, torch.Tensor], changes: Changes) -> tuple[torch.Tensor, torch.Tensor]:
-    image, label = (part.clone() for part in batch)
-    change(image, label, changes)
+@pytest.fixture
+def batch(scans: Batch) -> Batch:
+    image, label = map(middle, scans)
+    return image, label
+
+
+def made(scans: Batch, draws: torch.Tensor, augment: AugmentConfig) -> Batch:
+    image, label = (middle(part).clone() for part in scans)
+    around = [margins(numbers, augment, SIZE) for numbers in draws]
+    wide = [tuple(middle(part[row], more) for part in scans) for row, more in enumerate(around) if more is not None]
+    change(image, label, changes_of(draws, augment), wide)
     return image, label
 
 
@@ -59,10 +80,10 @@ def test_mirrors_and_quarter_turns_are_those_of_monai(size: tuple[int, int, int]
     assert len(seen) == (32 if size[0] == size[1] else 16)
 
 
-def test_a_rotation_with_zoom_is_monai_s(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_a_rotation_with_zoom_is_monai_s_of_the_scan_around(scans: Batch, batch: Batch) -> None:
     augment = replace(NONE, affine_probability=0.5, rotate_degrees=(20, 10, 30), zoom=(0.7, 1.4))
     draws = drawn(6)
-    image, label = made(batch, changes_of(draws, augment))
+    image, label = made(scans, draws, augment)
     changed = (draws[:, 5] < 0.5).tolist()
     assert any(changed)
     assert not all(changed)
@@ -74,19 +95,19 @@ def test_a_rotation_with_zoom_is_monai_s(batch: tuple[torch.Tensor, torch.Tensor
         for axis in range(3):  # MONAI's own order of the axes is another
             turn = Affine(
                 rotate_params=[angle if axis == other else 0 for other, angle in enumerate(angles)]
-            ).affine_grid(spatial_size=SIZE)[1]
+            ).affine_grid(spatial_size=scans[0].shape[2:])[1]
             matrix = turn.numpy() @ matrix
         matrix = matrix @ np.diag([*1 / zoom, 1])
-        for ours, before, mode in ((image, batch[0], "bilinear"), (label, batch[1].float(), "nearest")):
+        for ours, scan, mode in ((image, scans[0], "bilinear"), (label, scans[1].float(), "nearest")):
             affine = Affine(affine=matrix, mode=mode, padding_mode="zeros", image_only=True)
-            theirs = affine(before[index]).as_tensor() if is_changed else before[index]
+            theirs = middle(affine(scan[index]).as_tensor() if is_changed else scan[index])
             if mode == "nearest":  # places half-way between voxels fall either way
                 assert (ours[index] != theirs).float().mean() < 0.005
             else:
                 torch.testing.assert_close(ours[index], theirs, atol=2e-4, rtol=0)
 
 
-def test_blur_gamma_scale_and_shift_are_those_of_monai(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_blur_gamma_scale_and_shift_are_those_of_monai(scans: Batch, batch: Batch) -> None:
     augment = replace(
         NONE,
         blur_probability=0.6,
@@ -96,7 +117,7 @@ def test_blur_gamma_scale_and_shift_are_those_of_monai(batch: tuple[torch.Tensor
         intensity_shift_probability=0.6,
     )
     draws = drawn(6, seed=3)
-    image, label = made(batch, changes_of(draws, augment))
+    image, label = made(scans, draws, augment)
     assert torch.equal(label, batch[1])
     for index, numbers in enumerate(draws.tolist()):
         steps = []
@@ -112,23 +133,21 @@ def test_blur_gamma_scale_and_shift_are_those_of_monai(batch: tuple[torch.Tensor
         torch.testing.assert_close(image[index], theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_noise_has_the_spread_that_was_drawn_and_is_of_its_own_for_every_crop(
-    batch: tuple[torch.Tensor, torch.Tensor],
-) -> None:
+def test_noise_has_the_spread_that_was_drawn_and_is_of_its_own_for_every_crop(scans: Batch, batch: Batch) -> None:
     augment = replace(NONE, noise_probability=1, noise_std=0.5)
     draws = drawn(6)
-    image, _ = made(batch, changes_of(draws, augment))
+    image, _ = made(scans, draws, augment)
     noise = (image - batch[0]).flatten(1)
     torch.testing.assert_close(noise.std(1), (draws[:, 13] * 0.5).float(), rtol=0.05, atol=0)
     assert noise.mean(1).abs().max() < 0.03
     assert (torch.corrcoef(noise) - torch.eye(6)).abs().max() < 0.1
 
 
-def test_a_crop_is_changed_alike_in_any_batch(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_a_crop_is_changed_alike_in_any_batch(scans: Batch, batch: Batch) -> None:
     draws = drawn(6, seed=5)
-    together = made(batch, changes_of(draws, ALL))
+    together = made(scans, draws, ALL)
     for rows in ([0, 1, 2], [5, 3], [4]):
-        apart = made((batch[0][rows], batch[1][rows]), changes_of(draws[rows], ALL))
+        apart = made((scans[0][rows], scans[1][rows]), draws[rows], ALL)
         torch.testing.assert_close(apart[0], together[0][rows], rtol=1e-6, atol=1e-6)
         assert torch.equal(apart[1], together[1][rows])
     assert all(not torch.equal(one, other) for one, other in zip(batch[0], together[0], strict=True))
@@ -150,9 +169,8 @@ def test_chances_and_sizes_are_as_asked() -> None:
     assert len(set(changes.noise_seeds)) == len(changes.noise_seeds)
 
 
-def test_nothing_is_done_where_nothing_is_asked_for(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
-    changes = changes_of(drawn(6), NONE)
-    assert changes.factors is None
-    for ours, before in zip(made(batch, changes), batch, strict=True):
+def test_nothing_is_done_where_nothing_is_asked_for(scans: Batch, batch: Batch) -> None:
+    assert changes_of(drawn(6), NONE).factors is None
+    for ours, before in zip(made(scans, drawn(6), NONE), batch, strict=True):
         assert torch.equal(ours, before)
     assert draw(2, torch.Generator()).shape == (2, NUMBERS)
