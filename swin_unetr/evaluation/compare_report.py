@@ -20,7 +20,7 @@ from swin_unetr.evaluation.html_page import page
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.paired import EXACT_UP_TO, Difference
 from swin_unetr.evaluation.results import ALL_STRUCTURES
-from swin_unetr.files import plain_json, write_json, write_text
+from swin_unetr.files import keep_foreign, plain_json, write_json, write_text
 from swin_unetr.provenance import command, commit, versions
 
 _DIFFERENCES = (
@@ -46,12 +46,16 @@ _MISSING = {
 }
 
 
+_FILES = ("compare.json", "compare.csv", "differences.csv", "compare.md", "compare.html")
+
+
 def make_folder(path: Path) -> None:
     """Make the folder of the report before the work rather than after it.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: it cannot be made, or a file of the user would be replaced there.
     """
+    keep_foreign(path, _FILES, record=_FILES[0], keys=("format", "provenance", "methods"))
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

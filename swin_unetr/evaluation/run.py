@@ -25,9 +25,10 @@ from swin_unetr.evaluation.lesion_rules import LESION_RULES
 from swin_unetr.evaluation.measure import Measurement, Measuring, label_values, measure_all
 from swin_unetr.evaluation.metrics import choose_metrics, wants_lesions
 from swin_unetr.evaluation.overlap import EmptyPolicy
-from swin_unetr.evaluation.report import PICTURES, write_report
+from swin_unetr.evaluation.report import JSON_NAME, PICTURES, REPORT_FILES, REPORT_KEYS, write_report
 from swin_unetr.evaluation.results import EvaluationResult
 from swin_unetr.evaluation.tabulate import summarise_rows, tabulate
+from swin_unetr.files import keep_foreign
 
 
 def evaluate(
@@ -164,7 +165,8 @@ def evaluate(
 
 
 def _make_folder(path: Path) -> None:
-    """Make the folder of the report before the work rather than after it."""
+    """Make the folder of the report before the work rather than after it; no file of the user is replaced there."""
+    keep_foreign(path, REPORT_FILES, record=JSON_NAME, keys=REPORT_KEYS)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
