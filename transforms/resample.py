@@ -79,6 +79,14 @@ def covering_grid(labels: Volume, grid: Geometry) -> Geometry:
     return Geometry((x, y, z), affine)
 
 
+def is_part_of(part: Geometry, grid: Geometry) -> bool:
+    """Whether a grid holds all voxels of another one, as `covering_grid` makes it."""
+    offset = np.linalg.inv(grid.affine) @ part.affine
+    start = np.rint(offset[:3, 3])
+    shifted = np.allclose(offset[:3, :3], np.eye(3), atol=1e-3) and np.allclose(offset[:3, 3], start, atol=0.05)
+    return bool(shifted and (start >= 0).all() and (start + part.shape <= grid.shape).all())
+
+
 def padded(volume: Volume, grid: Geometry) -> Volume:
     """A volume on a grid that `covering_grid` has made from its own: 0 where it has no voxel."""
     offset = np.rint(np.linalg.inv(grid.affine) @ volume.geometry.affine)[:3, 3].astype(int)

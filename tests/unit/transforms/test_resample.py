@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from swin_unetr.errors import GeometryError
 from transforms.geometry import Geometry, Volume
-from transforms.resample import covering_grid, labels_on_grid, padded, voxels_outside
+from transforms.resample import covering_grid, is_part_of, labels_on_grid, padded, voxels_outside
 
 
 def volume(array, affine):
@@ -55,6 +55,9 @@ def test_a_grid_grows_to_hold_all_labels_and_not_a_voxel_more():
     assert int(labels_on_grid(labels, grid).array.sum()) == 7
     known = volume(np.full((3, 3, 3), 5, np.uint8), small)
     grown = padded(known, grid)
+    assert is_part_of(known.geometry, grid)
+    assert not is_part_of(grid, known.geometry)
+    assert not is_part_of(Geometry((2, 2, 2), np.diag([2.0, 2, 2, 1])), grid)
     assert (grown.array[0, 2:5] == 5).all()
     assert int((grown.array == 5).sum()) == 27
     # What is inside already, or empty, changes nothing.
