@@ -13,9 +13,9 @@ from swin_unetr.datasets.brats_layouts import brats_labels, is_brats
 from swin_unetr.datasets.listing import images_by_stem, stem, unique
 from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import DataError
-from swin_unetr.evaluation.wording import counted
 from swin_unetr.suggestions import near_names, nearest
 from swin_unetr.tasks import Task, brats
+from swin_unetr.words import count
 
 #: Ends the stem of the scores that `predict --save-probabilities` writes beside its label files.
 _PROBABILITIES = "_probabilities"
@@ -90,7 +90,7 @@ def find_references(path: Path, known: Collection[str]) -> References:
     labels = {case.id: case.label for case in dataset.cases if case.label is not None}
     if not labels:
         verb = "has" if len(dataset.cases) == 1 else "have"
-        number = counted(len(dataset.cases), "case")
+        number = count(len(dataset.cases), "case")
         raise DataError(f"{path}: its {number} (layout {dataset.layout}) {verb} no labels")
     return References(path, labels, dataset.task, dataset.groups)
 

@@ -11,7 +11,8 @@ from swin_unetr.evaluation.paired import Difference
 from swin_unetr.evaluation.ranking import Ranking
 from swin_unetr.evaluation.scoring import ALPHA, LEAST_PATIENTS
 from swin_unetr.evaluation.tables import TextTable
-from swin_unetr.evaluation.wording import counted, scans_of_patients
+from swin_unetr.evaluation.wording import scans_of_patients
+from swin_unetr.words import count
 
 
 def print_comparison(result: Comparison) -> None:
@@ -50,7 +51,7 @@ def too_few(result: Comparison) -> str:
     noun = "patient" if counts[-1] == 1 else "patients"
     return (
         f"Differences {below} {noun} cannot reach p < {ALPHA:g}: the least p of Wilcoxon's test with "
-        f"{counted(counts[0], 'patient')} is {least:.3g}. It takes {LEAST_PATIENTS} patients, all with a difference of "
+        f"{count(counts[0], 'patient')} is {least:.3g}. It takes {LEAST_PATIENTS} patients, all with a difference of "
         "the same sign; Holm's correction asks for more."
     )
 

@@ -26,8 +26,8 @@ from swin_unetr.evaluation.lesion_cases import StructureLesions, lesions_of_case
 from swin_unetr.evaluation.lesion_rules import LesionRules
 from swin_unetr.evaluation.metrics import Compared
 from swin_unetr.evaluation.reading import LabelValues, Tasks, check_values
-from swin_unetr.evaluation.wording import counted
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 from transforms.geometry import Geometry, Volume
 from transforms.io import read_labels
 from transforms.resample import covering_grid, labels_on_grid, padded, voxels_outside
@@ -148,7 +148,7 @@ def _outside_in_words(prediction: Volume, grid: Geometry) -> str:
     ml = number * abs(float(np.linalg.det(prediction.geometry.affine[:3, :3]))) / 1000
     verb = "lies" if number == 1 else "lie"
     return (
-        f"; {counted(number, 'voxel')} of it ({ml:.4g} ml) {verb} outside the reference's grid and "
+        f"; {count(number, 'voxel')} of it ({ml:.4g} ml) {verb} outside the reference's grid and "
         f"count{'s' * (number == 1)} as predicted where nothing is"
     )
 

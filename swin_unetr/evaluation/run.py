@@ -29,7 +29,7 @@ from swin_unetr.evaluation.patients import find_patients
 from swin_unetr.evaluation.report import PICTURES, write_report
 from swin_unetr.evaluation.results import EvaluationResult
 from swin_unetr.evaluation.tabulate import summarise_rows, tabulate
-from swin_unetr.evaluation.wording import counted
+from swin_unetr.words import count
 
 
 def evaluate(
@@ -208,6 +208,4 @@ def _notes(measurements: list[Measurement]) -> Iterator[str]:
 
 def _strict_error(failures: list[Failure]) -> DataError:
     first = failures[0]
-    return DataError(
-        f"{counted(len(failures), 'case')} could not be evaluated; the first, {first.case}: {first.message}"
-    )
+    return DataError(f"{count(len(failures), 'case')} could not be evaluated; the first, {first.case}: {first.message}")

@@ -324,7 +324,7 @@ def test_a_cropped_reference_does_not_hide_what_was_invented(tmp_path):
     assert values["cropped"]["lesions_invented"] == 2
     for metric in values["whole"].keys() - {"specificity"}:  # of which the extent of the scan is a part
         assert values["cropped"][metric] == values["whole"][metric], metric
-    assert "2000 voxels of it (2 ml) lie outside" in cropped["resampled"]["a"]
+    assert "2,000 voxels of it (2 ml) lie outside" in cropped["resampled"]["a"]
     assert '"pictures":{"a":[' in (tmp_path / "out_cropped" / "report.html").read_text()
 
 
