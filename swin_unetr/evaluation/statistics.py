@@ -130,5 +130,10 @@ def mean_defined(values: Iterable[float]) -> float:
     return _mean(np.array([value for value in values if not math.isnan(value)], dtype=np.float64))
 
 
+def mean_over_patients(values: Mapping[str, float], patients: Mapping[str, str]) -> float:
+    """Mean over patients of the mean of those of their cases that are not NaN; NaN when there is none."""
+    return _mean(_by_patient({case: value for case, value in values.items() if not math.isnan(value)}, patients))
+
+
 def _mean(sample: NDArray[np.float64]) -> float:
     return float(sample.mean()) if sample.size else math.nan
