@@ -222,8 +222,7 @@ class ScansOnDisk:
         return scan
 
     def _tell_size(self, todo: Sequence[Case], workers: int) -> None:
-        regions = self._task.activation == "sigmoid"
-        size = store_bytes(todo, self._preprocess, workers, len(self._task.targets), regions)
+        size = store_bytes(todo, self._preprocess, workers, self._task)
         free = check_space(self._folder, size, _OPTION)
         told = f"at most {in_words(size)} in {self._folder} ({in_words(free)} free)"
         _tell(f"{_NAME}: {len(todo)} of {count(len(self._cases), 'scan')} to preprocess, {told}")

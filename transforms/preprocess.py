@@ -27,7 +27,7 @@ from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.tasks import Task
 from transforms.geometry import Volume, require_same_geometry
 from transforms.io import read_image, read_labels
-from transforms.labels import check_labels, encode_targets
+from transforms.labels import check_labels, encode_targets, target_type
 
 #: Direction of an axis, negative and positive, as MONAI wants it said.
 RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -43,8 +43,8 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
 
     Returns:
         A transform of a dict {"case": Case}. It adds "image" (MetaTensor C x X x Y x Z, float32, RAS), "geometry" (of
-        the source) and, with `with_label`, "label" (a plain tensor, uint8, see `transforms.labels.encode_targets`). It
-        raises `DataError` or `GeometryError` for files that cannot be used.
+        the source) and, with `with_label`, "label" (a plain tensor, see `transforms.labels.encode_targets`). It raises
+        `DataError` or `GeometryError` for files that cannot be used.
     """
     keys = ["image", "label"] if with_label else ["image"]
     encoding: list[Any] = [EncodeTargets(task)] if with_label else []
@@ -123,6 +123,7 @@ class EncodeTargets(Transform):  # type: ignore[misc]
     """Turn label values into targets."""
 
     def __init__(self, task: Task) -> None:
+        target_type(task)  # refuses too many structures before a file is read
         self.task = task
 
     def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
