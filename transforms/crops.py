@@ -24,8 +24,8 @@ from swin_unetr.tasks import Task
 from transforms.draws import draw, margins, orientation
 from transforms.labels import ignored_value
 
-#: "image": C x X x Y x Z, float32; "label": encoded targets (`transforms.labels`); of a training crop "draws": what is to
-#: be changed, and if it is to be rotated `WIDE`: the same with more around them, of which they are the middle.
+#: "image": C x X x Y x Z, float32; "label": encoded targets (`transforms.labels`); of a training crop "draws": what is
+#: to be changed, and if it is to be rotated `WIDE`: the same with more around them, of which they are the middle.
 Sample = dict[str, Tensor]
 WIDE = ("wide_image", "wide_label")
 #: C x X x Y x Z.
