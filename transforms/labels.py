@@ -83,6 +83,19 @@ def encode_targets(labels: Tensor, task: Task) -> Tensor:
     return table[labels.long()]
 
 
+def encoding_key(task: Task) -> dict[str, Any]:
+    """All that encoded targets depend on, beside the values in a label file, and whether these are refused.
+
+    Names of structures and the values that a prediction writes are not in it.
+    """
+    return {
+        "activation": task.activation,
+        "targets": [sorted(target.labels) for target in task.targets],
+        "known": sorted(task.known_labels),
+        "ignored": task.ignore_label,
+    }
+
+
 def decode_activations(scores: Tensor, task: Task) -> Tensor:
     """Activated outputs of the network to label values.
 

@@ -29,6 +29,9 @@ from transforms.geometry import Volume, require_same_geometry
 from transforms.io import read_image, read_labels
 from transforms.labels import check_labels, encode_targets, target_type
 
+#: Of what becomes of a file: raised by one whenever the same file and configuration give other voxels or labels than
+#: before, be it by the steps here, by the encoding of labels or by the reading of files. Stores are made anew then.
+VERSION = 1
 #: Direction of an axis, negative and positive, as MONAI wants it said.
 RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 
@@ -49,6 +52,23 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
     keys = ["image", "label"] if with_label else ["image"]
     encoding: list[Any] = [EncodeTargets(task)] if with_label else []
     return Steps([LoadCase(task, with_label=with_label), *_steps(config, keys), *encoding])
+
+
+def preprocessing_key(config: PreprocessConfig) -> dict[str, Any]:
+    """All that the voxels of a preprocessed scan depend on, beside its files, as plain JSON.
+
+    Fields that change nothing, such as the window of a z-score, are not in it.
+    """
+    return {
+        "version": VERSION,
+        "spacing_mm": None if config.spacing_mm is None else [float(size) for size in config.spacing_mm],
+        "crop_foreground": config.crop_foreground,
+        "intensity": _intensity_key(config.intensity),
+    }
+
+
+def _intensity_key(config: IntensityConfig) -> list[Any]:
+    return [config.scheme, *([float(bound) for bound in config.window] if config.scheme == "hu_window" else [])]
 
 
 class Steps(Compose):  # type: ignore[misc]  # MONAI has no types

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swin_unetr.config import IntensityConfig
-from transforms.content import channel_hashes, content_hash
+from transforms.content import channel_hashes, content_hash, grid_hash
 from transforms.geometry import Volume
 from transforms.values import looks_like_labels
 
@@ -21,6 +21,13 @@ class Content:
     channel_hashes: tuple[str, ...] = ()
     #: Why it cannot be used; none where it can.
     problem: str | None = None
+    #: Of the directions and lengths of the voxels' edges, which decide how the same voxels are resampled.
+    grid: str = ""
+
+    @property
+    def stored_as(self) -> str:
+        """Name of its preprocessed scan."""
+        return f"{self.hash}-{self.grid}"
 
     @property
     def hashes(self) -> frozenset[str]:
@@ -46,5 +53,9 @@ def examine(volume: Volume, intensity: IntensityConfig) -> Content:
     elif all(looks_like_labels(channel) is not None for channel in array):
         problem = f"is a label map, not a scan: even areas of whole numbers up to {high:g}"
     return Content(
-        hash=content_hash(volume), channels=len(array), channel_hashes=channel_hashes(volume), problem=problem
+        hash=content_hash(volume),
+        channels=len(array),
+        channel_hashes=channel_hashes(volume),
+        problem=problem,
+        grid=grid_hash(volume.geometry),
     )

@@ -69,8 +69,8 @@ def convert(
     Args:
         source: root of the data set, or a file that lists it.
         output: folder of the new one: new, empty, or that of the same conversion.
-        to: layout of the new one. nnU-Net and the Decathlon want one label value of a structure, and nnU-Net consecutive
-            ones: others are renumbered, and recorded.
+        to: layout of the new one. nnU-Net and the Decathlon want one label value of a structure, and nnU-Net
+            consecutive ones: others are renumbered, and recorded.
         layout: of the source, or "auto".
         file_type: "nii.gz", "nii", "nrrd" or "mha".
         link: whether files that stay as they are are linked where the disk allows it, rather than copied.

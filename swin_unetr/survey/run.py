@@ -9,9 +9,10 @@ from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.file_stamps import parts_of
 from swin_unetr.machine import available, cores
 from swin_unetr.parallel import run_parallel
-from swin_unetr.survey.case import Reading, parts_of, read_case
+from swin_unetr.survey.case import Reading, read_case
 from swin_unetr.survey.facts import CaseFacts, Problem, Survey
 from swin_unetr.tasks import Task
 from transforms.io import read_header
