@@ -19,6 +19,7 @@ from finetune.deciding import Deciding, refuse_single_patient
 from finetune.leaks import seen_by_weights
 from finetune.module import FinetuneModule, metric_names
 from finetune.notices import of_absent_classes, of_mirrored_sides, of_seen_scans, warn
+from finetune.preprocessing import check_intensities
 from finetune.recipes import find_recipe
 from finetune.speed import settled_speed
 from finetune.split import SPLIT, STORE, choose_split
@@ -322,10 +323,6 @@ def open_data(
     dataset = read_dataset(Path(data), layout=config.layout, require_labels=True, task=task)
     if task is None:
         task = settle_task(dataset, modality="CT" if config.preprocess.intensity.scheme == "hu_window" else "MR")
-    if config.preprocess.intensity.scheme == "hu_window" and task.modality != "CT":
-        raise ConfigError(
-            f"preprocess.intensity.scheme: hu_window is for CT, and {dataset.root} is {task.modality}; take a plan or "
-            "recipe for it, or zscore"
-        )
+    check_intensities(config.preprocess, task, dataset.root)
     network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     return replace(config, network=network), dataset, task

@@ -189,8 +189,7 @@ class ScansOnDisk:
         """What a scan in the store depends on beside its files."""
         task = self._task
         return {
-            "preprocess": preprocessing_key(self._preprocess),
-            "channels": len(task.channels),
+            "preprocess": preprocessing_key(self._preprocess, task.channels),
             "label": encoding_key(task),
         }
 

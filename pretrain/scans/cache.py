@@ -126,13 +126,13 @@ class _Cache:
     def _content(self, case: Case) -> Content:
         key = source_key(case.images)
         if (content := self._known(key)) is None:
-            content = examine(read_image(case.images), self._preprocess.intensity)
+            content = examine(read_image(case.images), self._preprocess)
             self._store.sources.note(key, case.images, asdict(content))
         return content
 
     def _make(self, key: str, case: Case) -> tuple[Content, StoredScan | None]:
         volume = read_image(case.images)
-        content = examine(volume, self._preprocess.intensity)
+        content = examine(volume, self._preprocess)
         scan = self._find(case, content)
         if content.problem is None and scan is None:
             try:

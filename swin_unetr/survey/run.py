@@ -91,10 +91,10 @@ def settled(dataset: Dataset, cases: Sequence[CaseFacts]) -> Task | None:
         return dataset.task
 
 
-def look_like_ct(cases: Sequence[CaseFacts]) -> bool:
-    """Whether most scans have the air of a CT in them, where nothing says what they are."""
-    first = [case.channels[0].all for case in cases if case.channels]
-    return sum(of is not None and -_LOWEST_CT <= of.low <= _AIR_HU for of in first) > len(first) / 2
+def look_like_ct(cases: Sequence[CaseFacts], channel: int = 0) -> bool:
+    """Whether most scans have the air of a CT in a channel, where nothing says what they are."""
+    values = [case.channels[channel].all for case in cases if len(case.channels) > channel]
+    return sum(of is not None and -_LOWEST_CT <= of.low <= _AIR_HU for of in values) > len(values) / 2
 
 
 def _failed(case: Case, error: Exception) -> CaseFacts:

@@ -31,15 +31,18 @@ def corrected(path: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["time kept", "replaced", "overwritten"])
 @pytest.mark.parametrize("name", ["a.nii", "pair.hdr", "a.mhd", "a.nhdr", "list.mhd", "numbered.mhd", "series"])
 def test_a_part_corrected_in_place_changes_stamp_and_hash(tmp_path: Path, name: str, how: str) -> None:
-    path, parts = tmp_path / name, {
-        "a.nii": [],
-        "pair.hdr": ["pair.img"],
-        "a.mhd": ["voxels.raw"],
-        "a.nhdr": ["voxels.raw"],
-        "list.mhd": ["1.raw", "2.raw"],
-        "numbered.mhd": ["slice01.raw", "slice02.raw"],
-        "series": ["series/1", "series/deeper/2"],
-    }[name]
+    path, parts = (
+        tmp_path / name,
+        {
+            "a.nii": [],
+            "pair.hdr": ["pair.img"],
+            "a.mhd": ["voxels.raw"],
+            "a.nhdr": ["voxels.raw"],
+            "list.mhd": ["1.raw", "2.raw"],
+            "numbered.mhd": ["slice01.raw", "slice02.raw"],
+            "series": ["series/1", "series/deeper/2"],
+        }[name],
+    )
     for part in parts:
         (tmp_path / part).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / part).write_bytes(f"voxels {part}".encode())

@@ -86,7 +86,9 @@ def test_moved_copied_and_linked_data_are_not_preprocessed_again(tmp_path: Path,
 
     def cases(folder: str) -> list[Case]:
         return [
-            Case(id=f"case{n}", images=(tmp_path / folder / f"image{n}.nii",), label=tmp_path / folder / f"label{n}.nii")
+            Case(
+                id=f"case{n}", images=(tmp_path / folder / f"image{n}.nii",), label=tmp_path / folder / f"label{n}.nii"
+            )
             for n in range(2)
         ]
 
