@@ -19,12 +19,14 @@ from finetune.deciding import Deciding, refuse_single_patient
 from finetune.leaks import seen_by_weights
 from finetune.module import FinetuneModule, metric_names
 from finetune.notices import of_absent_classes, of_mirrored_sides, of_seen_scans, warn
-from finetune.preprocessing import check_intensities
+from finetune.preprocessing import InitPreprocess, check_intensities, compared, with_preprocess_of
 from finetune.recipes import find_recipe
+from finetune.resumed import refuse_another
 from finetune.speed import settled_speed
 from finetune.split import SPLIT, STORE, choose_split
 from finetune.validation import OF_CASES, POOLED, SMOOTHED
 from swin_unetr.checkpoints import save_model, start_from
+from swin_unetr.checkpoints.starting_point import starting_point
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
@@ -109,6 +111,7 @@ def finetune(
     folds: Path | str | None = None,
     init: Path | str | None = None,
     task: Task | None = None,
+    init_preprocess: InitPreprocess | None = None,
     resume: bool = False,
 ) -> FinetuneResult:
     """Train on all folds of a labelled data set but one, and validate on that.
@@ -121,6 +124,8 @@ def finetune(
         fold: fold that is held back for validation; "all" trains on every case and validates on the same.
         folds: split to use, a file; else the cases are dealt out by `config.num_folds` and the seed.
         init: model folder or published checkpoint to start from.
+        init_preprocess: "take" preprocesses scans as those that `init` was trained on, "keep" as `config` says. If
+            None, keep, and warn where they differ.
         task: what the labels mean, where the data set does not say.
         resume: go on from the checkpoint in `output`, where there is one.
 
@@ -133,15 +138,15 @@ def finetune(
         CheckpointError: weights that cannot be used.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint to resume from is written.
     """
-    config, dataset, task = open_data(config, data, task)
+    start = None if init is None else starting_point(init)
+    config, dataset, task = open_data(with_preprocess_of(config, start, init_preprocess), data, task)
     run = Path(output)
     # Processes that Lightning starts beside the first one find the folder in use.
     checkpoint = check_run_folder(
         run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE, beside=PLANNED
     )
     before = {} if checkpoint is None else read_record(run / RECORD)
-    if before and before.get("fold") != fold:
-        raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
+    refuse_another(run, before, fold=fold, task=task, start=start)
     if fold != "all":
         refuse_single_patient(dataset)
     split = choose_split(run, dataset, task, config, folds, fold)
@@ -155,8 +160,9 @@ def finetune(
     fast_paths: dict[str, Any] = choose_fast_paths(network, speed)
     fast_paths |= {"fused_optimizer": speed.fused_optimizer, "tf32": speed.tf32}
     report = [] if init is None or before else start_from(network, init).summary().splitlines()
+    notes, of_init = compared(config, start, task.channels, init_preprocess)
     if rank_zero_only.rank == 0:
-        lines = (dataset.summary(), *notices, *report, _plan(network, task, training, validation))
+        lines = (dataset.summary(), *notices, *report, *notes, _plan(network, task, training, validation))
         print(*lines, *filter(None, [left_out(split, cases)]), sep="\n", flush=True)
     facts = {
         "kind": "finetune",
@@ -167,6 +173,8 @@ def finetune(
         "training": training,
         "validation": validation,
         "init": before.get("init", report),
+        "init_source": before.get("init_source", None if start is None else start.facts()),
+        "init_preprocess": before.get("init_preprocess", of_init),
         "seed": config.trainer.seed,
         "precision": trainer_config.precision,
         "fast_paths": fast_paths,

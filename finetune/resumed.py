@@ -1,0 +1,40 @@
+"""Whether a run that is resumed is the one that was begun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from swin_unetr.checkpoints.starting_point import StartingPoint, refuse_other_start
+from swin_unetr.configuration import to_dict
+from swin_unetr.errors import ConfigError
+from swin_unetr.tasks import Task
+
+
+def refuse_another(
+    run: Path, record: Mapping[str, Any], *, fold: int | Literal["all"], task: Task, start: StartingPoint | None
+) -> None:
+    """Refuse to go on with another fold, task or start than the run began with.
+
+    Args:
+        run: its folder.
+        record: of the run; empty where it begins.
+        fold: that is asked for.
+        task: what the data's labels mean now.
+        start: weights that are named now. If None, none are; the run goes on from its own checkpoint anyway.
+
+    Raises:
+        ConfigError: with what differs.
+    """
+    if not record:
+        return
+    if record.get("fold") != fold:
+        raise ConfigError(f"{run}: cannot be resumed with another fold (was {record.get('fold')}, now {fold})")
+    before, now = record.get("task", {}), to_dict(task)
+    if differs := [key for key in now if key in before and before[key] != now[key]]:
+        raise ConfigError(
+            f"{run}: cannot be resumed with another task; the data's {', '.join(differs)} changed since it began; "
+            "restore their description, or choose another --output"
+        )
+    refuse_other_start(run, record, start, left_out=True)
