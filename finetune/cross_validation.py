@@ -18,6 +18,7 @@ from finetune.cross_report import CROSS_VALIDATION, CrossValidationResult, FoldR
 from finetune.deciding import refuse_single_patient
 from finetune.fold_processes import FoldProcesses, slots
 from finetune.preprocessing import InitPreprocess, with_preprocess_of
+from finetune.resumed import changed_files
 from finetune.run import MAY_CHANGE, RECORD, finetune, open_data
 from finetune.split import SPLIT, choose_split
 from swin_unetr.checkpoints.model_folder import read_description, write_description
@@ -131,10 +132,13 @@ def _evaluate(
         description = read_description(best)
         if description.postprocess != tuple(rules):
             write_description(best, replace(description, postprocess=tuple(rules)))
-    runs = [
-        FoldRun.of(fold, folder.name, split.folds[fold], read_record(folder / RECORD))
-        for fold, folder in enumerate(folders)
-    ]
+    records = [read_record(folder / RECORD) for folder in folders]
+    newest = max(records, key=lambda record: record["sessions"][-1]["started"])
+    for folder, record in zip(folders, records, strict=True):
+        if changed := changed_files(record, newest):
+            words = f"was trained before files changed of {changed}; remove that folder and go on with --resume auto"
+            print(f"warning: {folder} {words} to train it anew", file=sys.stderr)
+    runs = [FoldRun.of(fold, folder.name, split.folds[fold], records[fold]) for fold, folder in enumerate(folders)]
     result = CrossValidationResult(
         run_folder=run, folds=tuple(runs), evaluation=evaluation, rules=tuple(rules), trials=tuple(trials)
     )

@@ -38,3 +38,15 @@ def refuse_another(
             "restore their description, or choose another --output"
         )
     refuse_other_start(run, record, start, left_out=True)
+
+
+def changed_files(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The cases whose images or labels held something else in one run than in another, by the records of both."""
+    first, second = one.get("contents", {}), other.get("contents", {})
+    return ", ".join(sorted(case for case in first if first[case] != second.get(case, first[case])))
+
+
+def of_changed_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is to be said where files changed since a run began; nothing where none did."""
+    changed = changed_files(before, now)
+    return f"since the run began, files changed of {changed}; it goes on with the new ones" if changed else ""

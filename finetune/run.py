@@ -21,7 +21,7 @@ from finetune.module import FinetuneModule, metric_names
 from finetune.notices import of_absent_classes, of_mirrored_sides, of_seen_scans, warn
 from finetune.preprocessing import InitPreprocess, check_intensities, compared, with_preprocess_of
 from finetune.recipes import find_recipe
-from finetune.resumed import refuse_another
+from finetune.resumed import of_changed_files, refuse_another
 from finetune.speed import settled_speed
 from finetune.split import SPLIT, STORE, choose_split
 from finetune.validation import OF_CASES, POOLED, SMOOTHED
@@ -209,7 +209,8 @@ def finetune(
     scans.prepare_scans()
     deciding = Deciding.of(task, scans.training_voxels(), scans.validation_voxels(), fold)
     facts["choice"], folders.always_last = deciding.facts(), deciding.always_last
-    for line in (of_absent_classes(deciding.untrained, fold), *deciding.lines()):
+    facts["contents"] = scans.contents()
+    for line in (of_absent_classes(deciding.untrained, fold), *deciding.lines(), of_changed_files(before, facts)):
         warn(line)
     fast_paths |= scans.place(trainer.strategy.root_device)  # what `facts` holds, too
     weights = _class_weights(scans, task, config, facts)

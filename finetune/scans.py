@@ -173,6 +173,10 @@ class ScansOnDisk:
         self._scans = tuple(scan for scan in scans if isinstance(scan, StoredScan))
         return [scan.message for scan in scans if isinstance(scan, Failure)]
 
+    def contents(self) -> dict[str, str]:
+        """Names of what the files of each case hold, by the case; `prepare` comes first."""
+        return {scan.case: scan.file.stem for scan in self._scans}
+
     def scan(self, index: int) -> StoredScan:
         """One of them; `prepare` comes first."""
         return self._scans[index]

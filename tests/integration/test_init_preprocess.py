@@ -11,6 +11,7 @@ import yaml
 
 from finetune.config import FinetuneConfig
 from finetune.recipes import find_recipe
+from finetune.resumed import changed_files
 from pretrain.config import PretrainConfig
 from pretrain.recipes import find_recipe as find_pretraining
 from swin_unetr.checkpoints import save_model
@@ -102,6 +103,23 @@ def test_weights_in_a_run_that_began_without_are_refused(arguments, tmp_path: Pa
     assert main([*arguments, "--resume", "auto", "--trainer.max_epochs", "2"]) == 2
     line = f"--init {tmp_path / 'encoder'}: {tmp_path / 'run'} began without; leave it out, or choose another --output"
     assert line in capsys.readouterr().err
+
+
+def test_files_that_changed_since_a_run_began_are_named(arguments, phantom_data: Path, tmp_path: Path, capsys) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    arguments[arguments.index("--data") + 1] = str(data)
+    assert main(arguments) == 0
+    before = record_of(tmp_path)["contents"]
+    assert sorted(before) == [f"phantom_{case:03d}" for case in range(6)]
+    shutil.copy(data / "labelsTr" / "phantom_001.nii.gz", data / "labelsTr" / "phantom_004.nii.gz")
+    capsys.readouterr()
+    assert main([*arguments, "--resume", "auto", "--trainer.max_epochs", "2"]) == 0
+    line = "warning: since the run began, files changed of phantom_004; it goes on with the new ones"
+    assert line in capsys.readouterr().out
+    after = record_of(tmp_path)
+    assert changed_files({"contents": before}, after) == "phantom_004"
+    assert changed_files({}, after) == changed_files(after, after) == ""
 
 
 def test_another_task_is_not_gone_on_with(arguments, phantom_data: Path, tmp_path: Path, capsys) -> None:

@@ -19,10 +19,14 @@ from swin_unetr.checkpoints import LoadedModel, save_model
 from swin_unetr.checkpoints.model_folder import read_description
 from swin_unetr.config import IntensityConfig, NetworkConfig, PreprocessConfig
 from swin_unetr.configuration import from_dict, load, to_dict
+from swin_unetr.datasets import read_dataset
+from swin_unetr.doctor.intensities import intensity_findings
 from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.inference.predictor import Predictor
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.networks import build_network
+from swin_unetr.planning.fingerprint import fingerprint
+from swin_unetr.survey.run import survey
 from swin_unetr.tasks import Task, exclusive, is_ct, named_ct
 from transforms.io import read_image
 
@@ -141,3 +145,12 @@ def test_what_names_of_channels_say(name: str, ct: bool | None) -> None:
     assert named_ct(name) is ct
     assert is_ct(replace(TASK, channels=(name,)), name) is (ct is not False)
     assert is_ct(replace(TASK, channels=("CT", f"{name} ")), f"{name} ") is (ct is True)
+
+
+def test_only_ct_is_to_hold_hounsfield_units(data: Path) -> None:
+    surveyed = survey(read_dataset(data, require_labels=True), workers=1)
+    assert [finding.code for finding in intensity_findings(surveyed)] == []
+    without_names = replace(surveyed, task=replace(TASK, channels=("one", "two")))
+    assert {finding.code for finding in intensity_findings(without_names)} == {"not-hounsfield"}
+    ct, pet = fingerprint(surveyed).channels
+    assert (ct.high, pet.high) == (pytest.approx(250, abs=10), pytest.approx(42_000, abs=1000))
