@@ -49,4 +49,4 @@ def changed_files(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 def of_changed_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What is to be said where files changed since a run began; nothing where none did."""
     changed = changed_files(before, now)
-    return f"since the run began, files changed of {changed}; it goes on with the new ones" if changed else ""
+    return f"warning: since the run began, files changed of {changed}; it goes on with the new ones" if changed else ""

@@ -31,7 +31,6 @@ from swin_unetr.configuration import load, to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import left_out
-from swin_unetr.errors import ConfigError
 from swin_unetr.model_description import ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 from swin_unetr.planning.names import PLANNED

@@ -119,8 +119,8 @@ def test_files_that_changed_since_a_run_began_are_named(arguments, phantom_data:
     nib.save(nib.Nifti1Image(corrected, label.affine, label.header), data / "labelsTr" / "phantom_004.nii.gz")
     capsys.readouterr()
     assert main([*arguments, "--resume", "auto", "--trainer.max_epochs", "2"]) == 0
-    line = "warning: since the run began, files changed of phantom_004; it goes on with the new ones"
-    assert line in capsys.readouterr().out
+    line = "warning: since the run began, files changed of phantom_004; it goes on with the new ones\n"
+    assert line in capsys.readouterr().err
     after = record_of(tmp_path)
     assert changed_files({"contents": before}, after) == "phantom_004"
     assert changed_files({}, after) == changed_files(after, after) == ""

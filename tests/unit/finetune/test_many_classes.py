@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from finetune.config import FinetuneConfig, LossConfig
 from finetune.losses import SegmentationLoss
-from finetune.module import dice_per_target
 from finetune.scans import ScansInMemory, ScansOnDisk
+from finetune.validation import dice_of, overlap
 from swin_unetr.checkpoints import LoadedModel
 from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.configuration import to_dict
@@ -85,7 +85,7 @@ def test_from_files_to_an_evaluation(folder: Path, tmp_path: Path) -> None:
         ignored = label == ignored_value(label)
         assert int(ignored.sum()) == SHAPE[2]
         assert torch.equal(label[~ignored].long(), (1000 * sample["image"][~ignored]).round().long())
-        dice = dice_per_target(network(sample["image"]), label, task)
+        dice = dice_of(overlap(network(sample["image"]), label, task))
         assert dice.shape == (structures,)
         assert (dice == 1).all()
 
