@@ -44,7 +44,7 @@ _DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes
 #: Value of --folds that is no file.
 _ALL = "all"
 #: Options that are not fields of the configuration.
-_OWN = ("data", "output", "fold", "folds", "split", "parallel", "init", "resume", "config", "plan")
+_OWN = ("data", "output", "fold", "folds", "split", "parallel", "init", "init_preprocess", "resume", "config", "plan")
 
 
 def build_parser(recipe: dict[str, Any]) -> CommandParser:
@@ -70,6 +70,8 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
         "--parallel", type=int, metavar="N", help="with --folds all: folds trained at a time; on GPUs each takes one"
     )
     parser.add_argument("--init", type=Path, help="weights to start from: a model folder, or a published .pt file")
+    whose = "scans preprocessed as those of --init were, or as configured; else the latter, with a warning"
+    parser.add_argument("--init-preprocess", choices=["take", "keep"], help=whose)
     parser.add_argument(
         "--resume", choices=["auto", "never"], default="never", help="auto: go on from where the run stopped, if it did"
     )
@@ -106,7 +108,7 @@ def _main(argv: Sequence[str]) -> int:
 
     if warmup and rank_zero_only.rank == 0:
         print(warmup, flush=True)
-    common = {key: own[key] for key in ("data", "output", "init")}
+    common = {key: own[key] for key in ("data", "output", "init", "init_preprocess")}
     common["resume"] = own["resume"] == "auto"
     result: CrossValidationResult | FinetuneResult
     if own["folds"] == _ALL:

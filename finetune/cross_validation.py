@@ -17,9 +17,12 @@ from finetune.config import FinetuneConfig
 from finetune.cross_report import CROSS_VALIDATION, CrossValidationResult, FoldRun, write_cross_report
 from finetune.deciding import refuse_single_patient
 from finetune.fold_processes import FoldProcesses, slots
+from finetune.preprocessing import InitPreprocess, with_preprocess_of
+from finetune.resumed import changed_files
 from finetune.run import MAY_CHANGE, RECORD, finetune, open_data
 from finetune.split import SPLIT, choose_split
 from swin_unetr.checkpoints.model_folder import read_description, write_description
+from swin_unetr.checkpoints.starting_point import refuse_other_start, starting_point
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import Folds
 from swin_unetr.errors import CheckpointError, ConfigError, DataError, SwinUnetrError
@@ -45,6 +48,7 @@ def cross_validate(
     folds: Path | str | None = None,
     init: Path | str | None = None,
     task: Task | None = None,
+    init_preprocess: InitPreprocess | None = None,
     resume: bool = False,
     parallel: int = 1,
 ) -> CrossValidationResult:
@@ -62,6 +66,7 @@ def cross_validate(
         folds: split to use, a file; else the cases are dealt out by `config.num_folds` and the seed.
         init: model folder or published checkpoint that each fold starts from.
         task: what the labels mean, where the data set does not say.
+        init_preprocess: whose preprocessing counts, as for `finetune`.
         resume: go on; folds that are finished are not trained again, predictions that stand are kept.
         parallel: folds that are trained at a time, in processes of their own, on GPUs one on each.
 
@@ -72,7 +77,8 @@ def cross_validate(
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; can be resumed.
     """
     _refuse_shared_work()
-    config, dataset, known_task = open_data(config, data, task)
+    start = None if init is None else starting_point(init)
+    config, dataset, known_task = open_data(with_preprocess_of(config, start, init_preprocess), data, task)
     environments = slots(parallel, config.trainer.accelerator) if parallel > 1 or _several_devices(config) else []
     if environments and task is not None:
         raise ConfigError("task: cannot be given to processes of their own; put a task.yaml beside the data")
@@ -81,9 +87,10 @@ def cross_validate(
     refuse_single_patient(dataset)
     split = choose_split(run, dataset, known_task, config, folds)
     folders = [run / f"fold_{fold}" for fold in range(len(split.folds))]
-    for folder in folders:
-        check_run_folder(folder, config, resume=True, may_change=MAY_CHANGE)
+    begun = [folder for folder in folders if check_run_folder(folder, config, resume=True, may_change=MAY_CHANGE)]
     todo = [fold for fold, folder in enumerate(folders) if not _is_finished(folder, config)]
+    for folder in begun:  # those that begin now must begin as these did
+        refuse_other_start(folder, read_record(folder / RECORD), start, left_out=not todo)
     write_config(run, config)
     split.save(run / SPLIT)
     if todo:
@@ -125,10 +132,13 @@ def _evaluate(
         description = read_description(best)
         if description.postprocess != tuple(rules):
             write_description(best, replace(description, postprocess=tuple(rules)))
-    runs = [
-        FoldRun.of(fold, folder.name, split.folds[fold], read_record(folder / RECORD))
-        for fold, folder in enumerate(folders)
-    ]
+    records = [read_record(folder / RECORD) for folder in folders]
+    newest = max(records, key=lambda record: record["sessions"][-1]["started"])
+    for folder, record in zip(folders, records, strict=True):
+        if changed := changed_files(record, newest):
+            words = f"was trained before files changed of {changed}; remove that folder and go on with --resume auto"
+            print(f"warning: {folder} {words} to train it anew", file=sys.stderr)
+    runs = [FoldRun.of(fold, folder.name, split.folds[fold], records[fold]) for fold, folder in enumerate(folders)]
     result = CrossValidationResult(
         run_folder=run, folds=tuple(runs), evaluation=evaluation, rules=tuple(rules), trials=tuple(trials)
     )

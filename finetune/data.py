@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset, Sampler
 
 from finetune.config import FinetuneConfig
-from finetune.scans import Scans, ScansInMemory, open_scans
+from finetune.scans import Scans, ScansInMemory, ScansOnDisk, open_scans
 from finetune.scans_on_device import ScansOnDevice, fits
 from swin_unetr.config import AugmentConfig
 from swin_unetr.datasets.case import Case
@@ -180,6 +180,10 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         if problems := self._scans.prepare():
             lines = "\n".join(f"  {problem}" for problem in problems)
             raise DataError(f"{len(problems)} of {count(len(self._scans), 'scan')} cannot be used:\n{lines}")
+
+    def contents(self) -> dict[str, str]:
+        """Names of what the files of each case hold, by the case; empty where no store knows them."""
+        return self._scans.contents() if isinstance(self._scans, ScansOnDisk) else {}
 
     def place(self, device: torch.device) -> dict[str, str]:
         """Choose where the scans lie and where crops are changed; scans must have been prepared.

@@ -13,13 +13,13 @@ from finetune.config import LossConfig
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Task
 from swin_unetr.training.across_processes import weighted_mean
-from transforms.labels import IGNORED
+from transforms.labels import ignored_value
 
 
 class SegmentationLoss(nn.Module):
     """Weighted sum of soft Dice loss and cross-entropy (BTCV: both; BraTS: Dice on sigmoids alone).
 
-    Voxels that the targets mark as `IGNORED` have no part in either: their scores get no gradient at all.
+    Voxels that the targets mark as ignored have no part in either: their scores get no gradient at all.
 
     Args:
         config: weights and variants.
@@ -56,12 +56,12 @@ class SegmentationLoss(nn.Module):
         Args:
             scores: B x C x X x Y x Z, before the activation.
             targets: class indices B x 1 x X x Y x Z (softmax) or regions of 0 and 1, B x C x X x Y x Z (sigmoid);
-                `IGNORED` in every channel where a voxel does not count.
+                `ignored_value` in every channel where a voxel does not count.
         """
         scores = scores.float()  # bfloat16 has too few digits for sums over a volume
         counts: Tensor | None = None
         if self._ignores:
-            counts = targets[:, :1] != IGNORED
+            counts = targets[:, :1] != ignored_value(targets)
             targets = targets.masked_fill(~counts, 0)
         loss = scores.new_zeros(())
         if self._config.dice:

@@ -13,6 +13,7 @@ from swin_unetr.config import SpeedConfig
 from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.planning.footprint import Footprint, step_footprint
 from swin_unetr.tasks import Task
+from transforms.labels import target_type
 
 #: The CPU's way that keeps what a GPU's fused attention keeps: queries, keys, values, result and normaliser.
 _LIKE_A_GPU = SpeedConfig(attention="blockwise", memory_layout="contiguous")
@@ -46,7 +47,7 @@ def training_footprint(config: FinetuneConfig, task: Task, *, device: str) -> Fo
     labels = task.num_classes if task.activation == "sigmoid" else 1
     batch = {
         "image": ((crops, len(task.channels), *sampling.crop_size), torch.float32),
-        "label": ((crops, labels, *sampling.crop_size), torch.uint8),
+        "label": ((crops, labels, *sampling.crop_size), target_type(task)),
     }
     low = config.trainer.precision in ("bf16-mixed", "16-mixed")
     return step_footprint(build, loss, batch, bfloat16=low, averaged=config.trainer.ema_decay is not None)

@@ -19,16 +19,18 @@ from finetune.deciding import Deciding, refuse_single_patient
 from finetune.leaks import seen_by_weights
 from finetune.module import FinetuneModule, metric_names
 from finetune.notices import of_absent_classes, of_mirrored_sides, of_seen_scans, warn
+from finetune.preprocessing import InitPreprocess, check_intensities, compared, with_preprocess_of
 from finetune.recipes import find_recipe
+from finetune.resumed import of_changed_files, refuse_another
 from finetune.speed import settled_speed
 from finetune.split import SPLIT, STORE, choose_split
 from finetune.validation import OF_CASES, POOLED, SMOOTHED
 from swin_unetr.checkpoints import save_model, start_from
+from swin_unetr.checkpoints.starting_point import starting_point
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import left_out
-from swin_unetr.errors import ConfigError
 from swin_unetr.model_description import ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 from swin_unetr.planning.names import PLANNED
@@ -108,6 +110,7 @@ def finetune(
     folds: Path | str | None = None,
     init: Path | str | None = None,
     task: Task | None = None,
+    init_preprocess: InitPreprocess | None = None,
     resume: bool = False,
 ) -> FinetuneResult:
     """Train on all folds of a labelled data set but one, and validate on that.
@@ -120,6 +123,8 @@ def finetune(
         fold: fold that is held back for validation; "all" trains on every case and validates on the same.
         folds: split to use, a file; else the cases are dealt out by `config.num_folds` and the seed.
         init: model folder or published checkpoint to start from.
+        init_preprocess: "take" preprocesses scans as those that `init` was trained on, "keep" as `config` says. If
+            None, keep, and warn where they differ.
         task: what the labels mean, where the data set does not say.
         resume: go on from the checkpoint in `output`, where there is one.
 
@@ -132,15 +137,15 @@ def finetune(
         CheckpointError: weights that cannot be used.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint to resume from is written.
     """
-    config, dataset, task = open_data(config, data, task)
+    start = None if init is None else starting_point(init)
+    config, dataset, task = open_data(with_preprocess_of(config, start, init_preprocess), data, task)
     run = Path(output)
     # Processes that Lightning starts beside the first one find the folder in use.
     checkpoint = check_run_folder(
         run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE, beside=PLANNED
     )
     before = {} if checkpoint is None else read_record(run / RECORD)
-    if before and before.get("fold") != fold:
-        raise ConfigError(f"{run}: cannot be resumed with another fold (was {before.get('fold')}, now {fold})")
+    refuse_another(run, before, fold=fold, task=task, start=start)
     if fold != "all":
         refuse_single_patient(dataset)
     split = choose_split(run, dataset, task, config, folds, fold)
@@ -154,8 +159,9 @@ def finetune(
     fast_paths: dict[str, Any] = choose_fast_paths(network, speed)
     fast_paths |= {"fused_optimizer": speed.fused_optimizer, "tf32": speed.tf32}
     report = [] if init is None or before else start_from(network, init).summary().splitlines()
+    notes, of_init = compared(config, start, task.channels, init_preprocess)
     if rank_zero_only.rank == 0:
-        lines = (dataset.summary(), *notices, *report, _plan(network, task, training, validation))
+        lines = (dataset.summary(), *notices, *report, *notes, _plan(network, task, training, validation))
         print(*lines, *filter(None, [left_out(split, cases)]), sep="\n", flush=True)
     facts = {
         "kind": "finetune",
@@ -166,6 +172,8 @@ def finetune(
         "training": training,
         "validation": validation,
         "init": before.get("init", report),
+        "init_source": before.get("init_source", None if start is None else start.facts()),
+        "init_preprocess": before.get("init_preprocess", of_init),
         "seed": config.trainer.seed,
         "precision": trainer_config.precision,
         "fast_paths": fast_paths,
@@ -200,7 +208,8 @@ def finetune(
     scans.prepare_scans()
     deciding = Deciding.of(task, scans.training_voxels(), scans.validation_voxels(), fold)
     facts["choice"], folders.always_last = deciding.facts(), deciding.always_last
-    for line in (of_absent_classes(deciding.untrained, fold), *deciding.lines()):
+    facts["contents"] = scans.contents()
+    for line in (of_absent_classes(deciding.untrained, fold), *deciding.lines(), of_changed_files(before, facts)):
         warn(line)
     fast_paths |= scans.place(trainer.strategy.root_device)  # what `facts` holds, too
     weights = _class_weights(scans, task, config, facts)
@@ -324,10 +333,6 @@ def open_data(
     dataset = read_dataset(Path(data), layout=config.layout, require_labels=True, task=task)
     if task is None:
         task = settle_task(dataset, modality="CT" if config.preprocess.intensity.scheme == "hu_window" else "MR")
-    if config.preprocess.intensity.scheme == "hu_window" and task.modality != "CT":
-        raise ConfigError(
-            f"preprocess.intensity.scheme: hu_window is for CT, and {dataset.root} is {task.modality}; take a plan or "
-            "recipe for it, or zscore"
-        )
+    check_intensities(config.preprocess, task, dataset.root)
     network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     return replace(config, network=network), dataset, task

@@ -14,10 +14,10 @@ from torch import Tensor
 from finetune.config import FinetuneConfig
 from swin_unetr.batch import Failure
 from swin_unetr.config import PreprocessConfig
-from swin_unetr.configuration import to_dict
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError, SwinUnetrError
-from swin_unetr.store.filling import alone, in_parallel, quiet, workers_for
+from swin_unetr.machine import cores
+from swin_unetr.store.filling import alone, in_parallel, workers_for
 from swin_unetr.store.folder import Store, files_hash, source_key
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.store.size import check_space, in_words, most_voxels, store_bytes
@@ -25,7 +25,8 @@ from swin_unetr.tasks import Task
 from swin_unetr.words import count
 from transforms.class_places import class_places
 from transforms.crops import Sample, Scan, ScanInMemory, class_voxels
-from transforms.preprocess import preprocessing
+from transforms.labels import encoding_key
+from transforms.preprocess import preprocessing, preprocessing_key
 
 _OPTION = "--store (--store memory keeps the scans in memory)"
 _NAME = "store"
@@ -161,15 +162,20 @@ class ScansOnDisk:
             store = Store(self._folder, self._way(), option=_OPTION)
             if is_alone:
                 store.discard_partial()
-            todo = [case for case in self._cases if self._find(store, case) is None]
+            found = self._find_all(store)
+            todo = [case for case, scan in zip(self._cases, found, strict=True) if scan is None]
             workers = workers_for(most_voxels(todo, self._preprocess))
             if todo:
                 self._tell_size(todo, workers)
-            outcomes = in_parallel(
-                lambda case: self._settle(store, case), self._cases, workers, _tell if todo else quiet, _NAME
-            )
-        self._scans = tuple(outcome for outcome in outcomes if isinstance(outcome, StoredScan))
-        return [outcome.message for outcome in outcomes if isinstance(outcome, Failure)]
+            made = in_parallel(lambda case: self._settle(store, case), todo, workers, _tell, _NAME) if todo else []
+        rest = iter(made)
+        scans = [scan or next(rest) for scan in found]
+        self._scans = tuple(scan for scan in scans if isinstance(scan, StoredScan))
+        return [scan.message for scan in scans if isinstance(scan, Failure)]
+
+    def contents(self) -> dict[str, str]:
+        """Names of what the files of each case hold, by the case; `prepare` comes first."""
+        return {scan.case: scan.file.stem for scan in self._scans}
 
     def scan(self, index: int) -> StoredScan:
         """One of them; `prepare` comes first."""
@@ -184,33 +190,51 @@ class ScansOnDisk:
         return self._scans[index].class_voxels[: len(self._task.targets) + 1]
 
     def _way(self) -> dict[str, object]:
-        """What a scan in the store depends on beside its files; the names of structures are not of it."""
+        """What a scan in the store depends on beside its files."""
         task = self._task
         return {
-            "preprocess": to_dict(self._preprocess),
-            "channels": len(task.channels),
-            "activation": task.activation,
-            "targets": [sorted(target.labels) for target in task.targets],
-            "known": sorted(task.known_labels),
-            "ignored": task.ignore_label,
+            "preprocess": preprocessing_key(self._preprocess, task.channels),
+            "label": encoding_key(task),
         }
 
+    def _find_all(self, store: Store) -> list[StoredScan | None]:
+        """The scans of files that were read before: by their stamps, and where these are others by their bytes."""
+        found = [self._find(store, case) for case in self._cases]
+        others = [at for at, scan in enumerate(found) if scan is None]
+        if others and not store.is_empty:  # else their bytes are read once, with the scans
+            with_bytes = in_parallel(
+                lambda at: self._find_by_bytes(store, self._cases[at]), others, cores(), _tell, f"{_NAME}: comparing"
+            )
+            for at, scan in zip(others, with_bytes, strict=True):
+                found[at] = scan
+        return found
+
     def _find(self, store: Store, case: Case) -> StoredScan | None:
-        """The scan of files that were read before and have not changed."""
         try:
             facts = store.sources.get(source_key(_files(case)))
         except DataError:
             return None
         return None if facts is None else store.find(str(facts.get("hash")), case.id)
 
-    def _settle(self, store: Store, case: Case) -> StoredScan | Failure:
-        if (known := self._find(store, case)) is not None:
-            return known
+    def _find_by_bytes(self, store: Store, case: Case) -> StoredScan | None:
+        files = _files(case)
         try:
-            key, content = source_key(_files(case)), files_hash(_files(case))
+            key, content = source_key(files), files_hash(files)
+        except DataError:
+            return None
+        if (scan := store.find(content, case.id)) is not None:
+            store.sources.note(key, files, {"hash": content})
+        return scan
+
+    def _settle(self, store: Store, case: Case) -> StoredScan | Failure:
+        files = _files(case)
+        try:
+            key, content = source_key(files), files_hash(files)
             scan = store.find(content, case.id)
             if scan is None:
                 sample = _preprocessed(self._steps, case)
+                if source_key(files) != key:
+                    return Failure(case.id, f"{case.images[0]}: was changed while it was read; start again")
                 label = sample["label"].numpy()
                 places = class_places(label, len(self._task.targets))
                 scan = store.write(content, case.id, sample["image"].numpy(), label, places)
@@ -218,12 +242,11 @@ class ScansOnDisk:
             return Failure(case.id, str(error))
         except (RuntimeError, ValueError, MemoryError) as error:
             return Failure(case.id, f"{case.images[0]}: cannot be preprocessed ({str(error).partition(chr(10))[0]})")
-        store.sources.note(key, _files(case), {"hash": content})
+        store.sources.note(key, files, {"hash": content})
         return scan
 
     def _tell_size(self, todo: Sequence[Case], workers: int) -> None:
-        regions = self._task.activation == "sigmoid"
-        size = store_bytes(todo, self._preprocess, workers, len(self._task.targets), regions)
+        size = store_bytes(todo, self._preprocess, workers, self._task)
         free = check_space(self._folder, size, _OPTION)
         told = f"at most {in_words(size)} in {self._folder} ({in_words(free)} free)"
         _tell(f"{_NAME}: {len(todo)} of {count(len(self._cases), 'scan')} to preprocess, {told}")

@@ -9,6 +9,7 @@ import torch
 from finetune.scans import Scans
 from swin_unetr.tasks import Task
 from transforms.crops import ANY, Sample, Scan, ScanInMemory
+from transforms.labels import target_type
 
 #: Share of the free memory that they may take; the rest is the training's.
 _SHARE = 1 / 3
@@ -69,6 +70,6 @@ def fits(scans: Scans, task: Task, device: torch.device) -> bool:
 
 
 def held_bytes(scan: Scan, task: Task) -> int:
-    """Bytes of a scan in memory: float32 of every channel, uint8 of the label."""
+    """Bytes of a scan in memory: float32 of every channel, and the label."""
     labels = len(task.targets) if task.activation == "sigmoid" else 1
-    return math.prod(scan.shape) * (4 * len(task.channels) + labels)
+    return math.prod(scan.shape) * (4 * len(task.channels) + labels * target_type(task).itemsize)

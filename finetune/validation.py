@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swin_unetr.inference.finish import labels_of_scores
 from swin_unetr.tasks import Task
-from transforms.labels import IGNORED
+from transforms.labels import ignored_value
 
 #: Dice of the voxels of all validation cases taken together, and its mean over the structures that decide. Unlike a
 #: mean over cases it is not moved by a voxel that is found where a case has nothing.
@@ -33,14 +33,14 @@ def overlap(scores: Tensor, targets: Tensor, task: Task) -> Tensor:
     Args:
         scores: C x X x Y x Z, before the activation.
         targets: encoded as for the loss: 1 x X x Y x Z class indices, or C x X x Y x Z regions; where they are
-            `IGNORED`, nothing counts.
+            `ignored_value`, nothing counts.
         task: what the channels mean.
 
     Returns:
         2 x targets, int64: the shared voxels, and the sum of both sizes.
     """
     written = labels_of_scores(scores, task, bar=0.0)  # as `predict` paints them: nested regions over each other
-    counted = None if task.ignore_label is None else targets[0] != IGNORED
+    counted = None if task.ignore_label is None else targets[0] != ignored_value(targets)
     values = {target.write_as for target in task.targets}
     counts = []
     for index, target in enumerate(task.targets):

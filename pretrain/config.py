@@ -170,6 +170,11 @@ class PretrainConfig:
         size, divisor = self.scans.crop_size, self.network.size_divisor
         if any(voxels % step for voxels, step in zip(size, divisor, strict=True)):
             raise ValueError(f"scans.crop_size: {size} must be multiples of {divisor} for this network")
+        if strange := [name for name in self.preprocess.intensity_of if not name.isdecimal()]:
+            raise ValueError(
+                f"preprocess.intensity_of: channels of scans without a task have no names; call {strange[0]!r} by its "
+                "number, from 0"
+            )
         self._check_reading()
         if self.proxies.contrastive.weight:
             self._check_contrastive()

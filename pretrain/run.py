@@ -22,6 +22,7 @@ from pretrain.scans.data import PretrainScans
 from pretrain.scans.exclusions import read_exclusions
 from pretrain.scans.find import find_scans
 from swin_unetr.checkpoints import start_from
+from swin_unetr.checkpoints.starting_point import refuse_other_start, starting_point
 from swin_unetr.configuration import load, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network, choose_fast_paths
@@ -109,6 +110,7 @@ def pretrain(
     if not isinstance(config, PretrainConfig):
         config = load(PretrainConfig, find_recipe(config))
     run = Path(output)
+    start = None if init is None else starting_point(init)
     # Looked at before hours of caching; the channels of the scans are known only after it.
     resume = resume or rank_zero_only.rank != 0  # other processes find the folder in use
     check_run_folder(run, config, resume=resume, may_change=(*MAY_CHANGE, "network.in_channels"))
@@ -118,6 +120,7 @@ def pretrain(
     before = {} if checkpoint is None else read_record(run / RECORD)
     if before and before.get("scan_hashes") != cached.provenance()["scan_hashes"]:
         raise ConfigError(f"{run}: cannot be resumed with other scans than before; choose another --output")
+    refuse_other_start(run, before, start, left_out=True)
     _check_negatives(config, cached)
 
     seed_everything(config.trainer.seed, workers=True, verbose=False)
@@ -127,12 +130,17 @@ def pretrain(
     module = PretrainModule(replace(config, speed=speed))
     fast_paths = choose_fast_paths(module.network, speed)
     report = [] if init is None or before else start_from(module.encoder, init).summary().splitlines()
+    differs = [] if start is None else start.differences(config.preprocess, [str(n) for n in range(cached.channels)])
+    if start is not None and differs:
+        report.append(f"warning: {start.path} was trained on scans preprocessed otherwise: {'; '.join(differs)}")
     scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
     _tell(*changed, *report, cached.summary(), *([scans.padding_notice] if scans.padding_notice else []))
     facts = {
         "kind": "pretrain",
         **cached.provenance(),
         "init": before.get("init", report),
+        "init_source": before.get("init_source", None if start is None else start.facts()),
+        "init_preprocess": before.get("init_preprocess", differs),
         "probe": None if probe is None else str(probe.resolve()),
         "seed": config.trainer.seed,
         "precision": trainer_config.precision,

@@ -11,6 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from swin_unetr.preprocess_config import IntensityConfig as IntensityConfig
+from swin_unetr.preprocess_config import PreprocessConfig as PreprocessConfig
+
 #: Order in which patch merging concatenates the neighbours of a 2x2x2 block.
 #: "legacy": MONAI up to 1.4, two neighbours twice, two never; every checkpoint published before 2025.
 #: "merging": MONAI from 1.5. "mergingv2": lexicographic, the only one that is defined for other strides.
@@ -100,36 +103,6 @@ class NetworkConfig:
         """What each spatial axis of the input must be a multiple of."""
         x, y, z = (self.patch_size[axis] * math.prod(s[axis] for s in self.strides) for axis in range(3))
         return x, y, z
-
-
-@dataclass(frozen=True, kw_only=True)
-class IntensityConfig:
-    """How voxel values are normalised before the network sees them."""
-
-    #: "hu_window": clip to `window` and map it onto 0..1. "zscore_nonzero": zero mean and unit deviation over the
-    #: non-zero voxels of each channel (BraTS). "zscore": the same over all voxels of each channel.
-    scheme: Literal["hu_window", "zscore_nonzero", "zscore"] = "zscore_nonzero"
-    #: Lower and upper bound in Hounsfield units, for "hu_window".
-    window: tuple[float, float] = (-175.0, 250.0)
-
-    def __post_init__(self) -> None:
-        if self.window[0] >= self.window[1]:
-            raise ValueError(f"window: lower bound must lie below the upper, got {self.window}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreprocessConfig:
-    """From a file to what the network sees; identical in training, validation and prediction."""
-
-    #: Voxel size in millimetres along the RAS axes; none keeps the source's.
-    spacing_mm: tuple[float, float, float] | None = None
-    intensity: IntensityConfig = IntensityConfig()
-    #: Crop to the box around the foreground (values above 0 after `intensity` of CT, non-zero voxels of MR).
-    crop_foreground: bool = True
-
-    def __post_init__(self) -> None:
-        if self.spacing_mm is not None and min(self.spacing_mm) <= 0:
-            raise ValueError(f"spacing_mm: must be positive, got {self.spacing_mm}")
 
 
 #: Weights of a window's voxels where windows overlap.

@@ -219,5 +219,10 @@ def _one_line(message: str) -> str:
     line = line.replace(f"Group '{_ROOT}' does not accept option", "unknown field")
     # Of the errors of an optional group the first is the one that means something; the last says "expected None".
     line = re.sub(r"Does not validate against any of the Union subtypes .*?Errors: - (.*?) - Expected .*", r"\1", line)
+    # So it speaks of a dataclass among the values of a mapping.
+    line = re.sub(
+        r"Problem with given class_path '[\w.]+': Option '(\w+)' is not accepted", r"unknown field '\1'", line
+    )
+    line = re.sub(r"Not a valid subclass of \w+\. Got value: (.*?) Subclass types .*", r"needs fields, got \1", line)
     line = re.sub(r"Parser key \"([^\"]+)\":", r"\1:", line)
     return re.sub(r"<class '(\w+)'>|typing\.(Literal)", lambda match: match[1] or match[2], line)

@@ -81,6 +81,7 @@ class ModelDescription:
                 raise ValueError(
                     f"network.num_classes: {self.network.num_classes}, but the task has {self.task.num_classes}"
                 )
+            self.preprocess.intensities(self.task.channels)  # refuses channels that the task does not have
             names = {target.name for target in self.task.targets}
             if unknown := [rule.structure for rule in self.postprocess if rule.structure not in names]:
                 raise ValueError(f"postprocess: the task has no structure {unknown[0]!r}")

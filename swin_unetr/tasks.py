@@ -6,6 +6,7 @@ One `Task` serves training (label values to targets), prediction (activations to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -121,6 +122,12 @@ BRATS_CONVENTIONS: dict[str, dict[str, tuple[int, ...]]] = {
 #: Convention of the challenge of 2024 on glioma after treatment; to be evaluated, not to be trained on.
 BRATS_AFTER_TREATMENT = "brats2024"
 
+#: What the names of channels say: CT, or positron emission and magnetic resonance beside it.
+_CT = re.compile(r"(?<![a-z])ct(?![a-z])", re.IGNORECASE)
+_NO_CT = re.compile(
+    r"(?<![a-z])(pet|pt|suv|fdg|psma|spect|nm|mri?|t1|t2|flair|dwi|adc)(?![a-z])|^(suv|pet|t1|t2)", re.IGNORECASE
+)
+
 #: What each region is painted with: oedema, necrotic core; enhancing depends on the year.
 _BRATS_WRITE = {"TC": 1, "WT": 2}
 
@@ -174,6 +181,25 @@ def brats_convention(values: Iterable[int], fallback: str = "brats2021") -> str:
 def modality_of(channels: Sequence[str]) -> Modality:
     """CT where the first channel is named so, as nnU-Net has it; otherwise MR."""
     return "CT" if channels and channels[0].upper().startswith("CT") else "MR"
+
+
+def named_ct(channel: str) -> bool | None:
+    """Whether the name of a channel says that it is CT ("CT", "CTres", "low-dose CT"), or that it is something else.
+
+    Returns:
+        None where the name says neither.
+    """
+    if _NO_CT.search(channel):
+        return False
+    return True if channel.upper().startswith("CT") or _CT.search(channel) else None
+
+
+def is_ct(task: Task, channel: str) -> bool:
+    """Whether a channel of a task holds Hounsfield units: its name says so, or the task is CT and no name says more."""
+    named = named_ct(channel)
+    if named is not None:
+        return named
+    return task.modality == "CT" and not any(named_ct(other) for other in task.channels)
 
 
 def with_channels(task: Task, channels: tuple[str, ...]) -> Task:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.geometry import Volume
+from transforms.geometry import Geometry, Volume
 
 #: Axis of the patient, X, Y or Z, by the letters of an orientation.
 AXIS_OF_LETTER = {letter: axis for axis, pair in enumerate(("LR", "PA", "IS")) for letter in pair}
@@ -39,11 +39,25 @@ def channel_hashes(volume: Volume) -> tuple[str, ...]:
     return tuple(content_hash(Volume(channel[None], volume.geometry)) for channel in channels)
 
 
+def grid_hash(geometry: Geometry) -> str:
+    """A fingerprint of the edges of a grid's voxels in RAS order, to 1e-3 mm; position does not count."""
+    order, flipped = _order(geometry)
+    edges = geometry.affine[:3, order] * np.where(flipped, -1, 1)
+    numbers = np.rint(edges * 1000).astype(np.int64)
+    return hashlib.blake2b(repr(numbers.tolist()).encode(), digest_size=6).hexdigest()
+
+
 def _in_ras(volume: Volume) -> NDArray[Any]:
     """The array with its axes in the order X, Y, Z of the patient, each towards right, anterior, superior."""
-    letters = volume.geometry.orientation
-    order = sorted(range(3), key=lambda axis: AXIS_OF_LETTER[letters[axis]])
+    order, flipped = _order(volume.geometry)
     array: NDArray[Any] = volume.array.transpose(0, *(axis + 1 for axis in order))
-    for at, axis in enumerate(order, start=1):
-        array = np.flip(array, at) if letters[axis] in "LPI" else array
+    for at, flip in enumerate(flipped, start=1):
+        array = np.flip(array, at) if flip else array
     return array
+
+
+def _order(geometry: Geometry) -> tuple[list[int], list[bool]]:
+    """The stored axes in the order X, Y, Z of the patient, and which of them run towards left, posterior, inferior."""
+    letters = geometry.orientation
+    order = sorted(range(3), key=lambda axis: AXIS_OF_LETTER[letters[axis]])
+    return order, [letters[axis] in "LPI" for axis in order]

@@ -22,10 +22,10 @@ from torch.nn import functional
 from swin_unetr.config import AugmentConfig, SamplingConfig, Triple
 from swin_unetr.tasks import Task
 from transforms.draws import draw, margins, orientation
-from transforms.labels import IGNORED
+from transforms.labels import ignored_value
 
-#: "image": C x X x Y x Z, float32; "label": encoded targets, uint8; of a training crop "draws": what is to be changed,
-#: and if it is to be rotated `WIDE`: the same with more around them, of which they are the middle.
+#: "image": C x X x Y x Z, float32; "label": encoded targets (`transforms.labels`); of a training crop "draws": what is
+#: to be changed, and if it is to be rotated `WIDE`: the same with more around them, of which they are the middle.
 Sample = dict[str, Tensor]
 WIDE = ("wide_image", "wide_label")
 #: C x X x Y x Z.
@@ -53,7 +53,7 @@ class ScanInMemory:
 
     Args:
         image: C x X x Y x Z, float32.
-        label: encoded targets, uint8.
+        label: encoded targets.
         places: of background, of each target, and last of any of several (`transforms.class_places`); without them, the
             label is looked at whenever they are asked for.
     """
@@ -252,7 +252,7 @@ def class_mask(label: NDArray[Any], which: int) -> NDArray[np.bool_]:
     if which == BACKGROUND:
         mask = (label == 0).all(axis=0)
     elif which == ANY:
-        mask = ((label != 0) & (label != IGNORED)).any(axis=0)
+        mask = ((label != 0) & (label != ignored_value(label))).any(axis=0)
     elif len(label) == 1:
         mask = label[0] == which
     else:

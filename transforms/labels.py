@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from swin_unetr.datasets import DESCRIPTION
-from swin_unetr.errors import DataError
+from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import Task
 
 #: A region is where its probability exceeds this (BraTS 2021, reference.md).
 REGION_THRESHOLD = 0.5
-#: What an encoded target holds, in every channel, where a voxel is of the task's `ignore_label`.
+#: What an encoded target of type uint8 holds, in every channel, where a voxel is of the task's `ignore_label`; of any
+#: type, see `ignored_value`.
 IGNORED = 255
+#: So many exclusive classes have an index in the widest type of encoded targets beside the value that is ignored.
+MOST_CLASSES = 32766
 
 
 def check_labels(values: Iterable[int], task: Task, path: Path) -> None:
@@ -34,6 +39,28 @@ def check_labels(values: Iterable[int], task: Task, path: Path) -> None:
         )
 
 
+def target_type(task: Task) -> torch.dtype:
+    """The type of encoded targets: uint8, or int16 where the largest of uint8 is the index of a class.
+
+    Raises:
+        ConfigError: more exclusive classes than int16 can tell apart.
+    """
+    if task.activation == "sigmoid" or len(task.targets) < IGNORED:
+        return torch.uint8
+    if len(task.targets) > MOST_CLASSES:
+        raise ConfigError(
+            f"task {task.name!r}: has {len(task.targets):,} structures; at most {MOST_CLASSES:,} can be trained"
+        )
+    return torch.int16
+
+
+def ignored_value(targets: Tensor | NDArray[Any]) -> int:
+    """What encoded targets hold, in every channel, where a voxel is of the task's `ignore_label`: no class has it."""
+    if isinstance(targets, Tensor):
+        return int(torch.iinfo(targets.dtype).max)
+    return int(np.iinfo(targets.dtype).max)
+
+
 def encode_targets(labels: Tensor, task: Task) -> Tensor:
     """Label values to what the loss compares with.
 
@@ -42,18 +69,31 @@ def encode_targets(labels: Tensor, task: Task) -> Tensor:
         task: what the values mean.
 
     Returns:
-        uint8. Softmax: 1 x X x Y x Z class indices, 0 for background. Sigmoid: regions x X x Y x Z, 0 or 1.
-        `IGNORED` in every channel where the task's `ignore_label` stands.
+        `target_type`. Softmax: 1 x X x Y x Z class indices, 0 for background. Sigmoid: regions x X x Y x Z, 0 or 1.
+        `ignored_value` in every channel where the task's `ignore_label` stands.
     """
     if task.activation == "sigmoid":
         regions = torch.cat([_member(labels, target.labels) for target in task.targets]).to(torch.uint8)
         return regions if task.ignore_label is None else regions.masked_fill_(labels == task.ignore_label, IGNORED)
-    table = torch.zeros(max(task.known_labels) + 1, dtype=torch.uint8)
+    table = torch.zeros(max(task.known_labels) + 1, dtype=target_type(task))
     for index, target in enumerate(task.targets, 1):
         table[list(target.labels)] = index
     if task.ignore_label is not None:
-        table[task.ignore_label] = IGNORED
+        table[task.ignore_label] = ignored_value(table)
     return table[labels.long()]
+
+
+def encoding_key(task: Task) -> dict[str, Any]:
+    """All that encoded targets depend on, beside the values in a label file, and whether these are refused.
+
+    Names of structures and the values that a prediction writes are not in it.
+    """
+    return {
+        "activation": task.activation,
+        "targets": [sorted(target.labels) for target in task.targets],
+        "known": sorted(task.known_labels),
+        "ignored": task.ignore_label,
+    }
 
 
 def decode_activations(scores: Tensor, task: Task) -> Tensor:

@@ -7,7 +7,7 @@ stays as it is stored, and slabs of it go through all steps at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from swin_unetr.config import IntensityConfig, PreprocessConfig, Triple
 from transforms.geometry import Geometry, Volume
 from transforms.linear import Box, GridMap
+from transforms.preprocess import channel_intensities
 from transforms.way_back import Turn, WayBack
 
 #: Bytes of the source (as float32) that go through all steps at once: small enough for a cache that is shared.
@@ -40,42 +41,47 @@ class Prepared:
     way_back: WayBack
 
 
-def prepare(volume: Volume, config: PreprocessConfig) -> Prepared:
+def prepare(volume: Volume, config: PreprocessConfig, channels: Sequence[str] | None = None) -> Prepared:
     """Turn, crop, resample and normalise a scan.
 
     Args:
         volume: channels x X x Y x Z as stored, of any type of numbers; left as it is.
         config: spacing, intensity and crop.
+        channels: their names. If None, they are called by their numbers from 0.
 
     Returns:
         The same as `transforms.preprocess.preprocess_volume` up to rounding (1e-5 of the range).
+
+    Raises:
+        ConfigError: an intensity of a channel that is not there.
     """
+    intensities = channel_intensities(config, channels or [str(number) for number in range(len(volume.array))])
     turn = Turn.to_ras(volume.geometry)
     whole = _box(turn.shape)
-    crop = _foreground(turn.view(volume.array), config.intensity) if config.crop_foreground else whole
+    crop = _foreground(turn.view(volume.array), intensities) if config.crop_foreground else whole
     way_back = WayBack.of(turn, crop or whole, config.spacing_mm)
-    image = _resample(turn.view(volume.array), way_back, config.intensity)
-    if config.intensity.scheme != "hu_window":
-        for channel in image:
-            _z_score(channel, nonzero=config.intensity.scheme == "zscore_nonzero")
+    image = _resample(turn.view(volume.array), way_back, intensities)
+    for channel, intensity in zip(image, intensities, strict=True):
+        if intensity.scheme != "hu_window":
+            _z_score(channel, nonzero=intensity.scheme == "zscore_nonzero")
     return Prepared(image, volume.geometry, way_back)
 
 
-def _foreground(array: NDArray[Any], intensity: IntensityConfig) -> Box | None:
-    """Box of what any channel shows: above the window's lower bound (CT), not zero (MR); none where that is nothing."""
+def _foreground(array: NDArray[Any], intensities: Sequence[IntensityConfig]) -> Box | None:
+    """Box of what any channel shows, as `transforms.preprocess` has it; none where that is nothing."""
     order = _memory_order(array)
     ordered = array.transpose(0, *(axis + 1 for axis in order))
-    bound: float = intensity.window[0]
-    if array.dtype.kind in "iu" and intensity.scheme == "hu_window":
-        bound = math.floor(bound)  # the same for whole numbers, and compared as such
-        limits = np.iinfo(array.dtype)
-        if not limits.min <= bound <= limits.max:
-            return _box(array.shape[1:]) if bound < limits.min else None
+    bounds = [_bound(of, array.dtype) for of in intensities]
+    if -math.inf in bounds:
+        return _box(array.shape[1:])
     slowest = np.zeros(ordered.shape[1], bool)
     plane = np.zeros(ordered.shape[2:], bool)
     for start, stop in _slabs(ordered):
-        part = ordered[:, start:stop]
-        shown = (part > bound if intensity.scheme == "hu_window" else part != 0).any(axis=0)
+        shown = np.zeros((stop - start, *plane.shape), bool)
+        for channel, bound in zip(ordered, bounds, strict=True):
+            part = channel[start:stop]
+            if bound != math.inf:
+                shown |= part != 0 if bound is None else part > bound
         slowest[start:stop] = shown.any(axis=(1, 2))
         plane |= shown.any(axis=0)
     if not plane.any():
@@ -86,8 +92,22 @@ def _foreground(array: NDArray[Any], intensity: IntensityConfig) -> Box | None:
     return x, y, z
 
 
-def _resample(array: NDArray[Any], way_back: WayBack, intensity: IntensityConfig) -> Tensor:
-    """The source (channels x turned grid) on the prepared grid, slab by slab; CT scaled on the way.
+def _bound(intensity: IntensityConfig, dtype: np.dtype[Any]) -> float | None:
+    """What values exceed that are shown; infinite where all do, or none does; None where all but 0 are shown."""
+    if intensity.scheme != "hu_window":
+        return None
+    bound: float = intensity.window[0]
+    if dtype.kind not in "iu":
+        return bound
+    bound = math.floor(bound)  # the same for whole numbers, and compared as such
+    limits = np.iinfo(dtype)
+    if limits.min <= bound <= limits.max:
+        return bound
+    return -math.inf if bound < limits.min else math.inf
+
+
+def _resample(array: NDArray[Any], way_back: WayBack, intensities: Sequence[IntensityConfig]) -> Tensor:
+    """The source (channels x turned grid) on the prepared grid, slab by slab; windows are scaled on the way.
 
     Slabs are cut along the axis that is slowest in the source's memory, and axes are interpolated from that one to
     the fastest: a network's grid is mostly coarser than a scanner's, so that each step leaves less for the next.
@@ -103,7 +123,7 @@ def _resample(array: NDArray[Any], way_back: WayBack, intensity: IntensityConfig
         part = tuple(slice(*ends) for ends in rows)
         start = (rows[0][0], rows[1][0], rows[2][0])
         box = ((first, last), (0, grid.target_shape[1]), (0, grid.target_shape[2]))
-        for channel in range(len(array)):
+        for channel, intensity in enumerate(intensities):
             # A copy whatever the type: views with negative strides and read-only maps of files are none of torch's.
             block = torch.from_numpy(np.array(ordered[channel][part], np.float32, order="C"))
             slab = grid.sample(block[None], start, box, order=(0, 1, 2))[0]

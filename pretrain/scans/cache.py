@@ -16,7 +16,6 @@ from pretrain.scans.contents import Content, examine
 from pretrain.scans.find import ScanList
 from swin_unetr.batch import Failure
 from swin_unetr.config import PreprocessConfig
-from swin_unetr.configuration import to_dict
 from swin_unetr.datasets import Case
 from swin_unetr.errors import DataError
 from swin_unetr.store.filling import Tell, alone, in_parallel, quiet
@@ -25,7 +24,7 @@ from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.store.size import check_space, in_words, store_bytes
 from swin_unetr.words import count
 from transforms.io import read_image
-from transforms.preprocess import preprocess_volume
+from transforms.preprocess import preprocess_volume, preprocessing_key
 
 _OPTION = "--cache"
 
@@ -80,7 +79,7 @@ class _Cache:
 
     def __init__(self, root: Path, preprocess: PreprocessConfig) -> None:
         self._preprocess = preprocess
-        self._store = Store(root, {"preprocess": to_dict(preprocess)}, option=_OPTION)
+        self._store = Store(root, {"preprocess": preprocessing_key(preprocess)}, option=_OPTION)
 
     def holds(self, case: Case) -> bool:
         """Whether nothing is to be done for a scan."""
@@ -127,13 +126,13 @@ class _Cache:
     def _content(self, case: Case) -> Content:
         key = source_key(case.images)
         if (content := self._known(key)) is None:
-            content = examine(read_image(case.images), self._preprocess.intensity)
+            content = examine(read_image(case.images), self._preprocess)
             self._store.sources.note(key, case.images, asdict(content))
         return content
 
     def _make(self, key: str, case: Case) -> tuple[Content, StoredScan | None]:
         volume = read_image(case.images)
-        content = examine(volume, self._preprocess.intensity)
+        content = examine(volume, self._preprocess)
         scan = self._find(case, content)
         if content.problem is None and scan is None:
             try:
@@ -143,12 +142,14 @@ class _Cache:
             if not np.isfinite(array).all() or array.min() == array.max():
                 content = replace(content, problem="is empty once preprocessed")
             else:
-                scan = self._store.write(content.hash, case.id, array)
+                scan = self._store.write(content.stored_as, case.id, array)
+        if source_key(case.images) != key:
+            raise DataError(f"{case.images[0]}: was changed while it was read; start again")
         self._store.sources.note(key, case.images, asdict(content))
         return content, scan
 
     def _find(self, case: Case, content: Content) -> StoredScan | None:
-        return self._store.find(content.hash, case.id)
+        return self._store.find(content.stored_as, case.id)
 
     def _known(self, key: str) -> Content | None:
         if (facts := self._store.sources.get(key)) is None:
@@ -156,7 +157,11 @@ class _Cache:
         try:
             of_channels = tuple(facts["channel_hashes"] if facts["channels"] > 1 else ())
             return Content(
-                hash=facts["hash"], channels=facts["channels"], channel_hashes=of_channels, problem=facts["problem"]
+                hash=facts["hash"],
+                channels=facts["channels"],
+                channel_hashes=of_channels,
+                problem=facts["problem"],
+                grid=facts["grid"],
             )
         except KeyError:
             return None

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_unetr.config import IntensityConfig
-from transforms.content import channel_hashes, content_hash
+import numpy as np
+from numpy.typing import NDArray
+
+from swin_unetr.config import PreprocessConfig
+from transforms.content import channel_hashes, content_hash, grid_hash
 from transforms.geometry import Volume
+from transforms.preprocess import channel_intensities
 from transforms.values import looks_like_labels
 
 
@@ -21,6 +25,13 @@ class Content:
     channel_hashes: tuple[str, ...] = ()
     #: Why it cannot be used; none where it can.
     problem: str | None = None
+    #: Of the directions and lengths of the voxels' edges, which decide how the same voxels are resampled.
+    grid: str = ""
+
+    @property
+    def stored_as(self) -> str:
+        """Name of its preprocessed scan."""
+        return f"{self.hash}-{self.grid}"
 
     @property
     def hashes(self) -> frozenset[str]:
@@ -28,23 +39,40 @@ class Content:
         return frozenset((self.hash, *self.channel_hashes))
 
 
-def examine(volume: Volume, intensity: IntensityConfig) -> Content:
+def examine(volume: Volume, preprocess: PreprocessConfig) -> Content:
     """Take the fingerprint of a scan and see whether it shows anything.
 
     Args:
         volume: float32, C x X x Y x Z as stored.
-        intensity: with "hu_window" a scan that shows nothing in the window is empty.
+        preprocess: its intensity; with "hu_window" a scan that shows nothing in the window is empty.
+
+    Raises:
+        ConfigError: an intensity of a channel that the scan does not have.
     """
     array = volume.array
     low, high = float(array.min()), float(array.max())
     problem = None
     if low == high:
         problem = f"is constant: every voxel is {low:g}"
-    elif intensity.scheme == "hu_window" and (intensity.window[0] >= high or intensity.window[1] <= low):
-        bounds = "{:g}..{:g}".format(*intensity.window)
+    elif bounds := _windows_outside(array, preprocess):
         problem = f"is empty: its values {low:g}..{high:g} lie outside the window {bounds}"
     elif all(looks_like_labels(channel) is not None for channel in array):
         problem = f"is a label map, not a scan: even areas of whole numbers up to {high:g}"
     return Content(
-        hash=content_hash(volume), channels=len(array), channel_hashes=channel_hashes(volume), problem=problem
+        hash=content_hash(volume),
+        channels=len(array),
+        channel_hashes=channel_hashes(volume),
+        problem=problem,
+        grid=grid_hash(volume.geometry),
     )
+
+
+def _windows_outside(array: NDArray[np.float32], preprocess: PreprocessConfig) -> str:
+    """The windows of the channels where each has one and no value lies in it; else nothing."""
+    intensities = channel_intensities(preprocess, [str(number) for number in range(len(array))])
+    shows = [
+        of.scheme != "hu_window" or (of.window[0] < float(channel.max()) and of.window[1] > float(channel.min()))
+        for channel, of in zip(array, intensities, strict=True)
+    ]
+    windows = dict.fromkeys("{:g}..{:g}".format(*of.window) for of in intensities)
+    return "" if any(shows) else ", ".join(windows)

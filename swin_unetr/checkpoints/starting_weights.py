@@ -9,6 +9,7 @@ from torch import Tensor
 from swin_unetr.checkpoints.model_folder import DESCRIPTION, WEIGHTS, read_description, read_weights
 from swin_unetr.checkpoints.monai_weights import ASSUMED, WHY_ASSUMED, load_published
 from swin_unetr.checkpoints.published_file import read_published_file
+from swin_unetr.checkpoints.starting_point import described_folder
 from swin_unetr.checkpoints.transfer import ENCODER, TransferReport, transfer
 from swin_unetr.config import NetworkConfig
 from swin_unetr.errors import CheckpointError
@@ -58,9 +59,7 @@ def start_from(network: SwinUNETR | SwinEncoder, path: Path | str) -> TransferRe
 
 
 def _from_folder(network: SwinUNETR | SwinEncoder, folder: Path) -> TransferReport:
-    best = folder / "best"
-    if not (folder / DESCRIPTION).is_file() and (best / DESCRIPTION).is_file():
-        folder = best
+    folder = described_folder(folder)
     description = read_description(folder)
     _check_config(folder, description.network, network.config)
     prefix = ENCODER if description.kind == "encoder" else ""

@@ -57,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"warning: {case}: {'; '.join(words)}", file=sys.stderr)
     if report.renumbered:
         changes = ", ".join(f"{old} is now {new}" for old, new in report.renumbered.items() if old != new)
-        print(f"label values renumbered, since nnU-Net wants consecutive ones: {changes}")
+        wanted = "consecutive ones, one of each structure" if args.to == "nnunet" else "one of each structure"
+        print(f"label values renumbered, since the layout {args.to} wants {wanted}: {changes}")
     if args.to == "nnunet" and not re.fullmatch(r"Dataset\d{3}_.+", args.output.resolve().name):
         print("note: nnU-Net wants the folder to be named Dataset<3 digits>_<name>, such as Dataset101_Liver")
     files = ", ".join(f"{count} {how}" for how, count in sorted(report.files.items())) or "none"

@@ -17,15 +17,35 @@ from swin_unetr.files import write_text
 from swin_unetr.tasks import Target, Task
 
 
-def consecutive(task: Task) -> dict[int, int]:
-    """New label values by old ones, 1, 2, ... as nnU-Net demands them, with the ignored value last; empty if they are.
+def new_values(task: Task, to: str) -> dict[int, int]:
+    """New label values by old ones in a layout that cannot say what the old ones mean; empty where they stay.
 
-    Source: nnU-Net, documentation/dataset_format.md and ignore_label.md.
+    nnU-Net and the Decathlon know one value of an exclusive class: values of one structure are merged into one. nnU-Net
+    also demands consecutive values, the ignored one last (its documentation/dataset_format.md and ignore_label.md). A
+    plain folder has a `task.yaml`, which can say everything.
     """
-    values = sorted(task.known_labels - {0, task.ignore_label})
-    values += [] if task.ignore_label is None else [task.ignore_label]
-    mapping = {value: number for number, value in enumerate(values, 1)}
+    if to == "plain":
+        return {}
+    merged = _merged(task)
+    numbers = _consecutive(task, merged) if to == "nnunet" else {value: value for value in merged.values()}
+    mapping = {old: numbers[new] for old, new in merged.items()}
     return mapping if any(old != new for old, new in mapping.items()) else {}
+
+
+def _merged(task: Task) -> dict[int, int]:
+    """For each value the one that its structure is written as; regions, which share values, keep theirs."""
+    values = {value: value for value in task.known_labels - {0}}
+    if task.activation == "softmax":
+        values |= {value: target.write_as for target in task.targets for value in target.labels}
+    return values
+
+
+def _consecutive(task: Task, merged: Mapping[int, int]) -> dict[int, int]:
+    """1, 2, ... for each merged value, in the order of the smallest value that it stands for; the ignored one last."""
+    values = dict.fromkeys(merged[old] for old in sorted(merged) if old != task.ignore_label)
+    if task.ignore_label is not None:
+        values[task.ignore_label] = None
+    return {value: number for number, value in enumerate(values, 1)}
 
 
 def renumbered(task: Task, mapping: Mapping[int, int]) -> Task:
@@ -37,7 +57,7 @@ def renumbered(task: Task, mapping: Mapping[int, int]) -> Task:
         targets=tuple(
             Target(
                 name=target.name,
-                labels=tuple(mapping[value] for value in target.labels),
+                labels=tuple(dict.fromkeys(mapping[value] for value in target.labels)),
                 write_as=mapping[target.write_as],
             )
             for target in task.targets
@@ -48,7 +68,11 @@ def renumbered(task: Task, mapping: Mapping[int, int]) -> Task:
 
 
 def decathlon_labels(task: Task) -> dict[str, str]:
-    """Name by value, as in the Decathlon, which has exclusive classes alone: of regions, those that hold the value."""
+    """Name by value, as in the Decathlon, which has exclusive classes alone: of regions, those that hold the value.
+
+    Args:
+        task: whose exclusive classes have one value each (`new_values`).
+    """
     named = {value: "+".join(_names_of(task, value)) for value in sorted(task.known_labels - {0})}
     twice = {name for name in named.values() if list(named.values()).count(name) > 1}
     named = {value: f"{name} ({value})" if name in twice else name for value, name in named.items()}
@@ -59,11 +83,14 @@ def nnunet_labels(task: Task) -> dict[str, Any]:
     """The fields `labels` and, for regions, `regions_class_order` of nnU-Net's description.
 
     Regions come in the order in which they are painted, outer ones first.
+
+    Args:
+        task: whose exclusive classes have one value each (`new_values`).
     """
     labels: dict[str, Any] = {"background": 0}
     painted = [task.targets[index] for index in task.painting_order] if task.activation == "sigmoid" else task.targets
     for target in painted:
-        labels[target.name] = list(target.labels) if task.activation == "sigmoid" else target.labels[0]
+        labels[target.name] = list(target.labels) if task.activation == "sigmoid" else target.write_as
     order = [target.write_as for target in painted]
     for value in task.other_labels:
         labels[f"other {value}"] = [value] if task.activation == "sigmoid" else value

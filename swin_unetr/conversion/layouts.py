@@ -48,8 +48,11 @@ class Writer:
             pieces = [Piece(target=folder / f"{case.id}{self.suffix}", sources=case.images)]
         if case.label:
             target = self._labels / f"{case.id}{self.suffix}"
+            declared = None if self.to == "plain" else self.task
             values = tuple(self.values.items())
-            pieces.append(Piece(target=target, sources=(case.label,), values=values, scan=case.images[0]))
+            pieces.append(
+                Piece(target=target, sources=(case.label,), values=values, scan=case.images[0], task=declared)
+            )
         return pieces
 
     def describe(self, cases: Sequence[Case]) -> None:

@@ -14,8 +14,10 @@ import numpy as np
 from swin_unetr.datasets.listing import image_suffix
 from swin_unetr.errors import DataError
 from swin_unetr.files import replacing
+from swin_unetr.tasks import Task
 from transforms.geometry import Volume, require_same_geometry
 from transforms.io import read_file, read_geometry, read_labels, read_verdict, rewrite_nifti, write_volume
+from transforms.labels import check_labels
 from transforms.slicer import is_segmentation, on_grid_of
 
 How = Literal["kept", "linked", "copied", "written"]
@@ -36,6 +38,8 @@ class Piece:
     values: tuple[tuple[int, int], ...] = ()
     #: Of a label map: the scan on whose grid it belongs; a segmentation of 3D Slicer holds a box of it alone.
     scan: Path | None = None
+    #: Of a label map: what its voxels mean. If None, they may hold any value.
+    task: Task | None = None
 
 
 def make(piece: Piece, *, link: bool) -> How:
@@ -50,6 +54,8 @@ def make(piece: Piece, *, link: bool) -> How:
         OSError: the target cannot be written.
     """
     first, target = piece.sources[0], piece.target
+    if piece.task is not None:
+        check_labels(np.unique(_labels(piece).array), piece.task, first)
     as_it_is = len(piece.sources) == 1 and piece.channel is None and not piece.values
     if as_it_is and image_suffix(first) == image_suffix(target) and not _is_misnamed(first):
         return _same_file(first, target, link)
@@ -95,11 +101,13 @@ def _volume(piece: Piece) -> Volume:
     return Volume(array if piece.channel is None else array[piece.channel][None], first.geometry)
 
 
+def _labels(piece: Piece) -> Volume:
+    return read_labels(piece.sources[0], like=None if piece.scan is None else read_geometry(piece.scan))
+
+
 def _renumbered(piece: Piece) -> Volume:
-    volume = read_labels(piece.sources[0], like=None if piece.scan is None else read_geometry(piece.scan))
+    volume = _labels(piece)
     known = dict(piece.values)
-    if unknown := sorted(set(np.unique(volume.array).tolist()) - {0, *known}):
-        raise DataError(f"{piece.sources[0]}: holds label values {unknown} that its task does not know")
     table = np.zeros(max(known) + 1, np.min_scalar_type(max(known.values())))
     table[list(known)] = list(known.values())
     return replace(volume, array=table[volume.array])

@@ -10,7 +10,7 @@ from typing import Any
 
 from swin_unetr.batch import BatchReport, Failure
 from swin_unetr.configuration import read_yaml, to_dict
-from swin_unetr.conversion.labels import consecutive
+from swin_unetr.conversion.labels import new_values
 from swin_unetr.conversion.layouts import To, Writer
 from swin_unetr.conversion.pieces import How, make
 from swin_unetr.datasets import Case, Dataset, read_sound_cases
@@ -69,7 +69,8 @@ def convert(
     Args:
         source: root of the data set, or a file that lists it.
         output: folder of the new one: new, empty, or that of the same conversion.
-        to: layout of the new one. nnU-Net wants consecutive label values: others are renumbered, and recorded.
+        to: layout of the new one. nnU-Net and the Decathlon want one label value of a structure, and nnU-Net
+            consecutive ones: others are renumbered, and recorded.
         layout: of the source, or "auto".
         file_type: "nii.gz", "nii", "nrrd" or "mha".
         link: whether files that stay as they are are linked where the disk allows it, rather than copied.
@@ -86,7 +87,7 @@ def convert(
     dataset, faults = read_sound_cases(source, layout=layout, with_test=True)
     labelled = any(case.label for case in dataset.cases)
     task = settle_task(dataset, modality) if to != "plain" or (dataset.task and labelled) else dataset.task
-    values = consecutive(task) if task is not None and to == "nnunet" else {}
+    values = {} if task is None else new_values(task, to)
     settings = {"source": str(source.resolve()), "layout": dataset.layout, "to": to, "file_type": file_type}
     _check_output(output, dataset, settings)
     on_start(dataset)

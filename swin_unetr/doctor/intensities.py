@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.survey.facts import CaseFacts, ChannelFacts, Survey
 from swin_unetr.survey.run import look_like_ct
-from swin_unetr.tasks import Modality
+from swin_unetr.tasks import Modality, is_ct
 from swin_unetr.words import count
 from transforms.values import not_hounsfield
 
@@ -32,14 +32,20 @@ _MOST_CHANNELS = 5
 
 def intensity_findings(survey: Survey) -> Iterator[Finding]:
     """All that is wrong with intensities."""
-    modality: Modality = "CT" if look_like_ct(survey.cases) else "MR"
-    modality = modality if survey.task is None else survey.task.modality
     for case in survey.cases:
-        for path, channel in channels_of(case):
-            yield from _of_channel(path, channel, case, modality)
+        for index, (path, channel) in enumerate(channels_of(case)):
+            yield from _of_channel(path, channel, case, _modality_of(survey, index))
         yield from _same(case)
     yield from _scales(survey)
     yield from _swapped(survey)
+
+
+def _modality_of(survey: Survey, channel: int) -> Modality:
+    """CT for a channel that is to hold Hounsfield units: as its task says, else as most scans look."""
+    task = survey.task
+    if task is None:
+        return "CT" if look_like_ct(survey.cases) else "MR"
+    return "CT" if channel < len(task.channels) and is_ct(task, task.channels[channel]) else "MR"
 
 
 def channels_of(case: CaseFacts) -> Iterator[tuple[Path, ChannelFacts]]:

@@ -99,7 +99,7 @@ def examine_training(
 def _needs(here: Machine, config: FinetuneConfig, cases: list[Case], task: Task, footprint: Footprint) -> Machine:
     planning = this_machine()
     needed = planning.needs(footprint)
-    store = store_bytes(cases, config.preprocess, here.cores, len(task.targets), task.activation == "sigmoid")
+    store = store_bytes(cases, config.preprocess, here.cores, task)
     on_gpu = here.device == "cuda"
     return replace(
         here,

@@ -145,7 +145,7 @@ class Predictor:
                 f"{', '.join(channels)}"
             )
         with memory_errors_in_words(self.compute.device), torch.inference_mode():
-            return prepare(volume, self.ensemble.preprocess)
+            return prepare(volume, self.ensemble.preprocess, channels)
 
     def plan(self, prepared: Prepared, *, with_probabilities: bool = False, reserve: int = 0) -> Plan:
         """How a scan will be segmented in the memory there is.

@@ -12,6 +12,7 @@ from typing import Any
 from swin_unetr.batch import BatchReport
 from swin_unetr.configuration import to_dict
 from swin_unetr.datasets import Case
+from swin_unetr.file_stamps import bytes_hash, file_stamps
 from swin_unetr.files import remove_partial, write_json
 from swin_unetr.inference.device import Compute
 from swin_unetr.inference.method import short_hash
@@ -22,9 +23,6 @@ from swin_unetr.tasks import Task
 
 #: Record of the whole run; `evaluate` takes the task from it.
 PREDICTIONS_JSON = "predictions.json"
-
-#: Suffixes of headers whose voxels lie in a file beside them, and of voxels whose header does.
-_PAIRS = {".hdr": ".img", ".img": ".hdr", ".mhd": ".raw", ".nhdr": ".raw"}
 
 
 def run_record_path(output: Path, part: Part | None) -> Path:
@@ -176,7 +174,7 @@ class Records:
             asked = self._how.get("accumulate", "auto")
             if asked not in ("auto", record.get("accumulate", "float32")):
                 return False
-            return bool(record["sources"] == source_files(case))
+            return len(record["sources"]) == len(case.images) and all(map(_unchanged, case.images, record["sources"]))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return False  # no record, or not one of ours
 
@@ -185,8 +183,9 @@ def source_files(case: Case) -> list[dict[str, Any]]:
     """The files of a case, with what tells whether they are the same as before.
 
     Returns:
-        For each: path, bytes, and when it was modified, in nanoseconds; of a folder (DICOM) the sum and the latest.
-        A file that is not there has neither.
+        For each: path, bytes, when it was modified, in nanoseconds, its stamp and the hash of its bytes; of several
+        parts (DICOM, a header and its voxels) the sum, the latest, and of all of them. A file that is not there has
+        the path alone.
     """
     return [_stamp(path) for path in case.images]
 
@@ -198,17 +197,24 @@ def clear_partial(output: Path, case: str) -> None:
 
 
 def _stamp(path: Path) -> dict[str, Any]:
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    if path.suffix in _PAIRS:
-        files.append(path.with_suffix(_PAIRS[path.suffix]))
-    stats = [file.stat() for file in files if file.exists()]
-    if not stats:
+    try:
+        stamps = file_stamps(path)
+        return {
+            "path": str(path.absolute()),
+            "bytes": sum(size for _, size, *_ in stamps),
+            "modified": max(modified for _, _, modified, *_ in stamps),
+            "stamp": short_hash(stamps),
+            "hash": bytes_hash(path),
+        }
+    except (OSError, ValueError):  # an empty folder has no latest
         return {"path": str(path.absolute())}
-    return {
-        "path": str(path.absolute()),
-        "bytes": sum(stat.st_size for stat in stats),
-        "modified": max(stat.st_mtime_ns for stat in stats),
-    }
+
+
+def _unchanged(path: Path, recorded: Mapping[str, Any]) -> bool:
+    """Whether a file is the one of a record: by its stamp, and where that is another by its bytes."""
+    if recorded["path"] != str(path.absolute()):
+        return False
+    return bool(recorded["stamp"] == short_hash(file_stamps(path)) or recorded["hash"] == bytes_hash(path))
 
 
 def _names(output: Path, case: Case, with_probabilities: bool) -> dict[str, str | None]:

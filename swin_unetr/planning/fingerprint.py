@@ -18,6 +18,7 @@ from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
 from swin_unetr.provenance import command
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
+from swin_unetr.survey.run import look_like_ct
 from swin_unetr.tasks import Task
 from transforms.geometry import Geometry
 from transforms.labels import check_labels
@@ -40,6 +41,8 @@ class ChannelPrint:
     std: float
     #: Median over the cases of the share of voxels that are exactly 0.
     zero_share: float
+    #: Whether most scans have the air of a CT in it.
+    like_ct: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +179,7 @@ def _channel(cases: Sequence[CaseFacts], index: int, name: str) -> ChannelPrint:
         mean=float(values.mean()),
         std=float(values.std()),
         zero_share=float(np.median(zero)) if zero else 0.0,
+        like_ct=look_like_ct(cases, index),
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import yaml
 
@@ -80,7 +81,7 @@ class Plan:
         modelled = "" if self.machine.device == "cpu" else " (modelled, not measured)"
         rows = [
             ("voxels", f"{_by(values['preprocess.spacing_mm'])} mm"),
-            ("intensities", ", ".join(map(str, values["preprocess.intensity"].values()))),
+            ("intensities", _intensities(values)),
             ("crop", f"{_by(values['sampling.crop_size'])}, {self.fitted.setting.batch} of them a batch"),
             ("network", self._network()),
             ("training", f"{values['trainer.max_epochs']} epochs, {self._folds(values['num_folds'])}"),
@@ -159,6 +160,12 @@ def _lines(choice: Choice, indent: str) -> Iterator[str]:
     else:
         yield from textwrap.wrap(reason, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
         yield field
+
+
+def _intensities(values: Mapping[str, Any]) -> str:
+    """The scheme, of several ones with the channel's name."""
+    named = values.get("preprocess.intensity_of") or {"": values["preprocess.intensity"]}
+    return "; ".join(f"{name} {', '.join(map(str, of.values()))}".strip() for name, of in named.items())
 
 
 def _by(values: tuple[float, ...] | list[float]) -> str:

@@ -8,13 +8,15 @@ of Swin UNETR on BraTS (2201.01266) is where regions get their mirroring from.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from swin_unetr.planning.choices import Choice
-from swin_unetr.planning.fingerprint import Fingerprint
+from swin_unetr.planning.fingerprint import ChannelPrint, Fingerprint
 from swin_unetr.planning.fit import Fitted
 from swin_unetr.planning.machine import EFFORTS, Machine
 from swin_unetr.sides import told_axes
+from swin_unetr.tasks import is_ct, named_ct
 
 #: Share of zeros from which on they are a background, not measured values.
 BACKGROUND_OF_ZEROS = 0.25
@@ -40,23 +42,53 @@ def rules(data: Fingerprint, fitted: Fitted, machine: Machine) -> Iterator[Choic
 
 
 def _intensity(data: Fingerprint) -> Iterator[Choice]:
-    if data.task.modality == "CT":
-        low, high = math.floor(min(of.low for of in data.channels)), math.ceil(max(of.high for of in data.channels))
-        mean, std = data.channels[0].mean, data.channels[0].std
+    ct = [of for of in data.channels if _holds_hounsfield(data, of)]
+    others = [of for of in data.channels if of not in ct]
+    if ct and others:
+        each = {of.name: _window([of]) if of in ct else _z_score([of]) for of in data.channels}
+        windowed, scored = (", ".join(of.name for of in kind) for kind in (ct, others))
+        reason = f"{windowed}: percentiles 0.5 and 99.5 of the structures' voxels; {scored}: z-scores of each scan"
+        yield Choice("preprocess.intensity", {"scheme": "zscore"}, "of channels that are not named below: none here")
+        yield Choice("preprocess.intensity_of", each, reason)
+        yield Choice("preprocess.crop_foreground", True, "what no channel shows anything of is left out")
+        return
+    if ct:
+        mean, std = ct[0].mean, ct[0].std
         yield Choice(
             "preprocess.intensity",
-            {"scheme": "hu_window", "window": [low, max(high, low + 1)]},
+            _window(ct),
             f"CT: percentiles 0.5 and 99.5 of the structures' voxels (mean {mean:.0f}, deviation {std:.0f})",
         )
         yield Choice("preprocess.crop_foreground", True, "the air around the patient is left out")
         return
-    zeros = min(of.zero_share for of in data.channels)
-    masked = zeros >= BACKGROUND_OF_ZEROS
-    scheme = "zscore_nonzero" if masked else "zscore"
+    masked = _is_masked(others)
     where = "over the voxels that are not 0" if masked else "over all voxels"
-    words = f"{zeros:.0%} of a scan's voxels are 0"
-    yield Choice("preprocess.intensity", {"scheme": scheme}, f"MR has no unit: z-scores of each scan, {where}; {words}")
+    words = f"{min(of.zero_share for of in others):.0%} of a scan's voxels are 0"
+    yield Choice("preprocess.intensity", _z_score(others), f"MR has no unit: z-scores of each scan, {where}; {words}")
     yield Choice("preprocess.crop_foreground", masked, f"{words}: {'' if masked else 'no '}background to crop away")
+
+
+def _holds_hounsfield(data: Fingerprint, channel: ChannelPrint) -> bool:
+    """Whether a channel is CT: by its name, and of several channels whose names do not say it by their air."""
+    others = [of for of in data.channels if of is not channel]
+    if named_ct(channel.name) is not None or not others:
+        return is_ct(data.task, channel.name)
+    if any(named_ct(of.name) or of.like_ct for of in others):
+        return channel.like_ct
+    return channel.like_ct or is_ct(data.task, channel.name)
+
+
+def _window(channels: Sequence[ChannelPrint]) -> dict[str, Any]:
+    low, high = math.floor(min(of.low for of in channels)), math.ceil(max(of.high for of in channels))
+    return {"scheme": "hu_window", "window": [low, max(high, low + 1)]}
+
+
+def _z_score(channels: Sequence[ChannelPrint]) -> dict[str, Any]:
+    return {"scheme": "zscore_nonzero" if _is_masked(channels) else "zscore"}
+
+
+def _is_masked(channels: Sequence[ChannelPrint]) -> bool:
+    return min(of.zero_share for of in channels) >= BACKGROUND_OF_ZEROS
 
 
 def _sampling(data: Fingerprint, fitted: Fitted, machine: Machine) -> Iterator[Choice]:
@@ -102,7 +134,7 @@ def _augmentation(data: Fingerprint) -> Iterator[Choice]:
     yield Choice("augment.affine_probability", 0.5, "in every second crop")
     yield Choice("augment.rotate_degrees", degrees, words)
     yield Choice("augment.zoom", [0.85, 1.15], "and are of different size")
-    ct = data.task.modality == "CT"
+    ct = any(_holds_hounsfield(data, channel) for channel in data.channels)
     yield Choice(
         "augment.gamma_probability", 0.0 if ct else 0.3, "Hounsfield units are fixed" if ct else "contrast varies"
     )

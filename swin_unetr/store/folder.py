@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.files import remove_partials, write_json
+from swin_unetr.file_stamps import bytes_hash, file_stamps
+from swin_unetr.files import is_partial, remove_partials, write_json
 from swin_unetr.store.scan_file import SUFFIX, StoredScan, open_scan, write_scan
 from swin_unetr.words import why_not_written
 
 #: Changes when the files of a store do.
 _FORMAT = 2
-_READ_AT_ONCE = 1 << 20
 
 
 class Store:
@@ -73,6 +73,11 @@ class Store:
         except OSError as error:  # no fault of the scan: all that follow would fail too
             raise self._refusal(error) from error
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no scan was written yet."""
+        return not any(file.suffix == SUFFIX and not is_partial(file) for file in self.folder.iterdir())
+
     def discard_partial(self) -> None:
         """Remove what a killed run left half-written; only while no other fills the store."""
         remove_partials(self.folder)
@@ -87,7 +92,7 @@ class Store:
 class Sources:
     """What files were found to hold when they were read before; a line for each, and torn lines are no matter.
 
-    A file counts as the same while path, size and time of its last change are.
+    A file counts as the same while its path and its stamp are (`swin_unetr.file_stamps`).
 
     Args:
         file: `.jsonl`, made when the first is noted.
@@ -114,19 +119,15 @@ class Sources:
 
 
 def source_key(files: Iterable[Path]) -> str:
-    """Name under which the content of files, or of folders of them, is remembered.
+    """Name under which the content of files, or of folders of them, is remembered: changes when their stamps do.
 
     Raises:
         DataError: a file is missing.
     """
-    stats: list[tuple[str, int, int]] = []
-    for file in _single(files):
-        try:
-            stat = file.stat()
-        except OSError as error:
-            raise _unreadable(error) from error
-        stats.append((os.path.abspath(file), stat.st_size, stat.st_mtime_ns))
-    return digest(stats)
+    try:
+        return digest([(os.path.abspath(file), file_stamps(file)) for file in files])
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def files_hash(files: Iterable[Path]) -> str:
@@ -135,31 +136,15 @@ def files_hash(files: Iterable[Path]) -> str:
     Raises:
         DataError: a file cannot be read.
     """
-    of_each = []
-    for file in _single(files):
-        of_this = hashlib.blake2b(digest_size=16)
-        try:
-            with file.open("rb") as stream:
-                while part := stream.read(_READ_AT_ONCE):
-                    of_this.update(part)
-        except OSError as error:
-            raise _unreadable(error) from error
-        of_each.append(of_this.hexdigest())
-    return digest(of_each)
+    try:
+        return digest([bytes_hash(file) for file in files])
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def digest(values: Any, size: int = 16) -> str:
     """Hexadecimal name of plain JSON values, of twice so many digits."""
     return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=size).hexdigest()
-
-
-def _single(files: Iterable[Path]) -> Iterator[Path]:
-    """Files, with those of folders in their place."""
-    for file in files:
-        try:
-            yield from sorted(file.iterdir()) if file.is_dir() else [file]
-        except OSError as error:
-            raise _unreadable(error) from error
 
 
 def _unreadable(error: OSError) -> DataError:

@@ -33,8 +33,8 @@ from swin_unetr.store.pieces import OVERHEAD, Pieces, decode, read_header, table
 SUFFIX = ".scan"
 #: int16 values in use, either side of 0.
 _LEVELS = 32767
-#: A header takes less than this.
-_HEADER_BYTES = 4096
+#: A header takes less than this, and for each class that voxels are listed of no more than the latter.
+_HEADER_BYTES, _CLASS_BYTES = 4096, 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class StoredScan:
         scale: per channel, value of one step of the stored integers.
         offset: per channel, value of the stored 0.
         label_channels: C of the label; 0 where there is none.
-        label_type: of its values, "uint8" or "uint16".
+        label_type: of its values, a name that numpy knows, such as "uint8".
         class_voxels: how many voxels each list of places stands for (`class_places`).
     """
 
@@ -162,7 +162,7 @@ def write_scan(
         file: ends in `SUFFIX`.
         case: what errors call it.
         image: C x X x Y x Z, finite.
-        label: C x X x Y x Z, uint8 or uint16.
+        label: C x X x Y x Z, of a type of whole numbers.
         places: voxels of each class: how many there are, and flat indices of all or some.
 
     Raises:
@@ -200,21 +200,32 @@ def write_scan(
     return scan
 
 
-def stored_bytes(channels: int, shape: Sequence[int], label_channels: int = 0, places: int = 0) -> int:
+def stored_bytes(
+    channels: int,
+    shape: Sequence[int],
+    label_channels: int = 0,
+    places: int = 0,
+    label_bytes: int = 1,
+    classes: int = 0,
+) -> int:
     """Size of the file of a scan at most: as if nothing could be compressed.
 
     Args:
         channels: of the image.
         shape: voxels along X, Y, Z.
-        label_channels: of the label, 8 bits each; 0 for none.
+        label_channels: of the label; 0 for none.
         places: voxels that are listed.
+        label_bytes: of a voxel of one channel of the label.
+        classes: that voxels are listed of.
     """
     edges = [edge_of(length) for length in shape]
     blocks = math.prod(math.ceil(length / edge) for length, edge in zip(shape, edges, strict=True))
     pieces = 2 * blocks if label_channels else blocks
     voxels = blocks * math.prod(edges)
-    held: int = (2 * channels + label_channels) * voxels + 8 * places
-    return _HEADER_BYTES + table_bytes(pieces) + held + pieces * OVERHEAD
+    held: int = (2 * channels + label_bytes * label_channels) * voxels + 8 * places
+    # The places of a class are a piece of their own, and the header says how many voxels the class has.
+    pieces += classes
+    return _HEADER_BYTES + classes * _CLASS_BYTES + table_bytes(pieces) + held + pieces * OVERHEAD
 
 
 def _whole(part: NDArray[Any], block: Triple) -> NDArray[Any]:

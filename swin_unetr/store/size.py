@@ -13,18 +13,18 @@ from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets import Case
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.store.scan_file import stored_bytes
+from swin_unetr.tasks import Task
 from transforms.class_places import places_at_most
 from transforms.content import AXIS_OF_LETTER
 from transforms.geometry import Geometry
 from transforms.io import NIFTI_SUFFIXES, read_geometry
+from transforms.labels import target_type
 
 #: Scans of formats that are read whole for their size alone are looked at in so many samples.
 _SAMPLES = 8
 
 
-def store_bytes(
-    cases: Sequence[Case], config: PreprocessConfig, workers: int, targets: int = 0, regions: bool = False
-) -> int:
+def store_bytes(cases: Sequence[Case], config: PreprocessConfig, workers: int, task: Task | None = None) -> int:
     """Bytes that the scans take, at most: neither compression nor the crop to the foreground is counted.
 
     NIfTI headers are read of all scans; of other formats some are read, and the rest is told by the size of the files.
@@ -34,16 +34,24 @@ def store_bytes(
         cases: the scans.
         config: spacing.
         workers: headers that are read at a time.
-        targets: of the labels that are stored, too; 0 for none.
-        regions: whether each target has a channel of the label.
+        task: of the labels that are stored, too. If None, no labels are.
     """
 
     def of_one(case: Case) -> int:
         if (found := _grid(case, config)) is None:
             return 0
         channels, shape = found
-        places = places_at_most(targets, math.prod(shape)) if targets else 0
-        return stored_bytes(channels, shape, targets if regions else min(targets, 1), places)
+        if task is None:
+            return stored_bytes(channels, shape)
+        targets = len(task.targets)
+        return stored_bytes(
+            channels,
+            shape,
+            label_channels=targets if task.activation == "sigmoid" else 1,
+            places=places_at_most(targets, math.prod(shape)),
+            label_bytes=target_type(task).itemsize,
+            classes=targets + 2,
+        )
 
     headed = [case for case in cases if _is_headed(case)]
     others = [case for case in cases if not _is_headed(case)]

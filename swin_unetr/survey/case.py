@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError
+from swin_unetr.file_stamps import bytes_hash, file_stamps, parts_of
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Fit, ImageFacts, LabelFacts, NoteFacts, Problem
 from swin_unetr.survey.fit import fit
 from swin_unetr.survey.intensities import channel_facts, choose_sample, foreground_positions, foreground_sample
@@ -25,9 +26,6 @@ from transforms.content import content_hash
 from transforms.geometry import Geometry, Volume
 from transforms.io import NIFTI_SUFFIXES, dicom_problems, read_file, read_geometry
 from transforms.slicer import is_segmentation, on_grid_of
-
-#: Data files of a pair, by the name of their header.
-_DATA_SUFFIXES = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def _file_facts(path: Path, volume: Volume) -> dict[str, Any]:
         "kind": _kind(path, geometry),
         "bytes": sum(file.stat().st_size for file in parts_of(path)),
         "stamp": stamp(path),
-        "hash": file_hash(path),
+        "hash": bytes_hash(path),
         "voxels_hash": content_hash(volume),
         "shape": geometry.shape,
         "channels": len(volume.array),
@@ -167,28 +165,9 @@ def _shear_degrees(geometry: Geometry) -> float:
     return round(float(np.degrees(np.arcsin(np.clip(np.abs(cosines).max(), 0, 1)))), 4)
 
 
-def parts_of(path: Path) -> list[Path]:
-    """All files that an image consists of: of a series its slices, of a header its data."""
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.is_file())
-    beside = (path.with_suffix(suffix) for suffix in _DATA_SUFFIXES) if path.suffix in (".hdr", ".mhd", ".nhdr") else ()
-    return [path, *(file for file in beside if file.exists())]
-
-
 def stamp(path: Path) -> str:
-    """Changes when a file, or one of its parts, is written again."""
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in parts_of(path)]
-    return hashlib.blake2b(json.dumps(stats).encode(), digest_size=16).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """Of the bytes of a file and its parts."""
-    digest = hashlib.blake2b(digest_size=16)
-    for file in parts_of(path):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    """Changes when a file, or one of its parts, is written again or replaced."""
+    return hashlib.blake2b(json.dumps(file_stamps(path)).encode(), digest_size=16).hexdigest()
 
 
 def _unchanged(case: Case, known: CaseFacts) -> bool:
@@ -199,7 +178,7 @@ def _unchanged(case: Case, known: CaseFacts) -> bool:
         return False
     try:
         return all(
-            stamp(path) == files[os.path.abspath(path)].stamp or file_hash(path) == files[os.path.abspath(path)].hash
+            stamp(path) == files[os.path.abspath(path)].stamp or bytes_hash(path) == files[os.path.abspath(path)].hash
             for path in wanted
         )
     except OSError:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.file_stamps import parts_of
 from swin_unetr.machine import available, cores
 from swin_unetr.parallel import run_parallel
-from swin_unetr.survey.case import Reading, parts_of, read_case
+from swin_unetr.survey.case import Reading, read_case
 from swin_unetr.survey.facts import CaseFacts, Problem, Survey
 from swin_unetr.tasks import Task
 from transforms.io import read_header
@@ -90,10 +91,10 @@ def settled(dataset: Dataset, cases: Sequence[CaseFacts]) -> Task | None:
         return dataset.task
 
 
-def look_like_ct(cases: Sequence[CaseFacts]) -> bool:
-    """Whether most scans have the air of a CT in them, where nothing says what they are."""
-    first = [case.channels[0].all for case in cases if case.channels]
-    return sum(of is not None and -_LOWEST_CT <= of.low <= _AIR_HU for of in first) > len(first) / 2
+def look_like_ct(cases: Sequence[CaseFacts], channel: int = 0) -> bool:
+    """Whether most scans have the air of a CT in a channel, where nothing says what they are."""
+    values = [case.channels[channel].all for case in cases if len(case.channels) > channel]
+    return sum(of is not None and -_LOWEST_CT <= of.low <= _AIR_HU for of in values) > len(values) / 2
 
 
 def _failed(case: Case, error: Exception) -> CaseFacts:

@@ -64,13 +64,15 @@ def _task(task: str | None, references: Sequence[Path], predictions: Sequence[Pa
 
 
 def _window(task: Path) -> tuple[float, float] | None:
-    """The window that a model folder scales CT by."""
+    """The window that a model folder scales CT by: the first channel that has one."""
     for path in (task, task / "model.json", task / "best" / "model.json"):
         if path.is_file() and path.suffix == ".json":
-            intensity = (read_yaml(path).get("preprocess") or {}).get("intensity") or {}
-            if intensity.get("scheme") == "hu_window":
-                low, high = intensity["window"]
-                return float(low), float(high)
+            preprocess = read_yaml(path).get("preprocess") or {}
+            for intensity in ((preprocess.get("intensity_of") or {}).values(), [preprocess.get("intensity") or {}]):
+                for of in intensity:
+                    if of.get("scheme") == "hu_window":
+                        low, high = of["window"]
+                        return float(low), float(high)
     return None
 
 

@@ -155,3 +155,75 @@ def test_a_modality_that_nobody_says(tmp_path: Path) -> None:
     task = read_dataset(tmp_path / "out", require_labels=True).task
     assert task is not None
     assert (task.modality, task.targets[0].name, task.targets[0].labels) == ("CT", "label 3", (3,))
+
+
+MERGED = """name: t
+modality: CT
+channels: [CT]
+targets:
+- {name: liver, labels: [1, 2], write_as: 2}
+- {name: kidney, labels: [7, 3], write_as: 7}
+"""
+OVERLAPPING = """name: t
+modality: MR
+channels: [T1]
+activation: sigmoid
+other_labels: [9]
+targets:
+- {name: whole, labels: [1, 2, 5, 6], write_as: 2}
+- {name: core, labels: [1, 5, 6], write_as: 1}
+- {name: part, labels: [5, 6], write_as: 5}
+"""
+
+
+@pytest.mark.parametrize("described", [MERGED, OVERLAPPING])
+@pytest.mark.parametrize("to", TARGETS)
+def test_every_voxel_is_declared_and_means_what_it_meant(tmp_path: Path, to: str, described: str) -> None:
+    root = tmp_path / "data"
+    write_volume(root / "images" / "a.nii.gz", scan(SHAPES[0]))
+    values = (1, 2, 3, 7) if described == MERGED else (1, 2, 5, 6, 9)
+    write_volume(root / "labels" / "a.nii.gz", labels(SHAPES[0], *values))
+    (root / "task.yaml").write_text(described)
+    report = run(root, to, tmp_path / "new")
+    one, two = (read_dataset(path, require_labels=True) for path in (root, tmp_path / "new"))
+    before, after = (voxels(dataset)["a"][1] for dataset in (one, two))
+    assert before is not None
+    assert after is not None
+    assert one.task is not None
+    assert two.task is not None
+    assert set(np.unique(after)) <= two.task.known_labels
+    for was, now in zip(one.task.targets, two.task.targets, strict=True):
+        assert was.name == now.name
+        np.testing.assert_array_equal(np.isin(before, was.labels), np.isin(after, now.labels))
+    if to == "plain":
+        assert not report.renumbered
+        return
+    # What other programs go by: every voxel has a name in the description, and of exclusive classes its structure's.
+    listed = json.loads((tmp_path / "new" / "dataset.json").read_text())["labels"]
+    if to == "decathlon":
+        listed = {name: int(value) for value, name in listed.items()}
+        assert set(np.unique(after)) <= set(listed.values())
+    else:
+        assert set(np.unique(after)) <= set(np.hstack(list(listed.values())))
+    if described == MERGED:
+        assert listed == {
+            "background": 0,
+            **({"liver": 2, "kidney": 7} if to == "decathlon" else {"liver": 1, "kidney": 2}),
+        }
+        for target in one.task.targets:
+            np.testing.assert_array_equal(np.isin(before, target.labels), after == listed[target.name])
+
+
+@pytest.mark.parametrize("to", ["decathlon", "nnunet"])
+def test_a_value_that_is_not_declared_fails_its_case(tmp_path: Path, to: str) -> None:
+    for case, values in (("a", (1, 2)), ("b", (1, 2, 4))):
+        write_volume(tmp_path / "data" / "images" / f"{case}.nii.gz", scan(SHAPES[0]))
+        write_volume(tmp_path / "data" / "labels" / f"{case}.nii.gz", labels(SHAPES[0], *values))
+    (tmp_path / "data" / "task.yaml").write_text(
+        "name: t\nmodality: CT\nchannels: [CT]\n"
+        "targets:\n- {name: one, labels: [1], write_as: 1}\n- {name: two, labels: [2], write_as: 2}\n"
+    )
+    report = convert(tmp_path / "data", tmp_path / "new", to=to, workers=1)  # type: ignore[arg-type]
+    assert report.done == ["a"]
+    assert [failure.case for failure in report.failures] == ["b"]
+    assert "holds label values [4] that task 't' does not know (it has 0, 1, 2)" in report.failures[0].message

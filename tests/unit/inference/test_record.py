@@ -98,7 +98,10 @@ def test_a_scan_that_was_replaced_is_done_anew(open_records, done) -> None:
     assert not stands(open_records(), done)  # by its time
     path.write_bytes(b"voxels")
     os.utime(path, ns=(before, before))
-    assert stands(open_records(), done)
+    assert stands(open_records(), done)  # by its bytes
+    path.write_bytes(b"Voxels")
+    os.utime(path, ns=(before, before))
+    assert not stands(open_records(), done)  # though size and time are the same
     path.unlink()
     assert not stands(open_records(), done)
 
@@ -133,7 +136,11 @@ def test_files_beside_a_header_and_in_a_folder_count(tmp_path) -> None:
     (tmp_path / "pair.hdr").write_bytes(b"123")
     (tmp_path / "pair.img").write_bytes(b"4567")
     stamps = source_files(Case(id="a", images=(series, tmp_path / "pair.hdr", tmp_path / "absent.nii")))
-    assert stamps[0] == {"path": str(series), "bytes": 15, "modified": 2}
+    assert {key: stamps[0][key] for key in ("path", "bytes", "modified")} == {
+        "path": str(series),
+        "bytes": 15,
+        "modified": 2,
+    }
     assert (stamps[1]["path"], stamps[1]["bytes"]) == (str(tmp_path / "pair.hdr"), 7)
     assert stamps[2] == {"path": str(tmp_path / "absent.nii")}
 

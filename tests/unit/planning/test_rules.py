@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from finetune.config import FinetuneConfig
+from swin_unetr.configuration import from_dict
 from swin_unetr.planning.fingerprint import ChannelPrint, Fingerprint, TargetPrint
 from swin_unetr.planning.fit import Fitted, Setting
 from swin_unetr.planning.footprint import Footprint
 from swin_unetr.planning.grid import Grid
 from swin_unetr.planning.machine import Machine
+from swin_unetr.planning.plan import Plan
 from swin_unetr.planning.rules import num_folds, rules, training_cases
 from swin_unetr.planning.shape import shape_of
 from swin_unetr.tasks import Task, brats, exclusive
@@ -148,3 +152,46 @@ def test_precision_is_what_the_machine_multiplies_in() -> None:
     assert chosen(data)["trainer.precision"] == "32-true"
     assert chosen(data, replace(CPU, bfloat16=True))["trainer.precision"] == "bf16-mixed"
     assert chosen(data, GPU)["sampling.num_workers"] == 8
+
+
+def mixed(*channels: ChannelPrint, modality="CT") -> Fingerprint:
+    names = tuple(channel.name for channel in channels)
+    return replace(data_of(task_of("lesion", modality=modality, channels=names)), channels=channels)
+
+
+def channel(name: str, low: float, high: float, zeros=0.0, like_ct=False) -> ChannelPrint:
+    return ChannelPrint(name=name, low=low, high=high, mean=0, std=1, zero_share=zeros, like_ct=like_ct)
+
+
+HOUNSFIELD = {"scheme": "hu_window", "window": [-150, 250]}
+
+
+@pytest.mark.parametrize(("order", "modality"), [((0, 1), "CT"), ((1, 0), "MR")])
+@pytest.mark.parametrize(("zeros", "scheme"), [(0.0, "zscore"), (0.6, "zscore_nonzero")])
+def test_ct_and_pet_have_intensities_of_their_own(order, modality, zeros, scheme) -> None:
+    both = (channel("CT", -149.5, 249.2, like_ct=True), channel("PET", 3, 42_000, zeros))
+    values = chosen(mixed(*(both[at] for at in order), modality=modality))
+    assert values["preprocess.intensity_of"] == {"CT": HOUNSFIELD, "PET": {"scheme": scheme}}
+    assert values["preprocess.crop_foreground"] is True
+    assert values["augment.gamma_probability"] == 0
+    assert "42000" not in str(values)
+
+
+def test_ct_without_a_name_is_known_by_its_air() -> None:
+    values = chosen(mixed(channel("0", 3, 42_000), channel("1", -149.5, 249.2, like_ct=True), modality="MR"))
+    assert values["preprocess.intensity_of"] == {"0": {"scheme": "zscore"}, "1": HOUNSFIELD}
+
+
+def test_phases_of_one_ct_share_a_window() -> None:
+    values = chosen(mixed(channel("arterial", -149.5, 200, like_ct=True), channel("venous", -90, 249.2, like_ct=True)))
+    assert values["preprocess.intensity"] == HOUNSFIELD
+    assert "preprocess.intensity_of" not in values
+
+
+def test_what_is_planned_for_several_modalities_is_a_recipe() -> None:
+    data = mixed(channel("CT", -149.5, 249.2, like_ct=True), channel("PET", 3, 42_000))
+    fitted = fitted_of((64, 64, 64))
+    plan = Plan(data, CPU, fitted, tuple(rules(data, fitted, CPU)))
+    recipe = from_dict(FinetuneConfig, yaml.safe_load(plan.text()), source="plan")
+    schemes = [of.scheme for of in recipe.preprocess.intensities(("CT", "PET"))]
+    assert schemes == ["hu_window", "zscore"]

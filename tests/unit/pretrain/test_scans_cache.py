@@ -57,6 +57,14 @@ def test_crops_are_those_of_the_preprocessed_scan(data) -> None:
         np.testing.assert_allclose(scan.read((0, 0, 0), scan.shape), wanted, atol=1e-4)
 
 
+def test_a_scan_whose_header_was_mended_is_preprocessed_by_the_new_one(data) -> None:
+    config = PreprocessConfig(spacing_mm=(2.0, 2.0, 2.0), intensity=MR.intensity, crop_foreground=False)
+    assert {scan.shape for scan in cached(data, config).scans} == {(6, 8, 8)}
+    for seed in range(4):
+        write(data / f"scan_{seed}.nii.gz", noise(seed), np.diag([2.0, 2.0, 4.0, 1.0]))
+    assert {scan.shape for scan in cached(data, config).scans} == {(12, 14, 31)}
+
+
 def test_a_second_time_nothing_is_made_and_another_preprocessing_has_its_own(data) -> None:
     said: list[str] = []
     first = cached(data, tell=said.append)
