@@ -1,6 +1,8 @@
 """Classic DICOM slices made here: what they say of themselves is what counts, and what they do not say is refused."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -293,3 +295,17 @@ def test_any_orientation_spacing_tilt_and_order(
     for index in np.ndindex(5, 6, 4):
         truth = starts[index[2]] + turn[:, :2] @ (np.array(index[:2]) * spacing[:2])
         np.testing.assert_allclose((TO_RAS @ volume.geometry.affine @ (*index, 1))[:3], truth, atol=1e-5)
+
+
+def test_slices_need_no_extra(tmp_path: Path) -> None:
+    voxels = write_series(tmp_path / "ct")
+    np.save(tmp_path / "truth.npy", voxels)
+    lines = (
+        "import sys, pathlib, numpy",
+        "sys.modules['pydicom'] = sys.modules['highdicom'] = None  # an import fails, as where they are not installed",
+        "from transforms.io import read_file",
+        f"folder = pathlib.Path({str(tmp_path)!r})",
+        "assert numpy.array_equal(read_file(folder / 'ct').array[0], numpy.load(folder / 'truth.npy'))",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
