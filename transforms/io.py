@@ -307,18 +307,19 @@ def read_file(path: Path, *, lean: bool = False) -> Volume:
     return nifti.read(path, lean=lean)
 
 
-def dicom_problems(folder: Path) -> tuple[tuple[Path, str], ...]:
-    """What keeps the DICOM files of a folder from being one even stack of slices.
+def dicom_problems(path: Path) -> tuple[tuple[Path, str], ...]:
+    """What keeps the DICOM files of a folder, or the frames of a file, from being one even stack of slices.
 
     A localiser or another series among them, another orientation or size, slices in the same place, missing, unevenly
     spaced or shifted, files that cannot be read.
 
     Returns:
-        Each file that does not fit, and why in words that follow its name; empty for a sound series.
+        Each file that does not fit, and why in words that follow its name; empty for a sound series, and for files
+        without an image, which have no slices (`read_verdict` refuses them).
     """
     from transforms.io_dicom import stack_problems
 
-    return stack_problems(folder)
+    return stack_problems(path)
 
 
 def _read_other(path: Path) -> Volume:

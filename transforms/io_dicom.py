@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.claims import refuse_impossible_size
-from transforms.geometry import Geometry, Volume
+from transforms.geometry import Volume
 from transforms.io_dicom_frames import read_frames
 from transforms.io_dicom_slices import Slice, read_voxels
 from transforms.io_dicom_stack import Problem, Stack, find_stack
@@ -28,8 +28,8 @@ _NAMED, _SAME = 8, 3
 _UNEVEN = "dicom-series"
 _CODES = {"segmentation": "segmentation", "contours": "contours", "other object": "other-object"}
 _REMEDIES = {
-    "segmentation": "give the slices that it was drawn on; as labels, convert it first (dcmqi's segimage2itkimage)",
-    "contours": "give the slices that they were drawn on; as labels, convert them first (plastimatch convert)",
+    "segmentation": "give the slices that it was drawn on; for labels, convert it first (dcmqi's segimage2itkimage)",
+    "contours": "give the slices that they were drawn on; for labels, convert them first (plastimatch convert)",
     "other-object": "give the folder with the slices of a scan",
 }
 
@@ -56,20 +56,7 @@ def dicom_verdict(path: Path) -> Verdict:
 
 def stack_problems(path: Path) -> tuple[Problem, ...]:
     """See `transforms.io.dicom_problems`."""
-    stack = find_stack(path)
-    if code := _other_kind(stack):
-        return ((path, _no_scan(stack, code)),)
-    return tuple(stack.problems)
-
-
-def dicom_header(path: Path) -> tuple[Geometry, int, np.dtype[Any]]:
-    """Grid, channels and type of a series, from the headers of its files.
-
-    Raises:
-        DataError: as `dicom_verdict`.
-    """
-    verdict = dicom_verdict(path)
-    return verdict.geometry, verdict.channels, verdict.dtype
+    return tuple(find_stack(path).problems)
 
 
 def read_dicom(path: Path) -> Volume:
@@ -120,7 +107,7 @@ def _no_scan(stack: Stack, code: str) -> str:
     """What a file or folder without an image holds, and what to give instead, in words that follow its name."""
     names = list(dict.fromkeys(what.name for what in stack.objects))
     holds = "is" if stack.path.is_file() else "holds"
-    return f"{holds} {' and '.join(names)}, not a scan: {_REMEDIES[code]}"
+    return f"{holds} {' and '.join(names)}, not a scan; {_REMEDIES[code]}"
 
 
 def _refuse(stack: Stack) -> None:

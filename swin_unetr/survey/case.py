@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_unetr.datasets.case import Case
+from swin_unetr.datasets.dicom_objects import is_dicom
 from swin_unetr.errors import DataError
 from swin_unetr.file_stamps import bytes_hash, file_stamps, parts_of
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Fit, ImageFacts, LabelFacts, NoteFacts, Problem
@@ -111,7 +112,7 @@ def _read_file(path: Path, problems: list[Problem], image: Path | None = None) -
         problems.append(Problem(code="unreadable", path=path, words=f"cannot be read ({error.strerror})"))
         return None
     try:
-        if path.is_dir() and (uneven := dicom_problems(path)):
+        if (path.is_dir() or is_dicom(path)) and (uneven := dicom_problems(path)):
             problems += [Problem(code="dicom-series", path=file, words=words) for file, words in uneven]
             return None
         volume = read_file(path)
@@ -147,7 +148,7 @@ def _file_facts(path: Path, volume: Volume) -> dict[str, Any]:
 
 
 def _kind(path: Path, geometry: Geometry) -> str:
-    if path.is_dir():
+    if path.is_dir() or is_dicom(path):
         return "dicom"
     if path.name.lower().endswith(NIFTI_SUFFIXES):
         header = geometry.nifti_header

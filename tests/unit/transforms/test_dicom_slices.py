@@ -1,6 +1,8 @@
 """Classic DICOM slices made here: what they say of themselves is what counts, and what they do not say is refused."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,10 @@ from pydicom.uid import (
     UltrasoundMultiFrameImageStorage,
 )
 
+from swin_unetr.datasets import Case
+from swin_unetr.doctor.findings import KINDS
 from swin_unetr.errors import DataError
+from swin_unetr.survey.case import Reading, read_case
 from transforms.io import dicom_problems, read_file, read_header
 from transforms.io_dicom import dicom_verdict
 from transforms.verdict import RefusedError
@@ -42,7 +47,7 @@ def write_series(folder: Path, count: int = 6, **attributes: Any) -> np.ndarray[
     return np.moveaxis(stored.astype(int), 0, -1) - 1024
 
 
-def refused(path: Path) -> str:
+def refused(path: Path, *, has_image: bool = True) -> str:
     with pytest.raises(DataError) as error:
         read_file(path)
     message = str(error.value)
@@ -51,7 +56,7 @@ def refused(path: Path) -> str:
     assert len(message) < 700
     with pytest.raises(DataError):
         read_header([path])
-    assert dicom_problems(path)
+    assert bool(dicom_problems(path)) == has_image
     return message
 
 
@@ -170,17 +175,21 @@ def test_objects_without_an_image(tmp_path: Path, sop_class: str, modality: str,
     np.testing.assert_array_equal(read_file(tmp_path / "ct").array[0], voxels)
     assert dicom_problems(tmp_path / "ct") == ()
     (note,) = dicom_verdict(tmp_path / "ct").notes
+    assert note.code in KINDS
     assert (note.code, note.words, note.path) == ("passed-by", f"is {name}, not a slice; it was passed by", path)
     assert read_file(tmp_path / "ct").notes == (note,)
     code = {"SEG": "segmentation", "RTSTRUCT": "contours"}.get(modality, "other-object")
-    assert refused(path).startswith(f"{path}: is {name}, not a scan: give the ")
+    assert refused(path, has_image=False).startswith(f"{path}: is {name}, not a scan; give the ")
     (tmp_path / "alone").mkdir()
     path = path.rename(tmp_path / "alone" / path.name)
-    assert f": holds {name}, not a scan: give the " in refused(path.parent)
+    assert f": holds {name}, not a scan; give the " in refused(path.parent, has_image=False)
     for where in (path, path.parent):
         with pytest.raises(RefusedError, match=re.escape(name)) as error:
             dicom_verdict(where)
         assert error.value.code == code
+        facts = read_case(Reading(Case(id="x", images=(where,))))
+        assert [(problem.code, problem.path) for problem in facts.problems] == [(code, where)]
+        assert code in KINDS
 
 
 def test_files_with_several_frames_of_no_place(tmp_path: Path) -> None:
@@ -286,3 +295,17 @@ def test_any_orientation_spacing_tilt_and_order(
     for index in np.ndindex(5, 6, 4):
         truth = starts[index[2]] + turn[:, :2] @ (np.array(index[:2]) * spacing[:2])
         np.testing.assert_allclose((TO_RAS @ volume.geometry.affine @ (*index, 1))[:3], truth, atol=1e-5)
+
+
+def test_slices_need_no_extra(tmp_path: Path) -> None:
+    voxels = write_series(tmp_path / "ct")
+    np.save(tmp_path / "truth.npy", voxels)
+    lines = (
+        "import sys, pathlib, numpy",
+        "sys.modules['pydicom'] = sys.modules['highdicom'] = None  # an import fails, as where they are not installed",
+        "from transforms.io import read_file",
+        f"folder = pathlib.Path({str(tmp_path)!r})",
+        "assert numpy.array_equal(read_file(folder / 'ct').array[0], numpy.load(folder / 'truth.npy'))",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
