@@ -17,6 +17,10 @@ class DoubledIdError(DataError):
     """Two cases have one id."""
 
 
+class PatientsError(DataError):
+    """What says which patient a scan is of is wrong; the scans are not."""
+
+
 _NOTED: ContextVar[list[DataError] | None] = ContextVar("noted", default=None)
 _LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
 

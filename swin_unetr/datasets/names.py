@@ -10,6 +10,8 @@ from collections.abc import Iterable
 _PUBLISHED = (
     re.compile(r"(BraTS-[A-Z]+(?:-[A-Z]+)?-\d+)-\d+", re.IGNORECASE),  # from 2023 on: BraTS-GLI-00000-100
     re.compile(r"(BraTS1[5-9]_[A-Z0-9]+_[A-Z0-9]+)_\d+", re.IGNORECASE),  # 2017 to 2019: Brats18_CBICA_AAB_1
+    re.compile(r"(UPENN-GBM-\d+)_\d+", re.IGNORECASE),
+    re.compile(r"(\d{5})_\d{7}"),  # PI-CAI: the patient and the study
     re.compile(r"(OAS\d+_\d+)_MR\d+|(OAS\d+)_MR_d\d+", re.IGNORECASE),  # OASIS 1 to 3
 )
 #: BIDS, in a folder of whatever layout: sub-01_ses-2_T1w.

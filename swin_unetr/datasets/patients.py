@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.faults import PatientsError
 from swin_unetr.datasets.names import patients_by_names
 from swin_unetr.datasets.side_files import CASE, FILE, PATIENT, has_column, known_id, read_table, value_of
-from swin_unetr.errors import DataError
 from swin_unetr.files import write_text
 from swin_unetr.suggestions import listed_with_nearest
 
@@ -31,7 +31,7 @@ def with_patients(
         is_part: whether the data set is one list of several in the folder, of which the file may name all cases.
 
     Raises:
-        DataError: the file lacks its two columns, names two patients for a case, or names cases that are not there.
+        PatientsError: the file lacks its two columns, names two patients for a case, or names cases that are not there.
     """
     path = folder / PATIENTS
     if not path.is_file():
@@ -42,7 +42,7 @@ def with_patients(
         there = set(others())
         unmatched = [name for name in unmatched if name not in there]
     if unmatched and not (is_part and ids <= patients.keys()):
-        raise DataError(
+        raise PatientsError(
             f"{path}: names {len(unmatched)} of {len(patients)} cases that are not there: "
             f"{listed_with_nearest(unmatched, sorted(ids))}; write the ids of the cases, or take these rows out"
         )
@@ -75,15 +75,15 @@ def read_patients(path: Path, ids: Collection[str]) -> dict[str, str | None]:
     """
     columns, rows = read_table(path)
     if not has_column(columns, (*CASE, *FILE)) or not has_column(columns, PATIENT):
-        raise DataError(f"{path}: needs the columns {', '.join(_COLUMNS)}; it has {', '.join(columns) or 'none'}")
+        raise PatientsError(f"{path}: needs the columns {', '.join(_COLUMNS)}; it has {', '.join(columns) or 'none'}")
     patients: dict[str, str | None] = {}
     for row in rows:
         named = value_of(row.cells, (*CASE, *FILE))
         if named is None:
-            raise DataError(f"{path}: row {row.number} names no case; fill the cell in, or take the row out")
+            raise PatientsError(f"{path}: row {row.number} names no case; fill the cell in, or take the row out")
         case, patient = known_id(named, ids), value_of(row.cells, PATIENT)
         if patients.setdefault(case, patient) != patient:
-            raise DataError(f"{path}: names two patients for {case}: {patients[case]} and {patient}; keep one row")
+            raise PatientsError(f"{path}: names two patients for {case}: {patients[case]} and {patient}; keep one row")
     return patients
 
 

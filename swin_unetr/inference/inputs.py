@@ -10,7 +10,7 @@ from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case, find_layout, read_sound_cases
 from swin_unetr.datasets.brats_layouts import brats_files
 from swin_unetr.datasets.channels import match_channels
-from swin_unetr.datasets.faults import noting
+from swin_unetr.datasets.faults import PatientsError, noting
 from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.inference.channels import in_order
@@ -89,7 +89,9 @@ def _list(path: Path, task: Task, layout: str, channels: Sequence[str] | None) -
     dataset, faults = read_sound_cases(path, layout=chosen, with_test=True)
     cases, assumed = in_order(dataset, task.channels, channels)
     notes = [*dataset.notes] if dataset.layout == "plain" else dataset.summary().splitlines()
-    return Inputs([*cases], [_failure(path, fault) for fault in faults], [*notes, *assumed])
+    notes += [*assumed, *(str(fault) for fault in faults if isinstance(fault, PatientsError))]
+    failures = [_failure(path, fault) for fault in faults if not isinstance(fault, PatientsError)]
+    return Inputs([*cases], failures, notes)
 
 
 def _list_brats(path: Path, task: Task, channels: Sequence[str] | None) -> Inputs:

@@ -161,3 +161,11 @@ def test_selected_cases_may_be_named_by_their_files_and_near_names_are_told(tmp_
     assert found.failures == [
         Failure("CASE_02", "no such case among the inputs (did you mean case_02?); check its name")
     ]
+
+
+def test_a_wrong_list_of_patients_is_said_and_costs_no_prediction(tmp_path) -> None:
+    touch(tmp_path / "a.nii.gz")
+    (tmp_path / "patients.csv").write_text("case,patient\nA,p\n")
+    found = find(tmp_path)
+    assert ([case.id for case in found.cases], found.failures) == (["a"], [])
+    assert any("patients.csv: names 1 of 1 cases that are not there: A (did you mean a?)" in of for of in found.notes)
