@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from swin_unetr.parallel import cores
+from swin_unetr.machine import cores
 from swin_unetr.training.model_folders import ModelFolders
 from swin_unetr.words import count
 
