@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.errors import DataError
+from swin_unetr.evaluation.cases import Pair
 from swin_unetr.evaluation.html_page import page
+from swin_unetr.evaluation.measure import read_pair
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.pictures import COLOURS, CONFUSED, INVENTED, MISSED, case_pictures, nested_structures
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import mean_defined
-from transforms.io import read_image, read_labels
-from transforms.resample import labels_on_grid
+from transforms.geometry import Volume
+from transforms.io import read_image
 
 #: Name of the page in a report's folder.
 HTML_NAME = "report.html"
@@ -107,15 +109,15 @@ def _pictures(
         files = result.files.get(case)
         if files is None:
             continue
+        pair = Pair(case, *(Path(str(files[side])) for side in ("prediction", "reference")))
         try:
-            prediction, reference = (read_labels(Path(str(files[side]))) for side in ("prediction", "reference"))
+            labels = read_pair(pair, resample=case in result.resampled)
             scan = files.get("image")
             image = None if scan is None else read_image([Path(scan)])
         except DataError:
             continue  # it was readable a moment ago: a report without this picture is better than none
-        if case in result.resampled:
-            prediction = labels_on_grid(prediction, reference.geometry)
-        if image is not None and image.geometry.difference(reference.geometry):
+        prediction, reference = (Volume(side[None], labels.geometry) for side in (labels.prediction, labels.reference))
+        if image is not None and image.geometry.difference(labels.geometry):
             image = None
         tasks = {"prediction_task": result.prediction_task, "reference_task": result.reference_task}
         drawn[case] = [asdict(plane) for plane in case_pictures(prediction, reference, image, **tasks)]

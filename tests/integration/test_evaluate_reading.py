@@ -28,7 +28,7 @@ def save(path: Path, array: Any, affine: Any, units: str = "mm", codes: tuple[in
 
 
 def figures(folder: Path) -> tuple[dict[str, Any], Any]:
-    result = evaluate(folder / "pred", folder / "ref", task=TASK, output=folder / "report", pictures=0)
+    result = evaluate(folder / "pred", folder / "ref", task=TASK, output=folder / "report", pictures=1)
     assert not result.failures
     return {row.metric: row.value for row in result.rows}, result
 
