@@ -15,6 +15,7 @@ DEMO ?= demo-output
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN := $(BIN)/swin-unetr
+ACTIVATE = echo "to type 'swin-unetr' without '$(BIN)/': . $(BIN)/activate"
 VIEWER := swin_unetr/viewer/assets/niivue.umd.js
 
 .PHONY: help install demo test constraints viewer wheel
@@ -48,6 +49,7 @@ demo: $(STAMP)
 	$(RUN) finetune --config finetune/recipes/demo.yaml --data $(DEMO)/phantoms --fold 0 --output $(DEMO)/run
 	$(RUN) predict $(DEMO)/run $(DEMO)/phantoms/imagesTs --output $(DEMO)/predictions
 	$(RUN) evaluate $(DEMO)/predictions $(DEMO)/phantoms/labelsTs --output $(DEMO)/report
+	@$(ACTIVATE)
 
 test: $(STAMP)
 	$(BIN)/ruff check .
@@ -55,6 +57,7 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=logical --maxprocesses=8 --durations=15
+	@$(ACTIVATE)
 
 # After a change of the requirements in pyproject.toml, in an environment that has passed `make test`.
 constraints:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from swin_unetr.evaluation.bootstrap import SEED, mean_interval
 from swin_unetr.evaluation.cases import Pair
 from swin_unetr.evaluation.measure import read_pair
+from swin_unetr.evaluation.scoring import patient_means
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.postprocessing.components import clean
 from swin_unetr.postprocessing.effect import ComponentTable, tabulate
@@ -158,7 +159,8 @@ def _spares(rule: ComponentRule, tables: Sequence[ComponentTable], of: NDArray[n
 def _try(
     rule: ComponentRule, instead_of: ComponentRule, tables: Sequence[ComponentTable], of: NDArray[np.intp]
 ) -> Trial:
-    before, after = (_of_patients([table.dice(each) for table in tables], of) for each in (instead_of, rule))
+    rules = instead_of, rule
+    before, after = (patient_means(np.array([table.dice(each) for table in tables]), of) for each in rules)
     found, still = (np.concatenate([table.found(each) for table in tables]) for each in (instead_of, rule))
     gains: NDArray[np.float64] = after - before
     low, high = mean_interval(gains, np.random.default_rng(SEED))
@@ -175,12 +177,6 @@ def _try(
         found=int(found.sum()),
         lost=int((found & ~still).sum()),
     )
-
-
-def _of_patients(values: Sequence[float], of: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Mean over the cases of each patient."""
-    means: NDArray[np.float64] = np.bincount(of, values) / np.bincount(of)
-    return means
 
 
 def _tables(

@@ -11,7 +11,8 @@ from typing import Any
 from finetune.component_rules import Trial
 from swin_unetr.configuration import to_dict
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
-from swin_unetr.evaluation.statistics import Summary, mean_defined
+from swin_unetr.evaluation.statistics import Summary, mean_defined, mean_over_patients
+from swin_unetr.evaluation.wording import scans_of_patients
 from swin_unetr.files import write_json, write_text
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.provenance import command, commit, versions
@@ -66,12 +67,18 @@ class CrossValidationResult:
     trials: tuple[Trial, ...]
 
     def dice_of_fold(self, fold: FoldRun) -> float:
-        """Mean over the cases of a fold of the mean over their structures."""
+        """Mean over the patients of a fold of the mean over the structures of their cases."""
         by_case: dict[str, list[float]] = {case: [] for case in fold.cases}
         for row in self.evaluation.rows:
             if row.metric == "dice" and row.status != "failed" and row.case in by_case:
                 by_case[row.case].append(row.value)
-        return mean_defined(mean_defined(values) for values in by_case.values())
+        means = {case: mean_defined(values) for case, values in by_case.items()}
+        return mean_over_patients(means, self.evaluation.patients)
+
+    @property
+    def cases(self) -> str:
+        """How many cases were evaluated, and of how many patients, in words."""
+        return scans_of_patients(len(self.evaluation.evaluated), self.evaluation.number_of_patients)
 
     def summaries(self) -> list[Summary]:
         """Dice of every structure, and of their mean."""
@@ -82,8 +89,8 @@ class CrossValidationResult:
         whole = self.evaluation.summary_of(ALL_STRUCTURES)
         parts = ", ".join(f"{each.structure} {each.mean:.3f}" for each in self.summaries()[:-1])
         lines = [
-            f"{count(len(self.folds), 'fold')}; out-of-fold mean Dice of {count(whole.evaluated, 'case')} "
-            f"{whole.mean:.4f} (95 % CI {whole.ci_low:.3f} to {whole.ci_high:.3f}; {parts})",
+            f"{count(len(self.folds), 'fold')}; out-of-fold mean Dice of {self.cases} {whole.mean:.4f} "
+            f"(95 % CI {_interval(whole)}; {parts})",
             *(f"failed: {failure}" for failure in self.evaluation.failures),
             *(f"post-processing: {words}" for words in self.words_on_rules()),
             f"summary: {self.run_folder / SUMMARY}",
@@ -123,13 +130,16 @@ def write_cross_report(result: CrossValidationResult, report: str) -> None:
     write_json(result.run_folder / CROSS_VALIDATION, values)
 
 
+def _interval(summary: Summary) -> str:
+    return "–" if math.isnan(summary.ci_low) else f"{summary.ci_low:.3f} to {summary.ci_high:.3f}"
+
+
 def _markdown(result: CrossValidationResult, report: str) -> str:
     evaluation = result.evaluation
-    number = len(evaluation.evaluated)
     lines = [
         f"# Cross-validation of {evaluation.prediction_task.name}",
         "",
-        f"{count(len(result.folds), 'fold')}, {count(number, 'case')} evaluated, {len(evaluation.failures)} failed. "
+        f"{count(len(result.folds), 'fold')}, {result.cases} evaluated, {len(evaluation.failures)} failed. "
         "Each case was predicted by the model that did not see it: that of the last epoch, unless the training "
         f"collapsed. All metrics: [{report}/report.md]({report}/report.md).",
         "",
@@ -137,10 +147,8 @@ def _markdown(result: CrossValidationResult, report: str) -> str:
         "|:--|--:|:-:|--:|--:|--:|",
     ]
     for each in result.summaries():
-        interval = f"{each.ci_low:.3f}–{each.ci_high:.3f}"
-        lines.append(
-            f"| {each.structure} | {each.mean:.4f} | {interval} | {each.std:.4f} | {each.evaluated} | {each.failed} |"
-        )
+        numbers = f"{each.mean:.4f} | {_interval(each)} | {each.std:.4f} | {each.evaluated} | {each.failed}"
+        lines.append(f"| {each.structure} | {numbers} |")
     lines += ["", "| fold | cases | epochs | model of epoch | mean Dice | minutes |", "|--:|--:|--:|--:|--:|--:|"]
     for fold in result.folds:
         dice, minutes = result.dice_of_fold(fold), fold.seconds / 60

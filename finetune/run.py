@@ -246,6 +246,8 @@ def _class_weights(
     """The weights of the classes that are to be counted, which the record takes; none where they are given or not."""
     if config.loss.class_weights != "frequencies":
         return None
+    if rank_zero_only.rank == 0:
+        print("counting the voxels of each class", flush=True)
     weights = weights_by_frequency(scans.training_voxels(), task)
     facts["class_weights"] = weights
     return weights

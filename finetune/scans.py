@@ -27,7 +27,7 @@ from transforms.class_places import class_places
 from transforms.crops import Sample, Scan, ScanInMemory, class_voxels
 from transforms.preprocess import preprocessing
 
-_OPTION = "--store (memory keeps the scans there)"
+_OPTION = "--store (--store memory keeps the scans in memory)"
 _NAME = "store"
 
 

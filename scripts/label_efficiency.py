@@ -96,6 +96,7 @@ def _report(experiment: Experiment, runs: Sequence[Run]) -> str:
         (run.arm, run.fraction, run.seed): read_result(experiment.result_file(run)) for run in done
     }
     first = {(run.fraction, run.arm): run for run in runs if run.seed == 0}
+    patients = {case.id: case.group for case in experiment.cases if case.group is not None}
     levels = [
         found
         for (fraction, arm), run in sorted(first.items())
@@ -106,6 +107,7 @@ def _report(experiment: Experiment, runs: Sequence[Run]) -> str:
                 fraction,
                 cases=len(experiment.labelled(fraction, run.seed)),
                 steps=experiment.steps_of(run),
+                patients=patients,
             ),
         )
         if found is not None
@@ -122,7 +124,7 @@ def _report(experiment: Experiment, runs: Sequence[Run]) -> str:
         "versions": versions(),
         "commit": commit(),
     }
-    found = [gain for arm in experiment.encoders for gain in gains(scores, arm, fractions)]
+    found = [gain for arm in experiment.encoders for gain in gains(scores, arm, fractions, patients)]
     return write(experiment.output, scores, levels, found, facts)
 
 

@@ -1,4 +1,4 @@
-"""The report of label_efficiency.py: statistics over cases and seeds, tables, a plot."""
+"""The report of label_efficiency.py: statistics over patients and seeds, tables, a plot."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from scipy.stats import t as student
 
 from swin_unetr.evaluation.bootstrap import METHOD, SEED, mean_interval
 from swin_unetr.evaluation.metrics import METRICS
-from swin_unetr.evaluation.paired import Difference, Pair, differences
-from swin_unetr.evaluation.results import ALL_STRUCTURES
+from swin_unetr.evaluation.paired import Difference, Pair, case_differences, differences
+from swin_unetr.evaluation.scoring import mean_over, patient_indices, patient_means
 from swin_unetr.evaluation.statistics import mean_defined
 from swin_unetr.files import replacing, write_json, write_text
 
@@ -41,7 +41,7 @@ class Level:
     cases: int
     steps: int
     seeds: tuple[int, ...]
-    #: Mean over the cases held back of the mean over seeds and structures, and its 95 % bootstrap interval over cases.
+    #: Mean over the patients held back of the mean over cases, seeds and structures; its 95 % interval over patients.
     dice: float
     ci_low: float
     ci_high: float
@@ -57,34 +57,43 @@ class Gain:
     arm: str
     fraction: float
     seeds: tuple[int, ...]
-    #: Paired over cases, each the mean over seeds: mean, interval, Wilcoxon's test; Holm's correction over the shares.
+    #: Paired over patients, each the mean over seeds: mean, interval, Wilcoxon's test; Holm's over the shares.
     difference: Difference
     #: Mean difference of each seed.
     by_seed: tuple[float, ...]
-    #: 95 % interval over cases and seeds; see `interval_over_both`.
+    #: 95 % interval over patients and seeds; see `interval_over_both`.
     both_low: float
     both_high: float
 
 
-def table_of(scores: Scores, arm: str, fraction: float, seeds: Sequence[int], structure: str) -> NDArray[np.float64]:
-    """Dice, seeds x cases in the order of their ids; NaN where it is undefined."""
+def table_of(scores: Scores, arm: str, fraction: float, seeds: Sequence[int]) -> NDArray[np.float64]:
+    """Dice, seeds x cases x structures, the cases in the order of their ids; NaN where it is undefined."""
     of = [scores[arm, fraction, seed] for seed in seeds]
-    cases = sorted(of[0])
-    return np.array([[_value(values[case], structure) for case in cases] for values in of], dtype=np.float64)
+    cases, names = sorted(of[0]), list(next(iter(of[0].values())))
+    return np.array([[[values[case][name] for name in names] for case in cases] for values in of], dtype=np.float64)
 
 
-def _value(by_structure: Mapping[str, float], structure: str) -> float:
-    return mean_defined(by_structure.values()) if structure == ALL_STRUCTURES else by_structure[structure]
+def _units(scores: Scores, patients: Mapping[str, str]) -> NDArray[np.int64]:
+    """Number of the patient of every case, in the order of their ids."""
+    return patient_indices(sorted(next(iter(scores.values()))), patients)
 
 
-def level(scores: Scores, arm: str, fraction: float, *, cases: int, steps: int) -> Level | None:
+def level(
+    scores: Scores, arm: str, fraction: float, *, cases: int, steps: int, patients: Mapping[str, str] | None = None
+) -> Level | None:
     """Summary of one arm at one share; none before a seed is done."""
     seeds = tuple(sorted(seed for name, share, seed in scores if (name, share) == (arm, fraction)))
     if not seeds:
         return None
-    table = table_of(scores, arm, fraction, seeds, ALL_STRUCTURES)
-    means = _over_seeds(table)
-    low, high = mean_interval(means[~np.isnan(means)], np.random.default_rng(SEED))
+    table, unit = table_of(scores, arm, fraction, seeds), _units(scores, patients or {})
+
+    def of_patients(by_seed: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Seeds x cases to one value for every patient that has one."""
+        means = patient_means(mean_over(by_seed.T), unit)
+        return means[~np.isnan(means)]
+
+    whole = of_patients(mean_over(table))
+    low, high = np.clip(mean_interval(whole, np.random.default_rng(SEED)), 0, 1)
     structures = next(iter(scores[arm, fraction, seeds[0]].values()))
     return Level(
         arm=arm,
@@ -92,60 +101,64 @@ def level(scores: Scores, arm: str, fraction: float, *, cases: int, steps: int) 
         cases=cases,
         steps=steps,
         seeds=seeds,
-        dice=mean_defined(means),
-        ci_low=low,
-        ci_high=high,
-        by_seed=tuple(mean_defined(row) for row in table),
-        by_structure={
-            name: mean_defined(_over_seeds(table_of(scores, arm, fraction, seeds, name))) for name in structures
-        },
+        dice=mean_defined(whole),
+        ci_low=float(low),
+        ci_high=float(high),
+        by_seed=tuple(mean_defined(of_patients(mean_over(row)[None])) for row in table),
+        by_structure={name: mean_defined(of_patients(table[:, :, column])) for column, name in enumerate(structures)},
     )
 
 
-def gains(scores: Scores, arm: str, fractions: Sequence[float]) -> list[Gain]:
+def gains(
+    scores: Scores, arm: str, fractions: Sequence[float], patients: Mapping[str, str] | None = None
+) -> list[Gain]:
     """An encoder against scratch at every share that has a seed of both; positive where the encoder is ahead."""
     metric = next(metric for metric in METRICS if metric.name == "dice")
-    shares, tables = [], []
+    shares, pairs, tables = [], [], []
     for fraction in fractions:
         both = [seed for name, share, seed in scores if (name, share) == (arm, fraction)]
         seeds = tuple(sorted(seed for seed in both if (SCRATCH, fraction, seed) in scores))
         if seeds:
-            ours, theirs = (table_of(scores, name, fraction, seeds, ALL_STRUCTURES) for name in (arm, SCRATCH))
+            unit = _units(scores, patients or {})
+            ours, theirs = (table_of(scores, name, fraction, seeds) for name in (arm, SCRATCH))
+            held = np.ones(ours.shape[1], dtype=np.bool_)
+            title = f"{fraction:.0%} of labels"
+            one, two = (of.transpose(1, 0, 2).reshape(len(held), -1) for of in (ours, theirs))
+            pairs.append(Pair(title, arm, SCRATCH, one, two, held))
+            by_seed = [
+                case_differences(metric, Pair(title, arm, SCRATCH, of_seed, other, held))
+                for of_seed, other in zip(ours, theirs, strict=True)
+            ]
             shares.append((fraction, seeds))
-            tables.append((ours, theirs))
-    pairs = [
-        Pair(
-            f"{fraction:.0%} of labels", arm, SCRATCH, _over_seeds(ours), _over_seeds(theirs),
-            np.ones(ours.shape[1], dtype=np.bool_),
-        )
-        for (fraction, _), (ours, theirs) in zip(shares, tables, strict=True)
-    ]  # fmt: skip
+            tables.append(np.stack([patient_means(row, unit) for row in by_seed]))
+    if not pairs:
+        return []
     return [
         Gain(
             arm=arm,
             fraction=fraction,
             seeds=seeds,
             difference=difference,
-            by_seed=tuple(mean_defined(row) for row in ours - theirs),
+            by_seed=tuple(mean_defined(row) for row in table),
             both_low=low,
             both_high=high,
         )
-        for (fraction, seeds), (ours, theirs), difference in zip(
-            shares, tables, differences(metric, pairs), strict=True
+        for (fraction, seeds), table, difference in zip(
+            shares, tables, differences(metric, pairs, patients=unit), strict=True
         )
-        for low, high in (interval_over_both(ours - theirs),)
+        for low, high in (interval_over_both(table),)
     ]
 
 
 def interval_over_both(table: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % interval of the mean where other cases and other seeds might have been drawn: two crossed random effects.
+    """95 % interval of the mean where other patients and seeds might have been drawn: two crossed random effects.
 
-    Between trainings from other seeds every case moves together, which an interval over cases does not see: with one
+    Between trainings from other seeds every case moves together, which an interval over patients does not see: with one
     seed each, two encoders of random weights differ "significantly". The variance is that of the analysis of variance
     without replication, the degrees of freedom are Satterthwaite's (Biometrics Bulletin 2:110, 1946).
 
     Args:
-        table: seeds x cases; cases with a NaN are left out.
+        table: seeds x patients (or cases, where each is a patient); those with a NaN are left out.
 
     Returns:
         Both ends; NaN for a single seed or case, for then nothing is known of the spread.
@@ -170,11 +183,6 @@ def interval_over_both(table: NDArray[np.float64]) -> tuple[float, float]:
     freedom = total**2 / sum(square**2 / free for square, free, _ in terms)
     half = float(student.ppf(0.975, freedom)) * math.sqrt(total / (seeds * cases))
     return float(mean) - half, float(mean) + half
-
-
-def _over_seeds(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of each case over the seeds in which it has a value; NaN where it has none."""
-    return np.array([mean_defined(column) for column in table.T], dtype=np.float64)
 
 
 def write(
@@ -207,7 +215,7 @@ def markdown(levels: Sequence[Level], found: Sequence[Gain], facts: Mapping[str,
     """Two tables for people, in Dice points (hundredths)."""
     lines = [
         f"Dice of {facts['held_back']} cases held back (fold {facts['fold']}), mean over structures, in points; "
-        f"95 % bootstrap intervals over cases; {facts['done']} of {facts['runs']} runs done.",
+        f"{METHOD}; {facts['done']} of {facts['runs']} runs done.",
         "",
         "| labels | cases | steps | start | Dice | 95 % interval | seeds |",
         "|---|---|---|---|---|---|---|",
@@ -220,10 +228,11 @@ def markdown(levels: Sequence[Level], found: Sequence[Gain], facts: Mapping[str,
         )
     lines += [
         "",
-        "Against scratch, paired. Over cases: bootstrap, and Wilcoxon's p with Holm's over the shares of an encoder; "
-        "they speak of these very trainings. Over cases and seeds: what other trainings would give, from two seeds on.",
+        "Against scratch, paired. Over patients: the interval, and Wilcoxon's p with Holm's over the shares of an "
+        "encoder; they speak of these very trainings. With other seeds: over patients and seeds, what other trainings "
+        "would give, from two seeds on.",
         "",
-        "| labels | encoder | difference | over cases | over cases and seeds | p | p (Holm) | better in | seeds |",
+        "| labels | encoder | difference | over patients | with other seeds | p | p (Holm) | better in | seeds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for gain in sorted(found, key=lambda gain: (gain.fraction, gain.arm)):
@@ -234,13 +243,13 @@ def markdown(levels: Sequence[Level], found: Sequence[Gain], facts: Mapping[str,
             f"| {gain.fraction:.0%} | {gain.arm} | {100 * difference.mean:+.2f} "
             f"| {100 * difference.ci_low:+.2f} … {100 * difference.ci_high:+.2f} | {both} "
             f"| {difference.p:.2g} | {difference.p_holm:.2g} "
-            f"| {difference.first_wins} of {difference.pairs} | {seeds} |"
+            f"| {difference.first_wins} of {difference.patients} | {seeds} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def plot(levels: Sequence[Level], found: Sequence[Gain]) -> Figure:
-    """Dice against the share of labels (bars: over cases), and the gain over scratch (bars: over seeds too).
+    """Dice against the share of labels (bars: over patients), and the gain over scratch (bars: over seeds too).
 
     The arms stand a little beside each other, so that no bar hides another one.
     """
@@ -264,8 +273,8 @@ def plot(levels: Sequence[Level], found: Sequence[Gain]) -> Figure:
         _bars(right, gained, colour, arm)
     right.axhline(0, color="#555555", linewidth=1)
     for axis, title in (
-        (left, "Dice in points, 95 % over cases"),
-        (right, "difference from scratch, 95 % over cases and seeds"),
+        (left, "Dice in points, 95 % over patients"),
+        (right, "difference from scratch, 95 % over patients and seeds"),
     ):
         axis.set_xscale("log")
         shares = sorted({of.fraction for of in levels})

@@ -9,12 +9,12 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from swin_unetr.errors import DataError
+from swin_unetr.errors import ConfigError, DataError
 
 _PARTIAL = ".partial-"
 
@@ -84,6 +84,29 @@ def flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def keep_foreign(folder: Path, names: Iterable[str], *, record: str, keys: Iterable[str]) -> None:
+    """Refuse a folder in which files would be replaced that this program did not write.
+
+    Args:
+        folder: of the files; need not exist.
+        names: of the files that will be written, and of those that an earlier run may have left.
+        record: the one that tells: JSON.
+        keys: that it has where this program wrote it.
+
+    Raises:
+        ConfigError: names the first file that would be replaced.
+    """
+    there = [folder / name for name in names if os.path.lexists(folder / name)]
+    if not there:
+        return
+    try:
+        values = json.loads((folder / record).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        values = None
+    if not isinstance(values, dict) or not set(keys) <= values.keys():
+        raise ConfigError(f"output: {there[0]} was not written by this program and is kept; name another folder")
 
 
 def can_lock(folder: Path) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from swin_unetr.errors import GeometryError
 from transforms.geometry import Geometry, Volume
 
 #: Points half-way between two voxels all go the same way, although rounding puts some of them on either side.
 _SLACK = 1e-6
+#: Voxels that a grid may grow to: more than a whole body has at half a millimetre in plane.
+MOST_VOXELS = 2**30
 
 
 def labels_on_grid(labels: Volume, grid: Geometry) -> Volume:
@@ -36,17 +41,74 @@ def labels_on_grid(labels: Volume, grid: Geometry) -> Volume:
     return Volume(array[None], grid)
 
 
-def share_outside(labels: Volume, grid: Geometry) -> float:
-    """Share of a label map's voxels other than 0 whose centres lie outside a grid, which it loses there; 0..1.
+def covering_grid(labels: Volume, grid: Geometry) -> Geometry:
+    """A grid, made larger by whole voxels until it holds all of a label map that is not 0; as it is where it does.
+
+    Args:
+        labels: label values 1 x X x Y x Z as stored.
+        grid: where they are wanted.
+
+    Raises:
+        GeometryError: it would have more than `MOST_VOXELS`.
+    """
+    sides = [
+        np.flatnonzero(labels.array[0].any(axis=tuple(other for other in range(3) if other != axis)))
+        for axis in range(3)
+    ]
+    if not sides[0].size:
+        return grid
+    edges = [(side[0] - 0.5, side[-1] + 0.5) for side in sides]
+    corners = np.array([[edges[axis][end] for axis, end in enumerate(ends)] for ends in np.ndindex(2, 2, 2)])
+    to_grid = np.linalg.inv(grid.affine) @ labels.geometry.affine
+    reached = corners @ to_grid[:3, :3].T + to_grid[:3, 3]
+    # The voxels of the grid whose centres lie between the outermost edges of the labels.
+    first = np.ceil(reached.min(axis=0) - 2 * _SLACK).astype(int)
+    last = np.floor(reached.max(axis=0) + 2 * _SLACK).astype(int)
+    before, after = np.maximum(-first, 0), np.maximum(last + 1 - np.array(grid.shape), 0)
+    if not before.any() and not after.any():
+        return grid
+    shape = np.array(grid.shape) + before + after
+    if math.prod(shape.tolist()) > MOST_VOXELS:
+        size = "x".join(map(str, shape.tolist()))
+        raise GeometryError(
+            f"a grid for both would have {size} voxels; the two files do not show the same part of a patient"
+        )
+    affine = grid.affine.copy()
+    affine[:3, 3] -= grid.affine[:3, :3] @ before
+    x, y, z = (int(size) for size in shape)
+    return Geometry((x, y, z), affine)
+
+
+def is_part_of(part: Geometry, grid: Geometry) -> bool:
+    """Whether a grid holds all voxels of another one, as `covering_grid` makes it."""
+    offset = np.linalg.inv(grid.affine) @ part.affine
+    start = np.rint(offset[:3, 3])
+    shifted = np.allclose(offset[:3, :3], np.eye(3), atol=1e-3) and np.allclose(offset[:3, 3], start, atol=0.05)
+    return bool(shifted and (start >= 0).all() and (start + part.shape <= grid.shape).all())
+
+
+def padded(volume: Volume, grid: Geometry) -> Volume:
+    """A volume on a grid that `covering_grid` has made from its own: 0 where it has no voxel."""
+    offset = np.rint(np.linalg.inv(grid.affine) @ volume.geometry.affine)[:3, 3].astype(int)
+    array = np.zeros((len(volume.array), *grid.shape), volume.array.dtype, order="F")
+    inside = [slice(start, start + size) for start, size in zip(offset, volume.geometry.shape, strict=True)]
+    place = (slice(None), *inside)
+    array[place] = volume.array
+    return Volume(array, grid)
+
+
+def voxels_outside(labels: Volume, grid: Geometry) -> int:
+    """How many voxels of a label map, other than 0, have their centres outside a grid.
 
     Args:
         labels: label values 1 x X x Y x Z as stored.
         grid: where they are wanted.
     """
-    voxels = np.argwhere(labels.array[0])
-    if not len(voxels):
-        return 0.0
     to_grid = np.linalg.inv(grid.affine) @ labels.geometry.affine
-    index = voxels @ to_grid[:3, :3].T + to_grid[:3, 3]
-    inside = ((index >= -0.5 - _SLACK) & (index <= np.array(grid.shape) - 0.5 + _SLACK)).all(axis=1)
-    return float(1 - inside.mean())
+    outside = 0
+    for plane, values in enumerate(np.moveaxis(labels.array[0], 2, 0)):  # plane by plane, it fits anywhere
+        voxels = np.argwhere(values)
+        index = voxels @ to_grid[:3, :2].T + plane * to_grid[:3, 2] + to_grid[:3, 3]
+        inside = (index >= -0.5 - _SLACK) & (index <= np.array(grid.shape) - 0.5 + _SLACK)
+        outside += int((~inside.all(axis=1)).sum())
+    return outside

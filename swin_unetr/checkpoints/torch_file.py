@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def read_torch_file(path: Path, *, otherwise: str, mmap: bool = False) -> Any:
         CheckpointError: it is missing or damaged, or would run code. torch's own advice, to let it, is not passed on.
     """
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch to programmers
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file; check the path") from error

@@ -37,7 +37,7 @@ def with_patients(
     if not path.is_file():
         return dataset if dataset.groups else _named(dataset)
     ids = {case.id for case in dataset.cases}
-    patients = _read(path, ids)
+    patients = read_patients(path, ids)
     if unmatched := [name for name in patients if name not in ids]:
         there = set(others())
         unmatched = [name for name in unmatched if name not in there]
@@ -63,8 +63,16 @@ def _named(dataset: Dataset) -> Dataset:
     return replace(dataset, cases=cases, patients_by_names=True)
 
 
-def _read(path: Path, ids: Collection[str]) -> dict[str, str | None]:
-    """Patient by case; ids are as in the file where they are of no case."""
+def read_patients(path: Path, ids: Collection[str]) -> dict[str, str | None]:
+    """Patient by case; ids are as in the file where they are of no case.
+
+    Args:
+        path: the file.
+        ids: of the cases that are there.
+
+    Raises:
+        DataError: the file cannot be read, lacks its two columns, or names two patients for a case.
+    """
     columns, rows = read_table(path)
     if not has_column(columns, (*CASE, *FILE)) or not has_column(columns, PATIENT):
         raise DataError(f"{path}: needs the columns {', '.join(_COLUMNS)}; it has {', '.join(columns) or 'none'}")

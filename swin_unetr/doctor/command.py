@@ -22,10 +22,11 @@ def main(argv: Sequence[str]) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from swin_unetr.doctor.diagnosis import diagnose
-    from swin_unetr.doctor.report import earlier_survey, write_diagnosis
+    from swin_unetr.doctor.report import earlier_survey, keep_files_of_user, write_diagnosis
     from swin_unetr.doctor.terminal import print_diagnosis
 
     output = arguments.output or Path("doctor") / (arguments.data.resolve().name or "data")
+    keep_files_of_user(output)
     stderr = Console(stderr=True)
     columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:

@@ -11,7 +11,7 @@ from swin_unetr.doctor.overview import StructureRow, channels, grids, structures
 from swin_unetr.doctor.terminal import below, machine_lines, verdict
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.html_page import page
-from swin_unetr.files import write_json, write_text
+from swin_unetr.files import keep_foreign, write_json, write_text
 from swin_unetr.survey.facts import CaseFacts, Survey
 from swin_unetr.survey.store import SURVEY_NAME, read_survey, write_survey
 
@@ -26,6 +26,15 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> tuple[Path, Path, Pat
     write_text(paths[1], page("Doctor", "doctor.html", "doctor.js", _page_data(diagnosis, values), "swin_unetr.doctor"))
     write_survey(diagnosis.survey, paths[2])
     return paths
+
+
+def keep_files_of_user(folder: Path) -> None:
+    """Refuse a folder in which a file that the doctor did not write would be replaced.
+
+    Raises:
+        ConfigError: names it.
+    """
+    keep_foreign(folder, (JSON_NAME, HTML_NAME, SURVEY_NAME), record=JSON_NAME, keys=("format", "provenance"))
 
 
 def earlier_survey(folder: Path) -> Survey | None:

@@ -50,7 +50,7 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
         "--resample-prediction",
         action="store_true",
         help="put a prediction on another grid than its reference onto it, nearest neighbour, and note it in the "
-        "report; otherwise its case fails",
+        "report; what lies outside the reference's grid counts as predicted where nothing is. Otherwise its case fails",
     )
     parser.add_argument(
         "--tolerance-mm",
@@ -65,6 +65,13 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
         metavar="RULES",
         help="score lesions by these rules: brats2023[-men|-met], brats2024[-ssa|-ped], brats2025, or components for "
         "any structures; none for no lesions (default: brats2025 for BraTS, none otherwise)",
+    )
+    parser.add_argument(
+        "--patients",
+        type=Path,
+        metavar="FILE",
+        help="CSV with the columns case and patient: patients are the unit of means, intervals, tests and rankings; "
+        "otherwise the data set says whose a scan is, a patients.csv beside the references, or the names of the cases",
     )
     parser.add_argument(
         "--workers",
@@ -96,6 +103,7 @@ def evaluation_options(arguments: Namespace) -> dict[str, Any]:
         "tolerance_mm": _tolerances(arguments.tolerance_mm),
         "metrics": arguments.metrics,
         "lesions": arguments.lesions,
+        "patients": arguments.patients,
         "workers": arguments.workers,
     }
 

@@ -1,4 +1,4 @@
-"""Bootstrap over cases: how far a mean would move if other cases of the same kind had been evaluated."""
+"""How far a mean over patients would move if others of the same kind had been evaluated: intervals, and resamples."""
 
 from __future__ import annotations
 
@@ -7,34 +7,43 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import bootstrap
+from scipy.stats import t as student
 
 #: Resamples of an interval. Between seeds its ends move by about a hundredth of its width, by two where a case lies
 #: far out (standard deviation over 40 seeds; the difference of two models with one such case of 42).
 RESAMPLES = 5000
 #: Seed of every bootstrap for which no generator is given.
 SEED = 2026
-#: Share of resamples between the ends of an interval.
+#: Share of samples whose interval holds the true mean.
 CONFIDENCE = 0.95
+#: Patients from which on an interval is made by the bootstrap. Of fewer, it is too narrow: of Dice-like values it holds
+#: the mean in 83, 88 and 91 of 100 samples with 5, 10 and 20 patients; Student's in 93, 94 and 95.
+BOOTSTRAP_FROM = 30
 #: How the intervals are made, for reports.
-METHOD = f"{CONFIDENCE:.0%} bootstrap interval of the mean over cases (BCa, {RESAMPLES} resamples)"
-
-#: Indices drawn at a time, so that a thousand cases need no gigabyte.
+METHOD = (
+    f"{CONFIDENCE:.0%} interval of the mean over patients (Student's t below {BOOTSTRAP_FROM} patients, "
+    f"BCa bootstrap with {RESAMPLES} resamples from there on, none for one patient)"
+)
+#: Indices drawn at a time, so that a thousand patients need no gigabyte.
 _BLOCK = 2_000_000
 
 
-def resamples(cases: int, generator: np.random.Generator, number: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:
-    """Blocks (resamples, cases) of indices drawn with replacement, `number` resamples in all."""
-    rows = max(1, _BLOCK // max(cases, 1))
+def resamples(patients: int, generator: np.random.Generator, number: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:
+    """Blocks (resamples, patients) of indices drawn with replacement, `number` resamples in all."""
+    rows = max(1, _BLOCK // max(patients, 1))
     for start in range(0, number, rows):
-        yield generator.integers(0, cases, (min(rows, number - start), cases))
+        yield generator.integers(0, patients, (min(rows, number - start), patients))
 
 
 def mean_interval(sample: NDArray[np.float64], generator: np.random.Generator) -> tuple[float, float]:
-    """95 % interval of the mean by the bias-corrected and accelerated bootstrap (Efron, JASA 82:171, 1987).
+    """95 % interval of a mean over patients.
+
+    Below `BOOTSTRAP_FROM` values it is Student's; from there on the bias-corrected and accelerated bootstrap's (Efron,
+    JASA 82:171, 1987), which follows skewed values better. Student's may go beyond what a metric can be: cut it there.
 
     Args:
-        sample: finite values, one per case.
+        sample: finite values, one per patient.
         generator: source of the resamples.
 
     Returns:
@@ -45,14 +54,11 @@ def mean_interval(sample: NDArray[np.float64], generator: np.random.Generator) -
     mean = float(sample.mean())
     if np.ptp(sample) <= 1e-12 * max(1.0, abs(mean)):
         return mean, mean
-    means = np.concatenate([sample[block].mean(axis=1) for block in resamples(sample.size, generator)])
-    # Ties count half: with few cases many resamples have the very mean of the sample.
-    below = np.mean(means < mean) + np.mean(means == mean) / 2
-    bias = float(norm.ppf(np.clip(below, 1 / means.size, 1 - 1 / means.size)))
-    # Jackknife of a mean: leaving a case out moves it against the case's deviation.
-    deviation = sample - mean
-    acceleration = float((deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5))
-    z = norm.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    levels = norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
-    low, high = np.quantile(means, levels)
-    return float(low), float(high)
+    if sample.size < BOOTSTRAP_FROM:
+        half = float(student.ppf((1 + CONFIDENCE) / 2, sample.size - 1) * sample.std(ddof=1) / math.sqrt(sample.size))
+        return mean - half, mean + half
+    rows = max(1, _BLOCK // sample.size)
+    found = bootstrap(
+        (sample,), np.mean, n_resamples=RESAMPLES, batch=rows, confidence_level=CONFIDENCE, method="BCa", rng=generator
+    ).confidence_interval
+    return float(found.low), float(found.high)

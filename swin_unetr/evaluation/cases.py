@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from swin_unetr.batch import Failure
@@ -15,6 +15,7 @@ from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import DataError
 from swin_unetr.suggestions import near_names, nearest
 from swin_unetr.tasks import Task, brats
+from swin_unetr.words import count
 
 #: Ends the stem of the scores that `predict --save-probabilities` writes beside its label files.
 _PROBABILITIES = "_probabilities"
@@ -38,6 +39,8 @@ class References:
     labels: Mapping[str, Path]
     #: What the data set's layout says of the labels, where it is one and says something.
     task: Task | None = None
+    #: Patient by case, as far as the data set says.
+    patients: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,10 @@ def find_references(path: Path, known: Collection[str]) -> References:
     dataset = read_dataset(path, require_labels=False, with_test=False)
     labels = {case.id: case.label for case in dataset.cases if case.label is not None}
     if not labels:
-        raise DataError(f"{path}: its {len(dataset.cases)} cases (layout {dataset.layout}) have no labels")
-    return References(path, labels, dataset.task)
+        verb = "has" if len(dataset.cases) == 1 else "have"
+        number = count(len(dataset.cases), "case")
+        raise DataError(f"{path}: its {number} (layout {dataset.layout}) {verb} no labels")
+    return References(path, labels, dataset.task, dataset.groups)
 
 
 def pair_cases(

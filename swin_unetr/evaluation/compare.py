@@ -1,4 +1,7 @@
-"""Compares methods on the same cases: paired differences with tests, and rankings with their stability."""
+"""Compares methods on the same cases: paired differences with tests, and rankings with their stability.
+
+What counts, and what it is worth, says `scoring`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from swin_unetr.evaluation.metrics import METRICS, Metric
 from swin_unetr.evaluation.paired import Difference, Pair, differences
 from swin_unetr.evaluation.ranking import Ranking, Table, case_ranks, rankings
 from swin_unetr.evaluation.results import ALL_STRUCTURES
-from swin_unetr.evaluation.statistics import mean_defined
+from swin_unetr.evaluation.scoring import patient_indices
 
 #: Values by case, structure and metric. A case that could not be evaluated has no key; NaN is "in neither mask".
 Values = Mapping[tuple[str, str, str], float]
@@ -47,6 +50,8 @@ class Comparison:
     #: Of these, the cases that the rankings count: at least one method has them; all have, under "common".
     ranked: tuple[str, ...]
     missing: Missing
+    #: Patient by case, where it is known; a case without one counts as a patient alone.
+    patients: Mapping[str, str]
     #: By method: the cases that it lacks, and why.
     lacking: Mapping[str, Mapping[str, str]]
     #: Per metric: the mean of the structures of each case where there are several, then each structure.
@@ -56,8 +61,12 @@ class Comparison:
     ranked_by: tuple[str, ...]
     #: By metric: methods x cases x structures, NaN where there is no value.
     values: Mapping[str, NDArray[np.float64]] = field(repr=False)
-    #: By metric, of the same shape: ranks in the ranked cases, NaN in the others.
+    #: By metric, of the same shape: ranks in the ranked cases, NaN in the others and where a structure is in no mask.
     ranks: Mapping[str, NDArray[np.float64]] = field(repr=False)
+
+    def number_of_patients(self, cases: Collection[str]) -> int:
+        """How many patients some of the cases are of."""
+        return len(set(patient_indices(tuple(cases), self.patients).tolist()))
 
 
 def compare_values(
@@ -69,6 +78,7 @@ def compare_values(
     rank_by: Collection[str] | None = None,
     missing: Missing = "worst",
     seed: int = SEED,
+    patients: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare two or more methods.
 
@@ -79,9 +89,10 @@ def compare_values(
         structures: names of the structures.
         failures: by method, the cases that it was asked for and failed in, with the message.
         metrics: the metrics that may be in the values; those that some method does not have are passed over.
-        rank_by: names of the metrics that the rankings count; none takes `RANKED_BY`.
+        rank_by: names of the metrics that the rankings count. If None, `RANKED_BY`.
         missing: what becomes of a case that some method lacks.
         seed: of every bootstrap.
+        patients: patient by case: the unit of intervals, tests and rankings. A case without one is a patient alone.
 
     Raises:
         ConfigError: a metric to rank by that the values do not have.
@@ -114,6 +125,9 @@ def compare_values(
     for name, table in tables.items():
         ranks[name][:, counted] = case_ranks(table)
     usable = held & in_all if missing == "common" else held
+    known = {case: patients[case] for case in cases if patients and case in patients}
+    unit = patient_indices(cases, known)
+    ranked_unit = patient_indices([case for case, counts in zip(cases, counted, strict=True) if counts], known)
     return Comparison(
         methods=names,
         structures=tuple(structures),
@@ -122,14 +136,17 @@ def compare_values(
         common=tuple(case for case, all_have in zip(cases, in_all, strict=True) if all_have),
         ranked=tuple(case for case, counts in zip(cases, counted, strict=True) if counts),
         missing=missing,
+        patients=known,
         lacking={
             name: {case: failed.get(name, {}).get(case, NOT_ASKED) for case in cases if case not in held_by[name]}
             for name in names
         },
         differences=tuple(
-            item for m in shown for item in _differences(m, values[m.name], usable, names, structures, seed)
+            item for m in shown for item in _differences(m, values[m.name], usable, names, structures, seed, unit)
         ),
-        rankings=rankings(names, [tables[name] for name in ranked_by], seed) if ranked_by and counted.any() else (),
+        rankings=rankings(names, [tables[name] for name in ranked_by], seed, ranked_unit)
+        if ranked_by and counted.any()
+        else (),
         ranked_by=ranked_by,
         values={metric.name: values[metric.name] for metric in shown},
         ranks=ranks,
@@ -152,8 +169,9 @@ def _differences(
     names: Sequence[str],
     structures: Sequence[str],
     seed: int,
+    unit: NDArray[np.int64],
 ) -> list[Difference]:
-    """Of one metric; `values` are methods x cases x structures."""
+    """Of one metric; `values` are methods x cases x structures, `unit` the number of the patient of every case."""
 
     def pairs(structure: str, of: NDArray[np.float64]) -> list[Pair]:
         return [
@@ -163,7 +181,6 @@ def _differences(
 
     found: list[Difference] = []
     if len(structures) > 1:
-        means = np.array([[mean_defined(case) for case in method] for method in values])
-        found += differences(metric, pairs(ALL_STRUCTURES, means), seed)
+        found += differences(metric, pairs(ALL_STRUCTURES, values), seed, unit)
     by_structure = [pair for index, name in enumerate(structures) for pair in pairs(name, values[:, :, index])]
-    return found + differences(metric, by_structure, seed)
+    return found + differences(metric, by_structure, seed, unit)

@@ -27,17 +27,23 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"seed: must not be negative, got {arguments.seed}")
 
     from swin_unetr.evaluation.compare import compare_values
-    from swin_unetr.evaluation.compare_inputs import check_methods, metrics_of, read_method
+    from swin_unetr.evaluation.compare_inputs import check_methods, metrics_of, read_methods
     from swin_unetr.evaluation.compare_report import make_folder, write_comparison
     from swin_unetr.evaluation.compare_tables import print_comparison
     from swin_unetr.evaluation.lesion_rules import LESION_RULES
     from swin_unetr.evaluation.metrics import choose_metrics
+    from swin_unetr.evaluation.patients import merged_patients, patients_in
 
     choose_metrics(arguments.metrics, arguments.empty_distance)
     if arguments.output is not None:
         make_folder(arguments.output)
-    methods = {name: read_method(path, arguments.reference, options) for name, path in zip(names, paths, strict=True)}
+    methods = read_methods(dict(zip(names, paths, strict=True)), arguments.reference, options)
     check_methods(methods)
+    if arguments.patients is None:
+        patients = merged_patients((name, method.patients) for name, method in methods.items())
+    else:
+        cases = {case for method in methods.values() for case in (*method.cases, *method.failures)}
+        patients = patients_in(arguments.patients, sorted(cases))
     policy = max((method.policy for method in methods.values()), key=lambda policy: policy["lesions"] is not None)
     _refuse_ignored(arguments, parser, policy)
     shared = metrics_of(methods.values(), arguments.metrics)
@@ -54,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
         rank_by=arguments.rank_by,
         missing=arguments.missing,
         seed=arguments.seed,
+        patients=patients,
     )
     print_comparison(result)
     if arguments.output is not None:
@@ -88,9 +95,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="swin-unetr compare",
-        description="Paired comparison of segmentations: differences with bootstrap intervals, Wilcoxon tests with "
-        "Holm's correction, and rankings with their stability. Cases that some method lacks are listed and counted, "
-        "and the exit code is 1.",
+        description="Paired comparison of segmentations: differences with 95 % intervals, Wilcoxon tests with Holm's "
+        "correction, and rankings with their stability; patients are the unit of all of them. Cases that some method "
+        "lacks are listed and counted, and the exit code is 1.",
     )
     parser.add_argument("methods", nargs="+", type=Path, help="folders of predictions, report folders or results.json")
     parser.add_argument("--reference", type=Path, help="folder of label files or data set, for folders of predictions")

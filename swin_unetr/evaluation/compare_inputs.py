@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swin_unetr.configuration import to_dict
+from swin_unetr.configuration import from_dict, to_dict
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.compare import NOT_ASKED
+from swin_unetr.evaluation.label_tasks import ANY_BRATS, UnknownLabelsError
 from swin_unetr.evaluation.results import EvaluationResult
 from swin_unetr.suggestions import near_names
+from swin_unetr.tasks import BRATS_AFTER_TREATMENT, BRATS_CONVENTIONS, Task
 
 #: Name of the file that makes a folder a report.
 REPORT = "results.json"
@@ -30,6 +32,8 @@ class Method:
     #: Cases that it was asked for and could not be evaluated, with the message.
     failures: Mapping[str, str]
     structures: tuple[str, ...]
+    #: What its labels mean, as `run.evaluate` takes it.
+    task: Task | str
     #: Names of its metrics.
     metrics: tuple[str, ...]
     #: How empty masks, surfaces, tolerances and lesions were treated; of the rules of lesions the name, or None.
@@ -38,6 +42,8 @@ class Method:
     inputs: Mapping[str, Any]
     #: SHA-256 of "prediction" and "reference" by case.
     sha256: Mapping[str, Mapping[str, str]] = field(repr=False)
+    #: Patient by case, where it is known.
+    patients: Mapping[str, str] = field(default_factory=dict)
     #: How the grid of a prediction differed from its reference's, by case, where it was resampled.
     resampled: Mapping[str, str] = field(default_factory=dict)
 
@@ -47,18 +53,36 @@ class Method:
         return {case for case, _, _ in self.values}
 
 
-def read_method(path: Path, reference: Path | None, options: Mapping[str, Any]) -> Method:
-    """Evaluate a folder of predictions, or read the report that stands in its place.
+def read_methods(paths: Mapping[str, Path], reference: Path | None, options: Mapping[str, Any]) -> dict[str, Method]:
+    """Evaluate folders of predictions, and read reports, by the name of the method.
+
+    Predictions that do not say what their labels mean, of which no data set says it either, are read as those of the
+    first method that does.
 
     Args:
-        path: folder of predictions, folder of a report, or its results.json.
+        paths: folder of predictions, folder of a report, or its results.json, by name.
         reference: where the references of predictions lie.
         options: those of `run.evaluate`. A report takes only its selection of cases and of metrics from them.
 
     Raises:
-        ConfigError: predictions without a reference.
+        ConfigError: predictions without a reference, or labels that no method says the meaning of.
         DataError: no such path, no report of ours, or not one case to evaluate.
     """
+    methods: dict[str, Method] = {}
+    silent: dict[str, UnknownLabelsError] = {}
+    for name, path in paths.items():
+        try:
+            methods[name] = _read_method(path, reference, options)
+        except UnknownLabelsError as error:
+            silent[name] = error
+    for name, unknown in silent.items():
+        if not methods:
+            raise unknown
+        methods[name] = _read_method(paths[name], reference, {**options, "task": next(iter(methods.values())).task})
+    return {name: methods[name] for name in paths}
+
+
+def _read_method(path: Path, reference: Path | None, options: Mapping[str, Any]) -> Method:
     report = path / REPORT if path.is_dir() else path
     if report.name == REPORT and report.is_file():
         return _of_report(report, options)
@@ -69,7 +93,7 @@ def read_method(path: Path, reference: Path | None, options: Mapping[str, Any]) 
 
     from swin_unetr.evaluation.run import evaluate
 
-    return _of_result(path, evaluate(path, reference, **options))
+    return _of_result(path, evaluate(path, reference, **{**options, "patients": None}))
 
 
 def check_methods(methods: Mapping[str, Method]) -> None:
@@ -124,10 +148,12 @@ def _of_result(path: Path, result: EvaluationResult) -> Method:
         values={(row.case, row.structure, row.metric): row.value for row in result.rows if row.status != "failed"},
         failures={failure.case: failure.message for failure in result.failures},
         structures=tuple(target.name for target in result.reference_task.targets),
+        task=_task_for_others(result.prediction_task),
         metrics=tuple(metric.name for metric in result.metrics),
         policy=_policy(result.empty, to_dict(result.distances), None if rules is None else rules.name),
         inputs=result.inputs,
         sha256=result.sha256,
+        patients=result.patients,
         resampled=result.resampled,
     )
 
@@ -155,10 +181,12 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
             values=values,
             failures=failures,
             structures=tuple(target["name"] for target in results["reference_task"]["targets"]),
+            task=_task_for_others(from_dict(Task, results["prediction_task"], source=str(report))),
             metrics=tuple(dict.fromkeys(row["metric"] for row in rows)),
             policy=_policy(results["policy"]["empty"], results["policy"]["distances"], rules and rules["name"]),
             inputs=dict(results["inputs"]),
             sha256={case: dict(of) for case, of in results["sha256"].items() if selected is None or case in selected},
+            patients={str(case): str(patient) for case, patient in results.get("patients", {}).items()},
             resampled={
                 case: str(how) for case, how in results["resampled"].items() if selected is None or case in selected
             },
@@ -173,6 +201,11 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
         near = "" if selected is None else near_names(set(selected), evaluated)
         raise DataError(f"{report}: holds no evaluated case that was asked for{near}; check --cases, or evaluate again")
     return method
+
+
+def _task_for_others(task: Task) -> Task | str:
+    """The label values of BraTS may be another year's in another folder: they are told from the data again."""
+    return ANY_BRATS if task.name in (*BRATS_CONVENTIONS, BRATS_AFTER_TREATMENT) else task
 
 
 def _policy(empty: str, distances: Mapping[str, Any], lesions: str | None) -> dict[str, Any]:

@@ -12,32 +12,36 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.errors import ConfigError
-from swin_unetr.evaluation.bootstrap import RESAMPLES
+from swin_unetr.evaluation.bootstrap import METHOD, RESAMPLES
 from swin_unetr.evaluation.compare import Comparison
 from swin_unetr.evaluation.compare_inputs import Method
-from swin_unetr.evaluation.compare_tables import comparison_tables, counts_line, headline, lacking_lines
+from swin_unetr.evaluation.compare_tables import comparison_tables, counts_line, headline, lacking_lines, too_few
 from swin_unetr.evaluation.html_page import page
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.paired import EXACT_UP_TO, Difference
 from swin_unetr.evaluation.results import ALL_STRUCTURES
-from swin_unetr.files import plain_json, write_json, write_text
+from swin_unetr.evaluation.scoring import correct_rejection
+from swin_unetr.files import keep_foreign, plain_json, write_json, write_text
 from swin_unetr.provenance import command, commit, versions
 
 _DIFFERENCES = (
-    "Differences are first minus second, over the cases in which both have a value; a structure in neither mask has "
-    "none and is counted as undefined, an infinite difference is in the median, the test and the counts, in no mean. "
-    f"95 % CI: BCa bootstrap of the mean over cases ({RESAMPLES} resamples). p: Wilcoxon signed-rank, two-sided; "
+    "Differences are first minus second, over the cases that say something of the two: a structure that is in no mask "
+    "is undefined and counted; where one of them invents it, the other is right (Dice 1, distance 0). The unit is the "
+    "patient, with the mean of the scans. An infinite difference is in the median, the test and the counts, in no "
+    "mean; beside the mean stands for which method how many are infinite. "
+    f"95 % CI: {METHOD}. p: Wilcoxon signed-rank, two-sided; "
     "differences below 1e-9 are zero, zeros are left out, equal sizes share the mean of their ranks; exact given the "
     f"ties up to {EXACT_UP_TO} differences that are not zero, normal with the variance corrected for ties above. Holm: "
     "over the structures and pairs of a metric; the mean of structures is a family of its own."
 )
 _RANKINGS = (
     "Every ranking averages ranks over structures and metrics; ties share the mean of their ranks, and a structure in "
-    "neither mask ranks with the best. Ranks in every case, averaged: as BraTS. Ranks of the means over cases: as "
-    "leaderboards by mean Dice. Ranks by significant differences: how many others are worse by a one-sided Wilcoxon "
-    "test at 5 % after Holm's correction, as the Medical Segmentation Decathlon. Stability: share of "
-    f"{RESAMPLES} resamples of cases in which a method holds a place, and Kendall's tau-b between the ranking and "
-    "those of the resamples (Wiesenfarth et al., Sci. Rep. 11:2369, 2021)."
+    "no mask says nothing. Ranks in every case, averaged: as BraTS. Ranks of the means over patients: as "
+    "leaderboards by mean Dice; fewer infinite distances come first. Ranks by significant differences: how many "
+    "others are worse by a one-sided Wilcoxon test at 5 % after Holm's correction, as the Medical Segmentation "
+    "Decathlon. "
+    f"Stability: share of {RESAMPLES} resamples of patients in which a method holds a place, and Kendall's tau-b "
+    "between the ranking and those of the resamples (Wiesenfarth et al., Sci. Rep. 11:2369, 2021)."
 )
 _MISSING = {
     "worst": "A case that a method lacks has the worst rank there, and counts as the metric's value of failure in the "
@@ -46,12 +50,16 @@ _MISSING = {
 }
 
 
+_FILES = ("compare.json", "compare.csv", "differences.csv", "compare.md", "compare.html")
+
+
 def make_folder(path: Path) -> None:
     """Make the folder of the report before the work rather than after it.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: it cannot be made, or a file of the user would be replaced there.
     """
+    keep_foreign(path, _FILES, record=_FILES[0], keys=("format", "provenance", "methods"))
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -76,11 +84,13 @@ def write_comparison(result: Comparison, methods: Mapping[str, Method], seed: in
     data = {
         **values,
         "lead": f"{headline(result)} {counts_line(result)}",
+        "too_few": too_few(result),
         "all_structures": ALL_STRUCTURES,
         "command": values["provenance"]["command"],
         "texts": [_DIFFERENCES, _RANKINGS, _MISSING[result.missing]],
     }
-    write_text(folder / "compare.html", page("Comparison of segmentations", "compare.html", "compare.js", data))
+    text = page("Comparison of segmentations", "compare.html", "compare.js", data, scoring=True)
+    write_text(folder / "compare.html", text)
 
 
 def _json(result: Comparison, methods: Mapping[str, Method], seed: int) -> dict[str, Any]:
@@ -102,6 +112,7 @@ def _json(result: Comparison, methods: Mapping[str, Method], seed: int) -> dict[
         "common": list(result.common),
         "ranked": list(result.ranked),
         "ranked_by": list(result.ranked_by),
+        "patients": dict(result.patients),
         "lacking": {
             name: [{"case": case, "message": message} for case, message in of.items()]
             for name, of in result.lacking.items()
@@ -129,12 +140,13 @@ def _described(metric: Metric) -> dict[str, Any]:
         "name": metric.name,
         "title": metric.title,
         "higher_is_better": metric.higher_is_better,
+        "correct_rejection": correct_rejection(higher_is_better=metric.higher_is_better),
         "digits": 4 if bounded else 3,
         "definition": metric.definition,
     }
 
 
-_ROW = ("case", "structure", "metric", "method", "value", "status", "rank")
+_ROW = ("case", "structure", "metric", "method", "value", "status", "rank", "patient")
 
 
 def _rows(result: Comparison) -> Iterator[Sequence[Any]]:
@@ -149,7 +161,7 @@ def _rows(result: Comparison) -> Iterator[Sequence[Any]]:
                     )
                     status = "evaluated" if not math.isnan(value) else "undefined"
                     status = "lacking" if case in result.lacking[name] else status
-                    yield case, structure, metric, name, value, status, float(rank)
+                    yield case, structure, metric, name, value, status, float(rank), result.patients.get(case)
 
 
 def _csv(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> str:
@@ -161,11 +173,12 @@ def _csv(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> str:
 
 
 def _markdown(result: Comparison, values: Mapping[str, Any]) -> str:
-    parts = ["# Comparison", f"{headline(result)} {counts_line(result)}"]
+    parts = ["# Comparison", f"{headline(result)} {counts_line(result)}", *filter(None, [too_few(result)])]
     parts += [table.markdown() for table in comparison_tables(result, result.metrics)]
     if lines := lacking_lines(result):
         parts += ["## Cases that a method lacks", "\n".join(f"- {line}" for line in lines)]
     parts += ["## How this was made", _DIFFERENCES, _RANKINGS, _MISSING[result.missing]]
+    parts.append("All rules: [How cases are scored](compare.html#scoring).")
     parts.append("\n".join(f"- {name}: `{source['path']}`" for name, source in values["sources"].items()))
     provenance = values["provenance"]
     parts.append(f"Seed {values['seed']}, written {provenance['written']} by `{provenance['command']}`.")

@@ -9,7 +9,10 @@ from swin_unetr.evaluation.compare import Comparison
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.paired import Difference
 from swin_unetr.evaluation.ranking import Ranking
+from swin_unetr.evaluation.scoring import ALPHA, LEAST_PATIENTS
 from swin_unetr.evaluation.tables import TextTable
+from swin_unetr.evaluation.wording import scans_of_patients
+from swin_unetr.words import count
 
 
 def print_comparison(result: Comparison) -> None:
@@ -21,17 +24,36 @@ def print_comparison(result: Comparison) -> None:
         print(f"further metrics, in the report of --output: {', '.join(further)}")
     if lines := lacking_lines(result):
         print("\n".join(["lacking:", *(f"  {line}" for line in lines)]))
+    if words := too_few(result):
+        print(words)
     print(counts_line(result))
     print(headline(result))
 
 
 def counts_line(result: Comparison) -> str:
     """How many cases there are, and how many some method lacks."""
-    line = f"{len(result.methods)} methods, {len(result.common)} cases that all have"
+    number = scans_of_patients(len(result.common), result.number_of_patients(result.common))
+    line = f"{len(result.methods)} methods, {number} that all have"
     if len(result.cases) == len(result.common):
         return f"{line}."
     lacks = ", ".join(f"{name} lacks {len(of)}" for name, of in result.lacking.items() if of)
-    return f"{line}, of {len(result.cases)}: {lacks}. The rankings count {len(result.ranked)} cases."
+    ranked = scans_of_patients(len(result.ranked), result.number_of_patients(result.ranked))
+    return f"{line}, of {len(result.cases)}: {lacks}. The rankings count {ranked}."
+
+
+def too_few(result: Comparison) -> str:
+    """Which differences have too few patients to be significant, in a sentence; empty if none has."""
+    counts = sorted({item.patients for item in result.differences if 0 < item.patients < LEAST_PATIENTS})
+    if not counts:
+        return ""
+    least = max(item.p_least for item in result.differences if item.patients in counts)
+    below = f"of {counts[0]}" if len(counts) == 1 else f"of {counts[0]} to {counts[-1]}"
+    noun = "patient" if counts[-1] == 1 else "patients"
+    return (
+        f"Differences {below} {noun} cannot reach p < {ALPHA:g}: the least p of Wilcoxon's test with "
+        f"{count(counts[0], 'patient')} is {least:.3g}. It takes {LEAST_PATIENTS} patients, all with a difference of "
+        "the same sign; Holm's correction asks for more."
+    )
 
 
 def headline(result: Comparison) -> str:
@@ -44,7 +66,7 @@ def headline(result: Comparison) -> str:
         return f"{' and '.join(place.method for place in first)} tie for the first place by the ranks in every case."
     return (
         f"{first[0].method} is first by the ranks in every case, and in {first[0].stability[0]:.1%} of the resamples "
-        "of cases."
+        "of patients."
     )
 
 
@@ -78,12 +100,15 @@ def _ranking_table(ranking: Ranking, result: Comparison) -> TextTable:
 
 def _difference_table(metric: Metric, result: Comparison) -> TextTable:
     several = len(result.methods) > 2
-    headings = ["structure", "cases", "difference", "95 % CI", "median", "won-tied-lost", "p", "p (Holm)"]
+    grouped = any(item.pairs != item.patients for item in result.differences)
+    units = ["cases", "patients"] if grouped else ["cases"]
+    headings = ["structure", *units, "difference", "95 % CI", "median", "won-tied-lost", "p", "p (Holm)"]
     rows = []
     for item in result.differences:
         if item.metric == metric.name:
             row = [
-                *(item.structure, str(item.pairs), _signed(item.mean)),
+                *(item.structure, str(item.pairs), *([str(item.patients)] if grouped else [])),
+                _signed(item.mean) + _beside(item),
                 "–" if math.isnan(item.ci_low) else f"{_signed(item.ci_low)} to {_signed(item.ci_high)}",
                 *(_signed(item.median), f"{item.first_wins}-{item.ties}-{item.second_wins}"),
                 *(_p(item.p), _p(item.p_holm)),
@@ -96,6 +121,13 @@ def _difference_table(metric: Metric, result: Comparison) -> TextTable:
     pair = "first − second" if several else f"{result.methods[0]} − {result.methods[1]}"
     better = "higher" if metric.higher_is_better else "lower"
     return TextTable(f"{metric.title}, {pair} ({better} is better)", tuple(headings), tuple(rows))
+
+
+def _beside(item: Difference) -> str:
+    """What the mean leaves out, and whom it flatters."""
+    lost = ((item.first, item.first_infinite), (item.second, item.second_infinite))
+    words = ", ".join(f"{name} ∞ in {number}" for name, number in lost if number)
+    return f" (of {item.patients - item.infinite}; {words})" if words else ""
 
 
 def _pair(item: Difference) -> str:

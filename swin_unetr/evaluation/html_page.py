@@ -8,13 +8,22 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from swin_unetr.evaluation.scoring import scoring_text
 from swin_unetr.files import plain_json
 
 #: The browser itself refuses what would leave the page.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def page(title: str, body: str, script: str, data: Mapping[str, Any], package: str = "swin_unetr.evaluation") -> str:
+def page(
+    title: str,
+    body: str,
+    script: str,
+    data: Mapping[str, Any],
+    package: str = "swin_unetr.evaluation",
+    *,
+    scoring: bool = False,
+) -> str:
     """The file's text.
 
     Args:
@@ -23,6 +32,7 @@ def page(title: str, body: str, script: str, data: Mapping[str, Any], package: s
         script: name of the JavaScript there, which runs after `plots.js`.
         data: what the script shows; may hold any text, since it cannot end the element that it stands in.
         package: that has `body` and `script`.
+        scoring: end the page with how cases are scored, under the anchor "scoring".
     """
     common = files("swin_unetr.evaluation") / "page"
     read = {name: (common / name).read_text(encoding="utf-8") for name in ("plots.js", "page.css")}
@@ -39,9 +49,23 @@ def page(title: str, body: str, script: str, data: Mapping[str, Any], package: s
             f'<title>{html.escape(title)}</title><link rel="icon" href="data:,">',
             f"<style>{read['page.css']}</style></head><body>",
             read[body],
+            f'<section id="scoring">{_scoring()}</section>' if scoring else "",
             f'<script type="application/json" id="data">{text}</script>',
             f"<script>{read['plots.js']}</script>",
             f"<script>{read[script]}</script>",
             "</body></html>",
         ]
     )
+
+
+def _scoring() -> str:
+    """How cases are scored, as HTML whose headings stand below those of the page."""
+    from markdown_it import MarkdownIt
+
+    markdown = MarkdownIt().enable("table")
+    tokens = markdown.parse(scoring_text())
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{int(token.tag[1]) + 1}"
+    text = str(markdown.renderer.render(tokens, markdown.options, {}))
+    return text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")

@@ -16,8 +16,10 @@ from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.pictures import COLOURS, CONFUSED, INVENTED, MISSED, case_pictures, nested_structures
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import mean_defined
+from swin_unetr.evaluation.wording import scans_of_patients
 from transforms.geometry import Volume
 from transforms.io import read_image
+from transforms.resample import is_part_of, padded
 
 #: Name of the page in a report's folder.
 HTML_NAME = "report.html"
@@ -63,6 +65,7 @@ def report_page(result: EvaluationResult, values: Mapping[str, Any], texts: Mapp
         "notes": values["notes"],
         "files": values["files"],
         "sha256": values["sha256"],
+        "patients": values["patients"],
         "provenance": values["provenance"],
         "inputs": [[key, str(value)] for key, value in result.inputs.items() if value is not None],
         **texts,
@@ -70,18 +73,18 @@ def report_page(result: EvaluationResult, values: Mapping[str, Any], texts: Mapp
         "difference": (MISSED, INVENTED, CONFUSED),
         "pictures": _pictures(result, dict(zip(cases, means[first.name], strict=True)), first, pictures),
     }
-    return page("Segmentation report", "report.html", "report.js", data)
+    return page("Segmentation report", "report.html", "report.js", data, scoring=True)
 
 
 def _lead(result: EvaluationResult, metric: Metric) -> str:
-    cases, failed = len(result.evaluated), len(result.failures)
+    number, failed = scans_of_patients(len(result.evaluated), result.number_of_patients), len(result.failures)
     summary = result.summary_of(metric=metric.name)
     interval = "" if math.isnan(summary.ci_low) else f" (95 % CI {summary.ci_low:.3f} to {summary.ci_high:.3f})"
     mean = "no value" if math.isnan(summary.mean) else f"{summary.mean:.3f}{interval}"
     counted = ""
     if failed and math.isfinite(summary.mean_with_failures):
         counted = f"; {summary.mean_with_failures:.3f} with every failed case counted as {metric.value_of_failure:g}"
-    return f"{cases} cases evaluated, {failed} failed. Mean {metric.title} over all structures: {mean}{counted}."
+    return f"{number} evaluated, {failed} failed. Mean {metric.title} over all structures: {mean}{counted}."
 
 
 def _described(metric: Metric) -> dict[str, Any]:
@@ -118,7 +121,7 @@ def _pictures(
             continue  # it was readable a moment ago: a report without this picture is better than none
         prediction, reference = (Volume(side[None], labels.geometry) for side in (labels.prediction, labels.reference))
         if image is not None and image.geometry.difference(labels.geometry):
-            image = None
+            image = padded(image, labels.geometry) if is_part_of(image.geometry, labels.geometry) else None
         tasks = {"prediction_task": result.prediction_task, "reference_task": result.reference_task}
         drawn[case] = [asdict(plane) for plane in case_pictures(prediction, reference, image, **tasks)]
     return drawn

@@ -28,6 +28,10 @@ NAMED_TASKS = {BTCV.name: BTCV, **{name: brats(name) for name in (*BRATS_CONVENT
 _PREDICTIONS_JSON = "predictions.json"
 
 
+class UnknownLabelsError(ConfigError):
+    """Neither the predictions nor the references say what the labels mean, and the user does not either."""
+
+
 def find_labels(argument: TaskArgument, predictions: Path, of_dataset: Task | None) -> Labels:
     """What the labels mean: the argument's word, else what the predictions and the data set say of themselves.
 
@@ -40,7 +44,8 @@ def find_labels(argument: TaskArgument, predictions: Path, of_dataset: Task | No
         of_dataset: what the layout of the references says.
 
     Raises:
-        ConfigError: no task to be found, an unknown name, or predictions and data set that contradict each other.
+        UnknownLabelsError: no task to be found.
+        ConfigError: an unknown name, or predictions and data set that contradict each other.
         DataError: a file that should hold a task and does not.
     """
     if isinstance(argument, Task):
@@ -63,7 +68,7 @@ def find_labels(argument: TaskArgument, predictions: Path, of_dataset: Task | No
         return _labels(of_predictions, source=source)
     if of_dataset:
         return _labels(of_dataset, source="the data set of the references")
-    raise ConfigError(
+    raise UnknownLabelsError(
         f"task: neither {predictions} nor the references say what the labels mean; give --task "
         f"{'|'.join((ANY_BRATS, *NAMED_TASKS))}|MODEL_DIR|dataset.json, or --labels NAME=VALUE ..."
     )

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from swin_unetr.words import count
+
 
 @dataclass(frozen=True, kw_only=True)
 class LesionRules:
@@ -65,7 +67,7 @@ class LesionRules:
         """The rules for a report, in a sentence or two."""
         words = [f"Lesions by the rules `{self.name}` ({self.title}): 26 neighbours"]
         if self.dilation:
-            words.append(f"joined and matched within a dilation of {self.dilation} voxels")
+            words.append(f"joined and matched within a dilation of {count(self.dilation, 'voxel')}")
         if self.matching == "one_to_one":
             words.append("paired one to one where they overlap, so that the sum of Dice is greatest")
         small = [f"{mm3:g} mm³ ({name})" for name, mm3 in self.small_by_structure.items()]

@@ -27,9 +27,10 @@ from swin_unetr.evaluation.lesion_rules import LesionRules
 from swin_unetr.evaluation.metrics import Compared
 from swin_unetr.evaluation.reading import LabelValues, Tasks, check_values
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 from transforms.geometry import Geometry, Volume
 from transforms.io import read_labels
-from transforms.resample import labels_on_grid, share_outside
+from transforms.resample import covering_grid, labels_on_grid, padded, voxels_outside
 
 _Result = TypeVar("_Result")
 
@@ -56,7 +57,7 @@ class LabelPair:
     #: X x Y x Z as stored.
     prediction: NDArray[np.integer[Any]]
     reference: NDArray[np.integer[Any]]
-    #: Grid of both.
+    #: Grid of both: the reference's, larger where a resampled prediction reaches beyond it.
     geometry: Geometry
     #: How the prediction's own grid differed, where it was resampled.
     resampled: str | None = None
@@ -95,17 +96,29 @@ def read_pair(pair: Pair, resample: bool = False) -> LabelPair:
 
     Args:
         pair: the files.
-        resample: put a prediction on another grid onto the reference's.
+        resample: put a prediction on another grid onto the reference's; see `on_one_grid`.
 
     Raises:
         DataError: a file is missing, unreadable, or no label file.
-        GeometryError: shape, spacing, orientation or origin of the two differ, and `resample` is not set.
+        GeometryError: shape, spacing, orientation or origin of the two differ, and `resample` is not set; or they
+            differ by too much.
     """
     prediction = read_labels(pair.prediction)
     reference = read_labels(pair.reference, like=prediction.geometry)
     sides = ("prediction", prediction), ("reference", reference)
     notes = tuple(f"{name}: {note.words}" for name, side in sides for note in side.notes)
-    prediction, difference = _on_grid(pair, prediction, reference.geometry, resample)
+    difference = prediction.geometry.difference(reference.geometry)
+    if difference is not None and not resample:
+        raise GeometryError(
+            f"{pair.prediction}: does not lie on the grid of {pair.reference} ({difference}); "
+            "correct it, or resample it with --resample-prediction"
+        )
+    if difference is not None:
+        difference += _outside_in_words(prediction, reference.geometry)
+        try:
+            prediction, reference = on_one_grid(prediction, reference)
+        except GeometryError as error:
+            raise GeometryError(f"{pair.prediction}: cannot be put on the grid of {pair.reference}: {error}") from error
     return LabelPair(
         pair=pair,
         prediction=prediction.array[0],
@@ -116,19 +129,28 @@ def read_pair(pair: Pair, resample: bool = False) -> LabelPair:
     )
 
 
-def _on_grid(pair: Pair, prediction: Volume, grid: Geometry, resample: bool) -> tuple[Volume, str | None]:
-    """The prediction on the grid of the reference, and how its own differed."""
-    difference = prediction.geometry.difference(grid)
-    if difference is None:
-        return prediction, None
-    if not resample:
-        raise GeometryError(
-            f"{pair.prediction}: does not lie on the grid of {pair.reference} ({difference}); "
-            "correct it, or resample it with --resample-prediction"
-        )
-    if outside := share_outside(prediction, grid):
-        difference += f"; {outside:.3%} of its foreground lies outside and is cut off"
-    return labels_on_grid(prediction, grid), difference
+def on_one_grid(prediction: Volume, reference: Volume) -> tuple[Volume, Volume]:
+    """Both label maps on the reference's grid, which grows where the prediction reaches beyond it.
+
+    There the reference has nothing, so that what was predicted counts as invented.
+
+    Raises:
+        GeometryError: the two lie too far apart.
+    """
+    grid = covering_grid(prediction, reference.geometry)
+    return labels_on_grid(prediction, grid), reference if grid is reference.geometry else padded(reference, grid)
+
+
+def _outside_in_words(prediction: Volume, grid: Geometry) -> str:
+    number = voxels_outside(prediction, grid)
+    if not number:
+        return ""
+    ml = number * abs(float(np.linalg.det(prediction.geometry.affine[:3, :3]))) / 1000
+    verb = "lies" if number == 1 else "lie"
+    return (
+        f"; {count(number, 'voxel')} of it ({ml:.4g} ml) {verb} outside the reference's grid and "
+        f"count{'s' * (number == 1)} as predicted where nothing is"
+    )
 
 
 def measure(pair: Pair, measuring: Measuring) -> Measurement:

@@ -50,6 +50,11 @@ class Metric:
     #: Whether the lowest values are the worst.
     higher_is_better: bool = True
 
+    @property
+    def highest(self) -> float:
+        """The largest value that there can be: 1 for shares; distances, volumes and counts have no bound."""
+        return math.inf if self.name.endswith(("_mm", "_ml")) or self.name.startswith("lesions_") else 1.0
+
 
 def _of_overlap(name: str, title: str, measure: Callable[[Overlap, EmptyPolicy], float], definition: str) -> Metric:
     return Metric(

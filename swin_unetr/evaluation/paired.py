@@ -12,30 +12,38 @@ from scipy.stats import norm, rankdata
 
 from swin_unetr.evaluation.bootstrap import SEED, mean_interval
 from swin_unetr.evaluation.metrics import Metric
+from swin_unetr.evaluation.scoring import DECIMALS, least_p, mean_over, patient_means, settled
 from swin_unetr.evaluation.statistics import quantile
 
 #: Pairs with a difference up to which the test enumerates all signs; above it, the normal distribution is near enough.
 EXACT_UP_TO = 50
-#: Decimals to which values are told apart: the last bits of a division must not break a tie, or make one.
-DECIMALS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One metric of one structure, `first` minus `second`, over the cases in which both have a value."""
+    """One metric of one structure, `first` minus `second`, over the cases in which one of the two has a value.
+
+    The unit is the patient, whose difference is the mean of those of the cases.
+    """
 
     metric: str
     structure: str
     first: str
     second: str
-    #: Cases in which both have a value.
+    #: Cases that count: both methods have them, and the structure is in one of their masks or in the reference.
     pairs: int
-    #: Cases that both have, in which one or both have no value: the structure is in neither mask.
+    #: Patients of these cases: what is averaged, tested and counted below.
+    patients: int
+    #: Cases that both have, in which neither has a value: the structure is in no mask.
     undefined: int
     #: Cases left out since one of the two lacks them; under "common", since some method does.
     lacking: int
-    #: Pairs whose difference is infinite: in the median, the test and the counts, in no mean.
+    #: Patients whose difference is infinite: in the median, the test and the counts, in no mean.
     infinite: int
+    #: Of these, those in whom the first method, or the second, is the infinitely worse one.
+    first_infinite: int
+    second_infinite: int
+    #: Over the patients with a finite difference.
     mean: float
     #: Ends of the 95 % interval of the mean; see `bootstrap.mean_interval`.
     ci_low: float
@@ -49,6 +57,8 @@ class Difference:
     p: float
     #: "exact" or "normal"; None where there is nothing to test.
     p_method: str | None
+    #: The smallest p that so many patients can give.
+    p_least: float
     #: Holm's correction over the structures and pairs of the metric; their mean is a family of its own.
     p_holm: float
 
@@ -126,47 +136,83 @@ class Pair:
     structure: str
     first: str
     second: str
+    #: Cases, or cases x structures, of which the mean counts.
     first_values: NDArray[np.float64]
     second_values: NDArray[np.float64]
     #: Whether the case counts: both methods have it.
     held: NDArray[np.bool_]
 
 
-def differences(metric: Metric, pairs: Sequence[Pair], seed: int = SEED) -> list[Difference]:
-    """The differences of one metric; `pairs` are the family that Holm's correction counts."""
-    deltas = [subtract(pair.first_values, pair.second_values)[pair.held] for pair in pairs]
-    tests = [signed_rank(np.round(delta[~np.isnan(delta)], DECIMALS)) for delta in deltas]
+def differences(
+    metric: Metric, pairs: Sequence[Pair], seed: int = SEED, patients: NDArray[np.int64] | None = None
+) -> list[Difference]:
+    """The differences of one metric.
+
+    Args:
+        metric: the metric.
+        pairs: the family that Holm's correction counts.
+        seed: of every bootstrap.
+        patients: number of the patient of every case (`scoring.patient_indices`). If None, each case is a patient.
+    """
+    by_case = [case_differences(metric, pair) for pair in pairs]
+    units = [_of_patients(delta, patients) for delta in by_case]
+    tests = [signed_rank(np.round(unit, DECIMALS)) for unit in units]
     corrected = holm([test.two_sided for test in tests])
     return [
-        _difference(metric, pair, delta, test, p_holm, seed)
-        for pair, delta, test, p_holm in zip(pairs, deltas, tests, corrected, strict=True)
+        _difference(metric, pair, delta, unit, test, p_holm, seed)
+        for pair, delta, unit, test, p_holm in zip(pairs, by_case, units, tests, corrected, strict=True)
     ]
 
 
+def case_differences(metric: Metric, pair: Pair) -> NDArray[np.float64]:
+    """Difference of every case; NaN where neither has a value, or one of the two lacks the case."""
+    values = np.stack([pair.first_values, pair.second_values]).reshape(2, len(pair.held), -1)
+    both = np.broadcast_to(pair.held, (2, len(pair.held)))
+    one, two = np.where(pair.held[:, None], settled(values, both, higher_is_better=metric.higher_is_better), math.nan)
+    return mean_over(subtract(one, two))
+
+
+def _of_patients(delta: NDArray[np.float64], patients: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """One difference for every patient who has a case that counts, ascending."""
+    means = delta if patients is None else patient_means(delta, patients)
+    return np.sort(means[~np.isnan(means)])
+
+
 def _difference(
-    metric: Metric, pair: Pair, delta: NDArray[np.float64], test: SignedRank, p_holm: float, seed: int
+    metric: Metric,
+    pair: Pair,
+    delta: NDArray[np.float64],
+    unit: NDArray[np.float64],
+    test: SignedRank,
+    p_holm: float,
+    seed: int,
 ) -> Difference:
-    defined = np.sort(delta[~np.isnan(delta)])
-    finite = defined[np.isfinite(defined)]
+    """From the differences of the cases and of the patients."""
+    finite = unit[np.isfinite(unit)]
     low, high = mean_interval(finite, np.random.default_rng(seed))
-    gain = np.round(defined if metric.higher_is_better else -defined, DECIMALS)
+    gain = np.round(unit if metric.higher_is_better else -unit, DECIMALS)
+    pairs = int((~np.isnan(delta)).sum())
     return Difference(
         metric=metric.name,
         structure=pair.structure,
         first=pair.first,
         second=pair.second,
-        pairs=defined.size,
-        undefined=delta.size - defined.size,
+        pairs=pairs,
+        patients=unit.size,
+        undefined=int(pair.held.sum()) - pairs,
         lacking=int((~pair.held).sum()),
-        infinite=defined.size - finite.size,
+        infinite=unit.size - finite.size,
+        first_infinite=int((gain == -math.inf).sum()),
+        second_infinite=int((gain == math.inf).sum()),
         mean=float(finite.mean()) if finite.size else math.nan,
-        ci_low=low,
-        ci_high=high,
-        median=quantile(defined, 0.5),
+        ci_low=float(np.clip(low, -metric.highest, metric.highest)),
+        ci_high=float(np.clip(high, -metric.highest, metric.highest)),
+        median=quantile(unit, 0.5),
         first_wins=int((gain > 0).sum()),
         second_wins=int((gain < 0).sum()),
         ties=int((gain == 0).sum()),
         p=test.two_sided,
         p_method=test.method,
+        p_least=least_p(unit.size),
         p_holm=p_holm,
     )

@@ -1,4 +1,4 @@
-"""Rankings in the manner of the challenges, and how stable they are when other cases of the same kind are drawn.
+"""Rankings in the manner of the challenges, and how stable they are when other patients of the same kind are drawn.
 
 The three schemes are those that challengeR distinguishes (Wiesenfarth et al., Sci. Rep. 11:2369, 2021; arXiv 2019).
 """
@@ -15,10 +15,8 @@ from scipy.stats import rankdata
 
 from swin_unetr.evaluation.bootstrap import CONFIDENCE, RESAMPLES, resamples
 from swin_unetr.evaluation.metrics import Metric
-from swin_unetr.evaluation.paired import DECIMALS, holm, signed_rank, subtract
-
-#: Level of the tests that `test_then_rank` counts.
-ALPHA = 0.05
+from swin_unetr.evaluation.paired import holm, signed_rank, subtract
+from swin_unetr.evaluation.scoring import ALPHA, DECIMALS, mean_over, patient_means, rank_means, settled
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,16 @@ class Table:
     #: Methods x cases: whether the method has the case.
     held: NDArray[np.bool_]
 
+    @property
+    def settled(self) -> NDArray[np.float64]:
+        """The values, with what a case is worth to the others where one method has invented a structure or lacks it."""
+        return settled(self.values, self.held, higher_is_better=self.metric.higher_is_better)
+
+    @property
+    def filled(self) -> NDArray[np.float64]:
+        """The same, with the metric's value of failure for what is lacking."""
+        return np.where(self.held[:, :, None], self.settled, self.metric.value_of_failure)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -41,7 +49,7 @@ class Place:
     place: int
     #: Mean of its ranks, by which the places are given.
     mean_rank: float
-    #: Share of the resamples of cases in which it holds place 1, 2, ...; empty where nothing was resampled.
+    #: Share of the resamples of patients in which it holds place 1, 2, ...; empty where nothing was resampled.
     stability: tuple[float, ...] = ()
     #: Between which places 95 % of the resamples lie.
     place_low: int | None = None
@@ -70,90 +78,122 @@ class Ranking:
     kendall_tau: Agreement | None
 
 
-def rankings(names: Sequence[str], tables: Sequence[Table], seed: int) -> tuple[Ranking, ...]:
-    """The ranking by each of three schemes, from the same tables.
+def rankings(
+    names: Sequence[str], tables: Sequence[Table], seed: int, patients: NDArray[np.int64] | None = None
+) -> tuple[Ranking, ...]:
+    """The ranking by each of three schemes, from the same tables; none where no case says anything.
 
-    In every scheme methods that tie share the mean of their ranks, ranks are averaged over structures and metrics, and
-    a structure in neither mask is a right answer, which ranks with the best. A case that a method lacks has the worst
-    rank in the first scheme, and counts as the metric's value of failure in the others (0 for Dice).
+    In every scheme methods that tie share the mean of their ranks, and ranks are averaged over structures and metrics.
+    A structure that is in no mask says nothing; where one method has invented it, the others are right. A case that a
+    method lacks has the worst rank in the first scheme, and counts as the metric's value of failure in the others (0
+    for Dice). Each patient counts once, with the mean of the cases.
 
     - "rank_then_mean": rank in every case, then average (BraTS; challengeR's rank-then-aggregate).
-    - "mean_then_rank": rank by the mean over cases (leaderboards by mean Dice; challengeR's aggregate-then-rank).
+    - "mean_then_rank": rank by the mean over patients, and before it by how many distances are infinite (leaderboards
+      by mean Dice; challengeR's aggregate-then-rank).
     - "test_then_rank": rank by how many others are worse by a one-sided Wilcoxon test at 5 % after Holm's correction
       over the ordered pairs of a structure and metric (Medical Segmentation Decathlon, Antonelli et al., Nat. Commun.
       13:4128, 2022). Not resampled.
+
+    Args:
+        names: of the methods.
+        tables: the metrics that count.
+        seed: of the resamples.
+        patients: number of the patient of every case (`scoring.patient_indices`). If None, each case is a patient.
     """
-    ranks = np.concatenate([case_ranks(table) for table in tables], axis=2).mean(axis=2)
-    filled = [_filled(table) for table in tables]
-    cases = ranks.shape[1]
-    everything = np.ones((1, cases))
-    observed = everything @ ranks.T / cases, _mean_ranks(tables, filled, everything)
+    by_cell = np.concatenate([case_ranks(table) for table in tables], axis=2)
+    patients = np.arange(by_cell.shape[1]) if patients is None else patients
+    of_patients = patient_means(mean_over(by_cell).T, patients)
+    says: NDArray[np.bool_] = np.logical_not(np.isnan(of_patients).any(axis=1))
+    if not says.any():
+        return ()
+    ranks = of_patients[says]  # patients x methods
+    means = [_PatientMeans(table, patients, says) for table in tables]
+    number = len(ranks)
+    everything = np.ones((1, number))
+    observed = everything @ ranks / number, _mean_ranks(means, everything)
     resampled: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
-    for block in resamples(cases, np.random.default_rng(seed)):
+    for block in resamples(number, np.random.default_rng(seed)):
         weights = _weights(block)
-        resampled[0].append(weights @ ranks.T / cases)
-        resampled[1].append(_mean_ranks(tables, filled, weights))
-    by_tests = _significance_ranks(tables, filled)
+        resampled[0].append(weights @ ranks / number)
+        resampled[1].append(_mean_ranks(means, weights))
+    by_tests = _significance_ranks(tables, patients)
     return (
         _ranking("rank_then_mean", "Ranks in every case, averaged", names, observed[0], resampled[0]),
-        _ranking("mean_then_rank", "Ranks of the means over cases", names, observed[1], resampled[1]),
+        _ranking("mean_then_rank", "Ranks of the means over patients", names, observed[1], resampled[1]),
         _ranking("test_then_rank", "Ranks by significant differences", names, by_tests, []),
     )
 
 
 def case_ranks(table: Table) -> NDArray[np.float64]:
-    """Rank, 1 the best, of every method in every case and structure; shape of `table.values`."""
-    cost = np.round(-table.values if table.metric.higher_is_better else table.values, DECIMALS)
+    """Rank, 1 the best, of every method in every case and structure; NaN where the structure is in no mask.
+
+    What a method lacks has the last rank, after infinite values.
+    """
+    values = table.settled
+    cost = np.round(-values if table.metric.higher_is_better else values, DECIMALS)
     finite = cost[np.isfinite(cost)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    # Best: in neither mask. Then the finite values, then the infinite ones, and last of all what is lacking.
-    cost = np.where(np.isnan(cost), low - 1, np.clip(cost, low - 1, high + 1))
-    cost = np.where(table.held[:, :, None], cost, high + 2)
-    ranks: NDArray[np.float64] = rankdata(cost, axis=0)
-    return ranks
+    nothing = (np.isnan(values) & table.held[:, :, None]).any(axis=0)
+    cost = np.where(table.held[:, :, None], np.clip(cost, low - 1, high + 1), high + 2)
+    ranks: NDArray[np.float64] = rankdata(np.nan_to_num(cost), axis=0)
+    return np.where(nothing, math.nan, ranks)
 
 
-def _filled(table: Table) -> NDArray[np.float64]:
-    return np.where(table.held[:, :, None], table.values, table.metric.value_of_failure)
+class _PatientMeans:
+    """One metric, by patient: what the means over any sample of patients are made of."""
+
+    def __init__(self, table: Table, patients: NDArray[np.int64], says: NDArray[np.bool_]) -> None:
+        """Average over the cases of every patient; `says` are the patients that count."""
+        filled = table.filled.transpose(1, 0, 2)  # cases x methods x structures
+        self.higher_is_better = table.metric.higher_is_better
+        self.finite = patient_means(np.where(np.isfinite(filled), filled, math.nan), patients)[says]
+        infinite = np.where(np.isnan(filled), math.nan, np.isinf(filled))
+        self.infinite = patient_means(infinite, patients)[says]
+
+    def ranks(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Ranks of the weighted means: weights (resamples x patients) to resamples x methods x structures."""
+        means, infinite = (_weighted(values, weights) for values in (self.finite, self.infinite))
+        return rank_means(means, infinite, higher_is_better=self.higher_is_better)
+
+
+def _weighted(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weighted means over the first axis of what is not NaN; NaN where all is."""
+    flat = values.reshape(len(values), -1)
+    number = weights @ (~np.isnan(flat)).astype(float)
+    sums = weights @ np.nan_to_num(flat)
+    means = np.divide(sums, number, out=np.full_like(sums, math.nan), where=number > 0)
+    shaped: NDArray[np.float64] = means.reshape(len(weights), *values.shape[1:])
+    return shaped
 
 
 def _weights(block: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How often every case was drawn (resamples x cases)."""
-    resample, cases = block.shape
-    flat = (block + np.arange(resample)[:, None] * cases).ravel()
-    counts: NDArray[np.float64] = np.bincount(flat, minlength=resample * cases).reshape(resample, cases).astype(float)
-    return counts
+    """How often every patient was drawn (resamples x patients)."""
+    resample, patients = block.shape
+    flat = (block + np.arange(resample)[:, None] * patients).ravel()
+    counts = np.bincount(flat, minlength=resample * patients)
+    return counts.reshape(resample, patients).astype(np.float64)
 
 
-def _mean_ranks(
-    tables: Sequence[Table], filled: Sequence[NDArray[np.float64]], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _mean_ranks(means: Sequence[_PatientMeans], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over metrics and structures of the ranks of the weighted means (resamples x methods)."""
-    ranks = []
-    for table, values in zip(tables, filled, strict=True):
-        methods, cases, structures = values.shape
-        flat = values.transpose(1, 0, 2).reshape(cases, methods * structures)
-        number = weights @ ~np.isnan(flat)
-        with np.errstate(invalid="ignore"):
-            means = weights @ np.where(np.isfinite(flat), flat, 0) / number
-        means[weights @ np.isinf(flat) > 0] = math.inf
-        cost = np.round(-means if table.metric.higher_is_better else means, DECIMALS)
-        cost[number == 0] = -math.inf  # in neither mask of any case: nothing is wrong
-        ranks.append(rankdata(cost.reshape(-1, methods, structures), axis=1))
-    mean: NDArray[np.float64] = np.concatenate(ranks, axis=2).mean(axis=2)
+    ranks = np.concatenate([of.ranks(weights) for of in means], axis=2)
+    known = ~np.isnan(ranks)
+    mean: NDArray[np.float64] = np.nan_to_num(ranks).sum(axis=2) / known.sum(axis=2)
     return mean
 
 
-def _significance_ranks(tables: Sequence[Table], filled: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _significance_ranks(tables: Sequence[Table], patients: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean over metrics and structures of the ranks by the number of methods that are significantly worse."""
     ranks = []
-    for table, values in zip(tables, filled, strict=True):
+    for table in tables:
+        values = table.filled
         methods, _, structures = values.shape
         ordered = [(a, b) for a in range(methods) for b in range(methods) if a != b]
         for structure in range(structures):
             p_values = []
             for a, b in ordered:
-                delta = subtract(values[a, :, structure], values[b, :, structure])
+                delta = patient_means(subtract(values[a, :, structure], values[b, :, structure]), patients)
                 test = signed_rank(np.round(delta[~np.isnan(delta)], DECIMALS))
                 p_values.append(test.greater if table.metric.higher_is_better else test.less)
             beaten = np.zeros(methods)

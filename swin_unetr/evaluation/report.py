@@ -18,6 +18,7 @@ from swin_unetr.evaluation.html_report import HTML_NAME, report_page
 from swin_unetr.evaluation.lesion_cases import is_brats
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult, Row
 from swin_unetr.evaluation.tables import summary_tables, worst_cases
+from swin_unetr.evaluation.wording import scans_of_patients
 from swin_unetr.files import write_json, write_text
 from swin_unetr.provenance import command, commit, versions
 from swin_unetr.tasks import Task
@@ -30,6 +31,10 @@ JSON_NAME, CSV_NAME, MARKDOWN_NAME = "results.json", "results.csv", "report.md"
 #: For BraTS: the columns of the official evaluation.
 BRATS_NAME = "brats.csv"
 
+#: All of them, and keys of the first by which it is known as ours.
+REPORT_FILES = (JSON_NAME, CSV_NAME, MARKDOWN_NAME, HTML_NAME, BRATS_NAME)
+REPORT_KEYS = ("format", "provenance", "policy")
+
 #: Cases with pictures on the page, where nothing else is said.
 PICTURES = 20
 
@@ -38,9 +43,13 @@ _POLICIES = {
     "brats": "A structure that is in neither mask has a Dice of 1 (policy `brats`).",
 }
 _DEFINITIONS = (
-    f"*{ALL_STRUCTURES}* averages the structures of each case that have a value, and then the cases. "
-    f"SD is the sample standard deviation. CI: {METHOD}. Infinite distances are counted, not averaged."
+    f"*{ALL_STRUCTURES}* averages the structures of each case that have a value, and then the cases. Means are over "
+    "patients, each with the mean of the scans; SD is the sample standard deviation over the scans. "
+    f"CI: {METHOD}. Infinite distances are counted beside the mean, which leaves them out; median and quartiles have "
+    "them."
 )
+#: Where a reader finds all of it.
+_WHERE = f"All rules: [How cases are scored]({HTML_NAME}#scoring)."
 
 
 def write_report(result: EvaluationResult, folder: Path, pictures: int = PICTURES) -> tuple[Path, ...]:
@@ -95,6 +104,7 @@ def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
         "prediction_task": to_dict(result.prediction_task),
         "reference_task": to_dict(result.reference_task),
         "cases": {"evaluated": list(result.evaluated), "failed": [asdict(failure) for failure in result.failures]},
+        "patients": dict(result.patients),
         "notes": list(result.notes),
         "files": {case: dict(files) for case, files in result.files.items()},
         "sha256": {case: dict(hashes) for case, hashes in result.sha256.items()},
@@ -141,14 +151,15 @@ def _missing(value: object) -> bool:
 
 
 def _markdown(result: EvaluationResult, written: str) -> str:
-    evaluated, failed = len(result.evaluated), len(result.failures)
-    parts = ["# Evaluation", f"{evaluated} cases evaluated, {failed} failed."]
+    failed = len(result.failures)
+    number = scans_of_patients(len(result.evaluated), result.number_of_patients)
+    parts = ["# Evaluation", f"{number} evaluated, {failed} failed."]
     if failed:
         parts.append(
             "*mean* is over the evaluated cases only; *failed as* counts every failed case with the value named there."
         )
     parts += [table.markdown() for table in summary_tables(result)]
-    parts.append(f"{_policy(result)} {_DEFINITIONS}")
+    parts.append(f"{_policy(result)} {_DEFINITIONS} {_WHERE}")
     parts += _section("Worst cases", worst_cases(result))
     parts += _section("Failed", [f"{failure.case}: {failure.message}" for failure in result.failures])
     parts += _section("Notes", list(result.notes))

@@ -12,6 +12,7 @@ from swin_unetr.evaluation.lesion_cases import StructureLesions
 from swin_unetr.evaluation.lesion_rules import LesionRules
 from swin_unetr.evaluation.metrics import METRICS, Metric
 from swin_unetr.evaluation.overlap import EmptyPolicy
+from swin_unetr.evaluation.scoring import patient_indices
 from swin_unetr.evaluation.statistics import Summary
 from swin_unetr.tasks import Task
 
@@ -37,6 +38,8 @@ class Row:
     predicted_voxels: int | None = None
     reference_ml: float | None = None
     predicted_ml: float | None = None
+    #: None where it is not known.
+    patient: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,8 @@ class EvaluationResult:
     empty: EmptyPolicy
     #: What was evaluated: paths and selection, as plain values.
     inputs: Mapping[str, Any]
+    #: Patient by case, also of failed ones, where it is known: the unit of means and intervals.
+    patients: Mapping[str, str] = field(default_factory=dict)
     #: Paths "image" (or None), "reference" and "prediction" of every evaluated case.
     files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     #: SHA-256 of the label files "prediction" and "reference" of every evaluated case.
@@ -73,6 +78,11 @@ class EvaluationResult:
     lesions: Mapping[str, Mapping[str, StructureLesions]] = field(default_factory=dict)
     #: Tolerances, and what distances are where one mask is empty.
     distances: DistancePolicy = field(default_factory=DistancePolicy)
+
+    @property
+    def number_of_patients(self) -> int:
+        """Patients of the evaluated cases; a case without one counts as a patient alone."""
+        return len(set(patient_indices(self.evaluated, self.patients).tolist()))
 
     @property
     def exit_code(self) -> int:

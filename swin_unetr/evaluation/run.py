@@ -25,9 +25,12 @@ from swin_unetr.evaluation.lesion_rules import LESION_RULES
 from swin_unetr.evaluation.measure import Measurement, Measuring, label_values, measure_all
 from swin_unetr.evaluation.metrics import choose_metrics, wants_lesions
 from swin_unetr.evaluation.overlap import EmptyPolicy
-from swin_unetr.evaluation.report import PICTURES, write_report
+from swin_unetr.evaluation.patients import find_patients
+from swin_unetr.evaluation.report import JSON_NAME, PICTURES, REPORT_FILES, REPORT_KEYS, write_report
 from swin_unetr.evaluation.results import EvaluationResult
 from swin_unetr.evaluation.tabulate import summarise_rows, tabulate
+from swin_unetr.files import keep_foreign
+from swin_unetr.words import count
 
 
 def evaluate(
@@ -49,6 +52,7 @@ def evaluate(
     strict: bool = False,
     workers: int = 0,
     images: str | Path | None = None,
+    patients: str | Path | None = None,
     pictures: int = PICTURES,
     on_case: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
@@ -81,6 +85,8 @@ def evaluate(
         strict: a case that cannot be evaluated is an error, and nothing is written.
         workers: threads; the result does not depend on it.
         images: data set or folder of the scans, for the pictures; none takes those of the references' data set.
+        patients: table with the columns case and patient. If None, the data set of the references says whose a scan is,
+            a patients.csv beside them, or the names of the cases; a case whose patient is unknown counts as one.
         pictures: how many cases, the worst first, the page shows pictures of.
         on_case: called with the number of cases done and of all.
 
@@ -109,6 +115,8 @@ def evaluate(
         raise ConfigError(f"lesions: metrics of lesions need rules; give --lesions {'|'.join(LESION_RULES)}")
     chosen = choose_metrics(metrics, empty_distance, surface, rules)
     pairing = pair_cases(files, found, selected, predictions)
+    asked = {*(pair.case for pair in pairing.pairs), *(failure.case for failure in pairing.failures)}
+    known = find_patients(Path(patients) if patients is not None else None, references, found.patients, sorted(asked))
     scans = find_images(Path(images) if images is not None else None, references)
     if output is not None:
         _make_folder(Path(output))
@@ -132,10 +140,11 @@ def evaluate(
     failures = sorted([*pairing.failures, *failures], key=lambda failure: failure.case)
     if strict and failures:
         raise _strict_error(failures)
-    rows = tabulate(measurements, failures, tasks.reference, chosen)
+    rows = tabulate(measurements, failures, tasks.reference, chosen, known)
     result = EvaluationResult(
         rows=rows,
-        summary=summarise_rows(rows, tasks.reference, len(failures), chosen),
+        summary=summarise_rows(rows, tasks.reference, [failure.case for failure in failures], chosen, known),
+        patients=known,
         failures=tuple(failures),
         evaluated=tuple(measurement.pair.case for measurement in measurements),
         notes=(*pairing.notes, *_notes(measurements)),
@@ -152,6 +161,7 @@ def evaluate(
             "task": labels.source,
             "folds": str(Path(folds).absolute()) if folds is not None else None,
             "fold": fold,
+            "patients": str(Path(patients).absolute()) if patients is not None else None,
             "cases": list(selected) if cases is not None and selected is not None else None,
         },
         files=files_of((measurement.pair for measurement in measurements), scans),
@@ -164,7 +174,8 @@ def evaluate(
 
 
 def _make_folder(path: Path) -> None:
-    """Make the folder of the report before the work rather than after it."""
+    """Make the folder of the report before the work rather than after it; no file of the user is replaced there."""
+    keep_foreign(path, REPORT_FILES, record=JSON_NAME, keys=REPORT_KEYS)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -198,6 +209,5 @@ def _notes(measurements: list[Measurement]) -> Iterator[str]:
 
 
 def _strict_error(failures: list[Failure]) -> DataError:
-    return DataError(
-        f"{len(failures)} cases could not be evaluated; the first, {failures[0].case}: {failures[0].message}"
-    )
+    first = failures[0]
+    return DataError(f"{count(len(failures), 'case')} could not be evaluated; the first, {first.case}: {first.message}")

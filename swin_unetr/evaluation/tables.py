@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import Summary
+from swin_unetr.evaluation.wording import scans_of_patients
 
 #: Metrics that a terminal shows where there are more than `FEW`; the report has them all.
 SHOWN = ("dice", "hd95_mm", "nsd", "lesion_dice", "lesion_hd95_mm")
@@ -87,6 +88,9 @@ def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
     headings = ["structure", "mean", "95 % CI", "SD", "median", "quartiles", "worst", "evaluated", "failed"]
     if failed:
         headings.insert(3, f"failed as {metric.value_of_failure:g}")
+    grouped = result.number_of_patients != len(result.evaluated)
+    if grouped:
+        headings.append("patients")
     infinite = any(summary.infinite for summary in summaries)
     if infinite:
         headings.append("infinite")
@@ -100,12 +104,13 @@ def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
             *([_number(summary.mean_with_failures)] if failed else []),
             *(_number(summary.std), _number(summary.median), _range(summary.quartile1, summary.quartile3)),
             *(_number(worst), str(summary.evaluated), str(summary.failed)),
+            *([str(summary.patients)] if grouped else []),
             *([str(summary.infinite)] if infinite else []),
             str(summary.both_empty),
         ]
         rows.append(tuple(row[: len(headings)]))
-    of = "evaluated cases" if failed else "cases"
-    title = f"{metric.title} of {len(result.evaluated)} {of}, {failed} failed"
+    number = scans_of_patients(len(result.evaluated), result.number_of_patients, "evaluated" if failed else "")
+    title = f"{metric.title} of {number}, {failed} failed"
     return TextTable(title, tuple(headings), tuple(rows))
 
 

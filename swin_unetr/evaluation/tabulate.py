@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from swin_unetr.batch import Failure
 from swin_unetr.evaluation.measure import Measurement
@@ -14,11 +14,23 @@ from swin_unetr.tasks import Task
 
 
 def tabulate(
-    measurements: Sequence[Measurement], failures: Sequence[Failure], task: Task, metrics: Sequence[Metric] = METRICS
+    measurements: Sequence[Measurement],
+    failures: Sequence[Failure],
+    task: Task,
+    metrics: Sequence[Metric] = METRICS,
+    patients: Mapping[str, str] | None = None,
 ) -> tuple[Row, ...]:
     """Rows ordered by case, structure in the task's order, metric; a failed case has rows without values."""
+    patient_of = (patients or {}).get
     rows = [
-        Row(case=failure.case, structure=target.name, metric=metric.name, value=math.nan, status="failed")
+        Row(
+            case=failure.case,
+            structure=target.name,
+            metric=metric.name,
+            value=math.nan,
+            status="failed",
+            patient=patient_of(failure.case),
+        )
         for failure in failures
         for target in task.targets
         for metric in metrics
@@ -37,6 +49,7 @@ def tabulate(
                     predicted_voxels=overlap.prediction,
                     reference_ml=overlap.reference * compared.voxel_ml,
                     predicted_ml=overlap.prediction * compared.voxel_ml,
+                    patient=patient_of(measurement.pair.case),
                 )
                 for metric in metrics
             ]
@@ -44,32 +57,34 @@ def tabulate(
 
 
 def summarise_rows(
-    rows: Sequence[Row], task: Task, failed: int, metrics: Sequence[Metric] = METRICS
+    rows: Sequence[Row],
+    task: Task,
+    failed: Sequence[str],
+    metrics: Sequence[Metric] = METRICS,
+    patients: Mapping[str, str] | None = None,
 ) -> tuple[Summary, ...]:
     """Per metric: every structure in the task's order, then the mean over the structures of each case."""
-    return tuple(
-        summary
-        for metric in metrics
-        for summary in _summarise_metric([row for row in rows if row.metric == metric.name], metric, task, failed)
-    )
 
+    def of_metric(metric: Metric) -> list[Summary]:
+        by_case: dict[str, list[float]] = {}
+        by_structure: dict[str, list[Row]] = {target.name: [] for target in task.targets}
+        for row in rows:
+            if row.status != "failed" and row.metric == metric.name:
+                by_case.setdefault(row.case, []).append(row.value)
+                by_structure[row.structure].append(row)
+        summaries = [
+            summarise(
+                {row.case: row.value for row in of_structure},
+                structure=name,
+                metric=metric,
+                failed=failed,
+                both_empty=sum(row.status == "both_empty" for row in of_structure),
+                patients=patients,
+            )
+            for name, of_structure in by_structure.items()
+        ]
+        means = {case: mean_defined(values) for case, values in by_case.items()}
+        mean = summarise(means, structure=ALL_STRUCTURES, metric=metric, failed=failed, patients=patients)
+        return [*summaries, mean]
 
-def _summarise_metric(rows: Sequence[Row], metric: Metric, task: Task, failed: int) -> list[Summary]:
-    by_case: dict[str, list[float]] = {}
-    by_structure: dict[str, list[Row]] = {target.name: [] for target in task.targets}
-    for row in rows:
-        if row.status != "failed":
-            by_case.setdefault(row.case, []).append(row.value)
-            by_structure[row.structure].append(row)
-    summaries = [
-        summarise(
-            {row.case: row.value for row in of_structure},
-            structure=name,
-            metric=metric,
-            failed=failed,
-            both_empty=sum(row.status == "both_empty" for row in of_structure),
-        )
-        for name, of_structure in by_structure.items()
-    ]
-    means = {case: mean_defined(values) for case, values in by_case.items()}
-    return [*summaries, summarise(means, structure=ALL_STRUCTURES, metric=metric, failed=failed)]
+    return tuple(summary for metric in metrics for summary in of_metric(metric))

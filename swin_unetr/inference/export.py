@@ -17,7 +17,7 @@ from swin_unetr.checkpoints import LoadedModel, load_model
 from swin_unetr.config import Triple
 from swin_unetr.configuration import to_dict
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.files import write_json
+from swin_unetr.files import keep_foreign, write_json
 from swin_unetr.inference.backends import onnx_runtime, openvino_cpu
 from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.installed import check_installed
@@ -78,7 +78,8 @@ def export_model(
         roi_size: voxels of the window along X, Y, Z; none takes the model's own.
 
     Raises:
-        ConfigError: a format that is not installed, a precision that it does not have, a wrong window.
+        ConfigError: a format that is not installed, a precision that it does not have, a wrong window, a file of the
+            user that would be replaced.
         CheckpointError: no usable model.
         DataError: the exported model gives other scores, and is not kept.
     """
@@ -86,6 +87,7 @@ def export_model(
         raise ConfigError(f"--precision {precision}: {format} takes {' or '.join(_PRECISIONS[format])}")
     if format in ("onnx", "openvino"):
         check_installed("onnx" if format == "onnx" else "openvino")
+    keep_foreign(output, (_FILES[format], DESCRIPTION), record=DESCRIPTION, keys=("format", "file", "parity"))
     folder = model_folder(model)
     loaded = load_model(folder)
     roi_size = roi_size or loaded.description.inference.roi_size

@@ -64,9 +64,8 @@ class CaseQueue:
         locks: bool = True,
     ) -> None:
         self._folder = output / QUEUE
-        self._cases = tuple(cases)
         self._locks = locks
-        self._fresh = deque(self._cases)
+        self._fresh = deque(cases)
         #: Cases that were locked by another process when it was their turn.
         self._set_aside: deque[Case] = deque()
         self._claims: list[Claim] = []
@@ -81,9 +80,8 @@ class CaseQueue:
     ) -> None:
         for claim in self._claims:
             claim.release()
-        for path in (self._path(case) for case in self._cases):
-            if path.exists():
-                self._remove_unless_held(path)
+        for path in self._folder.glob("*.lock"):  # of cases that are done, too: who did one may have been killed
+            self._remove_unless_held(path)
         with suppress(OSError):  # not empty: others work still
             self._folder.rmdir()
 

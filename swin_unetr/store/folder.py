@@ -81,7 +81,7 @@ class Store:
         return self.folder / f"{content}{SUFFIX}"
 
     def _refusal(self, error: OSError) -> ConfigError:
-        return ConfigError(f"{self.folder}: {why_not_written(error)}, by {self._option}")
+        return ConfigError(f"{self.folder}: {why_not_written(error)}, or choose another folder by {self._option}")
 
 
 class Sources:

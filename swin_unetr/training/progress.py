@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from swin_unetr.parallel import cores
 from swin_unetr.training.model_folders import ModelFolders
+from swin_unetr.words import count
 
 #: Steps between two readings of the loss: reading waits for the accelerator.
 READ_EVERY_STEPS = 25
+#: Where there is no terminal: after so long without a line, one says how far the epoch or the validation is.
+QUIET_SECONDS = 60.0
+#: For so long the load of the cores is looked at, and so many cores may be busy without a word.
+_LOOK_SECONDS, _TOLERANCE = 0.2, 0.5
 
 
 class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped here
@@ -31,13 +40,16 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         self._task: Any = None
         self._started_at = 0.0
         self._first_epoch = 0
+        self._validation_at = self._wrote_at = 0.0
         self._validated = False
         self._label = monitor.rpartition("/")[2].replace("_", " ").replace("dice", "Dice")
         self._score = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock and the bar."""
+        """Start the clock and the bar; say what comes, since the first step may take minutes."""
         self._started_at, self._first_epoch = time.monotonic(), trainer.current_epoch
+        if trainer.is_global_zero:
+            self._say(f"{words_on_device(trainer.strategy.root_device)}; the first step takes longer than the others")
         if trainer.is_global_zero and self._console.is_terminal:
             columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[text]}")
             self._bar = Progress(
@@ -61,6 +73,10 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
     ) -> None:
         """Move the bar; now and then read the loss."""
         if self._bar is None:
+            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
+            step = f"step {batch_idx + 1}/{trainer.num_training_batches}"
+            self._say_if_quiet(trainer, f"{epoch}: {step}, {self._time_left(trainer, done)}")
             return
         if batch_idx % READ_EVERY_STEPS == 0:
             done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
@@ -70,12 +86,29 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         else:
             self._bar.update(self._task, completed=batch_idx + 1)
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Say which scan is validated."""
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the validation."""
+        self._validation_at = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, text=f"validating {batch_idx + 1}/{trainer.num_val_batches[0]}")
+            self._bar.update(self._task, text=f"validation 0/{trainer.num_val_batches[0]}")
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Say how far the validation is, and how long it will take."""
+        done, total = batch_idx + 1, trainer.num_val_batches[0]
+        left = (time.monotonic() - self._validation_at) / done * (total - done)
+        text = f"validation {done}/{total}, {timedelta(seconds=round(left))} left"
+        if self._bar is not None:
+            self._bar.update(self._task, text=text)
+        elif done < total:
+            self._say_if_quiet(trainer, f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {text}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the score."""
@@ -94,7 +127,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
             highest = any(isinstance(each, ModelFolders) and each.is_highest for each in trainer.callbacks)
             line += f"{self._score} ({', '.join(parts)})" + (" best" if highest else "")
         line += f"  {self._time_left(trainer, trainer.current_epoch + 1)}"
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._say(line)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar away."""
@@ -110,7 +143,45 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         """From the checkpoint."""
         self._score = state_dict["score"]
 
+    def _say(self, line: str) -> None:
+        self._wrote_at = time.monotonic()
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _say_if_quiet(self, trainer: Trainer, line: str) -> None:
+        if trainer.is_global_zero and time.monotonic() - self._wrote_at > QUIET_SECONDS:
+            self._say(line)
+
     def _time_left(self, trainer: Trainer, epochs_done: float) -> str:
         elapsed = time.monotonic() - self._started_at
         left = elapsed / (epochs_done - self._first_epoch) * (trainer.max_epochs - epochs_done)
         return f"{timedelta(seconds=round(left))} left"
+
+
+def words_on_device(device: torch.device) -> str:
+    """Where a training runs; of a CPU, how many threads it takes, and whether other programs want the cores too."""
+    if device.type != "cpu":
+        return f"training on {device.type}"
+    words = f"training on {count(cores(), 'core')} with {count(torch.get_num_threads(), 'thread')}"
+    busy, there = busy_cores_of_others(), psutil.cpu_count() or 1
+    if there - busy + _TOLERANCE >= min(torch.get_num_threads(), cores()):
+        return words
+    return f"{words}, while other programs keep {busy:.1f} of {there} busy: it takes longer than on a free machine"
+
+
+def busy_cores_of_others() -> float:
+    """Cores that other programs keep busy at the moment, this process and those that it started left out."""
+    (all_before, own_before), started = _cpu_seconds(), time.monotonic()
+    time.sleep(_LOOK_SECONDS)
+    all_after, own_after = _cpu_seconds()
+    seconds = time.monotonic() - started
+    return max(0.0, (all_after - all_before) - max(0.0, own_after - own_before)) / seconds
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """Seconds in which cores worked since the machine was started: for all programs, and for this one."""
+    times, own = psutil.cpu_times(), 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.Error):  # it has just ended
+            taken = process.cpu_times()
+            own += taken.user + taken.system
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0), own

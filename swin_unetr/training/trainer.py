@@ -156,7 +156,7 @@ def worker_ended(words: str) -> str:
         remedy = "by a fault in a library or a damaged file; set num_workers to 0 to see where"
     else:
         remedy = "most likely for lack of memory: lower num_workers, or free memory"
-    return f"a process that reads scans was ended ({words.strip()}), {remedy}; go on with --resume auto"
+    return f"a process that reads scans was ended by the system ({words.strip()}), {remedy}; go on with --resume auto"
 
 
 def _early_stop(config: TrainerConfig, decides: str) -> list[Callback]:

@@ -73,7 +73,11 @@ class Page:
             if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
                 parameters = message["params"]
                 self._requests.append(parameters.get("url") or parameters["request"]["url"])
-        return [url for url in self._requests if urlsplit(url).scheme not in ("data", "blob", "about", "chrome")]
+        return [
+            url
+            for url in self._requests
+            if urlsplit(url).scheme not in ("data", "blob", "about", "chrome", "chrome-untrusted")
+        ]
 
     def complaints(self) -> list[str]:
         """Errors and warnings of the console so far, other than those of the machine's graphics."""

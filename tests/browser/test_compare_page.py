@@ -175,3 +175,65 @@ def test_nothing_sticks_out(width, comparison, browser):
     assert page.run("return document.documentElement.scrollWidth") <= width
     plot = page.run("const b = document.querySelector('#plot svg').getBoundingClientRect(); return [b.left, b.right]")
     assert 0 <= plot[0] < plot[1] <= width
+
+
+LONG = "non-enhancing_tumour_core_and_surrounding_oedema_of_the_left_hemisphere"
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory):
+    """Two visits of each of three patients; the second method invents a structure in the last patient; long names."""
+    folder = tmp_path_factory.mktemp("long")
+    for index in range(6):
+        labels = np.zeros((16, 14, 12), np.uint8)
+        labels[2:8, 3:9, 3:9] = 1
+        labels[10:14, 4:10, 3:9] = 0 if index > 3 else 2
+        invented = np.roll(labels, 1, axis=1)
+        invented[10:12, 4:6, 3:5] = 2
+        for name, array in (("ref", labels), ("a", np.roll(labels, index % 2, axis=0)), ("b", invented)):
+            (folder / name).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(array, np.eye(4)), folder / name / f"P{index // 2}_visit{index % 2}.nii.gz")
+    methods = [str(folder / name) for name in "ab"]
+    names = ["nnU-Net_ResEnc_L_fullres_3d_fold_all_postprocessed", "swin-unetr_planned_from_a_pretrained_encoder_of_ct"]
+    labels = ["--labels", "liver=1", f"{LONG}=2", "--names", *names, "--metrics", "dice", "hd95_mm"]
+    arguments = ["--reference", str(folder / "ref"), *labels]
+    assert main(["compare", *methods, *arguments, "--output", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_long_names_are_whole_and_inside_the_chart(width, long_names, browser):
+    page = browser()
+    page.open(long_names / "compare.html", width=width)
+    page.wait("return document.body.dataset.ready === 'yes'", 10)
+    shown = page.run(
+        "const svg = document.querySelector('#plot svg').getBoundingClientRect();"
+        "return [...document.querySelectorAll('#plot svg text')].map(t => { const r = t.getBoundingClientRect();"
+        "return [t.textContent, r.left >= svg.left - 1 && r.right <= svg.right + 1,"
+        "r.top >= svg.top - 1 && r.bottom <= svg.bottom + 1]; })"
+    )
+    assert LONG in [text for text, _, _ in shown]
+    assert all(across and along for _, across, along in shown)
+    result = json.loads((long_names / "compare.json").read_text())
+    sides = page.run("return document.querySelector('#plot .sides').textContent")
+    assert sides == f"← {result['methods'][1]} better{result['methods'][0]} better →"
+    assert page.run("return document.documentElement.scrollWidth") <= width
+
+
+def test_an_invented_structure_and_patients_are_on_the_page(long_names, browser):
+    page = browser()
+    page.open(long_names / "compare.html")
+    page.wait("return document.body.dataset.ready === 'yes'", 10)
+    choose(page, "metric", "dice")
+    choose(page, "structure", LONG)
+    table = {name: number(numbers[2][1]) for name, numbers in cells(page, "cases")}
+    assert (table["P2_visit0"], table["P2_visit1"]) == (1, 1)  # a correct rejection against an invention
+    keys = {key: value for _, numbers in cells(page, "differences") for key, value, _ in numbers}
+    assert (keys["pairs"], keys["patients"]) == ("6", "3")
+    choose(page, "metric", "hd95_mm")
+    assert "2 × ∞" in page.run("return document.querySelector('#plot').textContent")
+    keys = {key: value for _, numbers in cells(page, "differences") for key, value, _ in numbers}
+    assert keys["second_infinite"] == "1"
+    assert "first_infinite" not in keys  # there is none
+    assert "Differences of 3 patients cannot reach" in page.run("return document.querySelector('#few').textContent")
+    assert page.run("return document.querySelector('#scoring h2').textContent") == "How cases are scored"

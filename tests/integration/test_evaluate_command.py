@@ -82,7 +82,7 @@ def test_report_of_three_cases(folders, capsys):
 
     markdown = (folders / "out" / "report.md").read_text()
     assert "3 cases evaluated, 0 failed." in markdown
-    assert "| liver | 0.7778 | 0.667–1.000 | 0.1925 | 0.6667 | 0.667–0.833 | 0.6667 | 3 | 0 |" in markdown
+    assert "| liver | 0.7778 | 0.300–1.000 | 0.1925 | 0.6667 | 0.667–0.833 | 0.6667 | 3 | 0 |" in markdown
     printed = capsys.readouterr().out
     assert "0.7778" in printed
     assert "mean of structures" in printed
@@ -284,12 +284,61 @@ def test_resampled_prediction_is_measured_and_recorded(folders, capsys):
     assert note[:60] in capsys.readouterr().out.replace("\n", " ")
 
 
-def test_what_resampling_cuts_off_is_told(folders):
+def test_what_lies_outside_the_references_grid_counts(folders):
     below = AFFINE.copy()
     below[2, 3] = -3 * 5  # of the liver nothing stays inside, of the spleen one slice of two
     save(folders / "pred" / "a.nii.gz", predicted_labels(), below)
     assert run(folders, "--resample-prediction") == 0
-    assert results(folders)["resampled"]["a"].endswith("; 75.000% of its foreground lies outside and is cut off")
+    number = np.count_nonzero(predicted_labels()[:, :, :5])
+    assert results(folders)["resampled"]["a"].endswith(
+        f"; {number} voxels of it ({number * 6 / 1000:g} ml) lie outside the reference's grid and count as predicted "
+        "where nothing is"
+    )
+    (row,) = [row for row in results(folders)["rows"] if (row["case"], row["structure"]) == ("a", "liver")]
+    assert row["predicted_voxels"] == np.count_nonzero(predicted_labels() == 1)
+
+
+def test_a_cropped_reference_does_not_hide_what_was_invented(tmp_path):
+    """A segmentation that covers its own extent alone, as Slicer writes it: one of three predicted blobs is right."""
+    labels = np.zeros((40, 40, 40), np.uint8)
+    labels[10:20, 10:20, 10:20] = 1
+    invented = labels.copy()
+    invented[25:35, 25:35, 25:35] = invented[25:35, 10:20, 10:20] = 1
+    shifted = np.eye(4)
+    shifted[:3, 3] = 8
+    save(tmp_path / "pred" / "a.nii.gz", invented, np.eye(4))
+    for name, array, affine in (("whole", labels, np.eye(4)), ("cropped", labels[8:22, 8:22, 8:22], shifted)):
+        save(tmp_path / name / "a.nii.gz", array, affine)
+        paths = [str(tmp_path / part) for part in ("pred", name, "--output", f"out_{name}")]
+        paths[2] = "--output"
+        words = ["--labels", "liver=1", "--resample-prediction", "--lesions", "components"]
+        assert main(["evaluate", *paths, *words]) == 0
+    whole, cropped = (
+        json.loads((tmp_path / f"out_{name}" / "results.json").read_text()) for name in ("whole", "cropped")
+    )
+    values = {
+        name: {row["metric"]: row["value"] for row in of["rows"]}
+        for name, of in (("whole", whole), ("cropped", cropped))
+    }
+    assert values["cropped"]["dice"] == 0.5
+    assert values["cropped"]["lesions_invented"] == 2
+    for metric in values["whole"].keys() - {"specificity"}:  # of which the extent of the scan is a part
+        assert values["cropped"][metric] == values["whole"][metric], metric
+    assert "2,000 voxels of it (2 ml) lie outside" in cropped["resampled"]["a"]
+    assert '"pictures":{"a":[' in (tmp_path / "out_cropped" / "report.html").read_text()
+
+
+def test_a_prediction_far_away_is_refused_in_one_line(tmp_path):
+    labels = np.zeros((6, 6, 6), np.uint8)
+    labels[2:4] = 1
+    away = np.eye(4)
+    away[:3, 3] = 1e5
+    save(tmp_path / "ref" / "a.nii.gz", labels, np.eye(4))
+    save(tmp_path / "pred" / "a.nii.gz", labels, away)
+    paths = [str(tmp_path / "pred"), str(tmp_path / "ref"), "--output", str(tmp_path / "out")]
+    assert main(["evaluate", *paths, "--labels", "liver=1", "--resample-prediction"]) == 1
+    (failure,) = json.loads((tmp_path / "out" / "results.json").read_text())["cases"]["failed"]
+    assert "do not show the same part of a patient" in failure["message"]
 
 
 def test_a_file_that_breaks_between_two_readings_is_the_failure_of_its_case(tmp_path, monkeypatch):

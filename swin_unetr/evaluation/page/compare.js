@@ -14,13 +14,26 @@ const shownDifferences = () => data.differences.filter((item) => item.metric ===
 const valueOf = (method, structure, index) => real(data.values[state.metric][structure][method][index]);
 const minus = (a, b) => (a === b ? 0 : a - b);
 const signed = (value, digits) => (real(value) > 0 && Number.isFinite(real(value)) ? "+" : "") + show(value, digits);
-function meanOf(method, index) {
-  const values = data.structures.map((name) => valueOf(method, name, index)).filter((value) => !Number.isNaN(value));
-  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN;
-}
-function delta(structure, index) {
-  const [one, two] = pair().map((name) => (structure === ALL ? meanOf(name, index) : valueOf(name, structure, index)));
+const lacks = new Set(Object.entries(data.lacking).flatMap(([method, items]) => items.map((item) => JSON.stringify([method, item.case]))));
+const held = (method, index) => !lacks.has(JSON.stringify([method, data.cases[index]]));
+const grouped = data.differences.some((item) => item.pairs !== item.patients);
+
+/** Of one structure: where one has invented what is in no other mask, the other is right. */
+function structureDelta(structure, index) {
+  if (!pair().every((name) => held(name, index))) return NaN;
+  const values = pair().map((name) => valueOf(name, structure, index));
+  if (values.every(Number.isNaN)) return NaN;
+  const [one, two] = values.map((value) => (Number.isNaN(value) ? metric().correct_rejection : value));
   return minus(one, two);
+}
+/** The difference of a case: for the mean of structures, infinite to the side that has more infinite ones. */
+function delta(structure, index) {
+  if (structure !== ALL) return structureDelta(structure, index);
+  const values = data.structures.map((name) => structureDelta(name, index)).filter((value) => !Number.isNaN(value));
+  const finite = values.filter(Number.isFinite);
+  const more = values.filter((value) => value === Infinity).length - values.filter((value) => value === -Infinity).length;
+  if (more) return more * Infinity;
+  return finite.length ? finite.reduce((sum, value) => sum + value, 0) / finite.length : values.length ? 0 : NaN;
 }
 
 function drawLacking() {
@@ -28,7 +41,7 @@ function drawLacking() {
   if (!lines.length) return;
   byId("lacking").append(el("div", { class: "warning" }, el("details", { open: lines.length <= 8 },
     el("summary", {}, Object.entries(data.lacking).filter(([, items]) => items.length)
-      .map(([method, items]) => `${method} lacks ${items.length} of ${data.cases.length} cases`).join("; ")),
+      .map(([method, items]) => `${method} lacks ${items.length} of ${counted(data.cases.length, "case")}`).join("; ")),
     el("p", {}, data.texts[2]),
     el("div", { class: "scroll" }, el("table", { id: "lackingcases" }, el("tbody", {}, lines.map(([method, id, message]) =>
       el("tr", {}, el("td", {}, id), el("td", { class: "text" }, method), el("td", { class: "text" }, message)))))))));
@@ -50,7 +63,7 @@ function placesBar(item) {
 }
 function drawRankings() {
   byId("ranked").textContent = `By ${data.ranked_by.map((name) => data.metrics.find((item) => item.name === name).title).join(", ")}; `
-    + `${data.ranked.length} cases. The bars show how often each place is held when other cases of the same kind are drawn.`;
+    + `${counted(data.ranked.length, "case")}. The bars show how often each place is held when other patients of the same kind are drawn.`;
   byId("rankings").append(...data.rankings.map((ranking) => {
     const tau = ranking.kendall_tau;
     const head = [["Method"], ["Place"], ["Mean rank"], ...(tau ? [["95 % of resamples", "wide"], ["Places in the resamples", "text"]] : [])];
@@ -66,12 +79,17 @@ function drawRankings() {
   }));
 }
 
-/** Points of all cases, and the mean with its interval, one row per structure. */
+/** Points of all cases, and the mean with its interval, one row per structure. Names are wrapped, never cut. */
 function drawPlots() {
   const items = shownDifferences();
   const width = Math.max(300, Math.min(byId("plot").clientWidth, 1190));
   const narrow = width < 640;
-  const [left, right, row, top] = [narrow ? 26 : 210, narrow ? 52 : 70, narrow ? 74 : 52, narrow ? 50 : 34];
+  const longest = Math.max(...items.map((item) => widthOf(item.structure)), 60);
+  const left = narrow ? 26 : Math.min(longest + 30, Math.max(210, width * 0.34));
+  const right = narrow ? 52 : 70;
+  const names = items.map((item) => wrapped(item.structure, narrow ? width - 10 : left - 22));
+  const heights = names.map((lines) => (narrow ? 56 + LINE * lines.length : Math.max(52, 16 + LINE * lines.length)));
+  const tops = heights.map((_, index) => 8 + heights.slice(0, index).reduce((sum, height) => sum + height, 0));
   const points = new Map(items.map((item) => [item.structure, data.cases.map((id, index) => [id, delta(item.structure, index)])
     .filter(([id, value]) => !Number.isNaN(value) && id.toLowerCase().includes(state.query.toLowerCase()))]));
   const finite = [0, ...items.flatMap((item) => [item.ci_low, item.ci_high].filter((value) => value !== null)),
@@ -79,16 +97,15 @@ function drawPlots() {
   const marks = ticks(Math.min(...finite), Math.max(...finite), narrow ? 4 : 8);
   const [low, high] = [marks[0], marks[marks.length - 1]];
   const x = (value) => left + (value - low) / (high - low) * (width - left - right);
-  const height = top + row * items.length + 34;
-  const parts = marks.flatMap((value) => [svg("line", { x1: x(value), x2: x(value), y1: top, y2: height - 30,
+  const bottom = 8 + heights.reduce((sum, height) => sum + height, 0);
+  const height = bottom + 34;
+  const parts = marks.flatMap((value) => [svg("line", { x1: x(value), x2: x(value), y1: 8, y2: bottom + 4,
     class: value === 0 ? "zero" : "grid" }), svg("text", { x: x(value), y: height - 10, "text-anchor": "middle" }, String(value).replace("-", "−"))]);
-  const [better, worse] = metric().higher_is_better ? [pair()[0], pair()[1]] : [pair()[1], pair()[0]];
-  const clip = (name) => (narrow && name.length > 16 ? `${name.slice(0, 15)}…` : name);
-  if (x(high) - x(0) > 60) parts.push(svg("text", { x: width - right, y: 16, "text-anchor": "end" }, `${clip(better)} better →`));
-  if (x(0) - x(low) > 60) parts.push(svg("text", { x: narrow ? 4 : left, y: narrow ? 36 : 16, "text-anchor": "start" }, `← ${clip(worse)} better`));
   items.forEach((item, index) => {
-    const middle = top + row * index + (narrow ? 48 : row / 2);
-    parts.push(svg("text", narrow ? { x: 4, y: middle - 26 } : { x: left - 12, y: middle + 5, "text-anchor": "end" }, item.structure));
+    const lines = names[index];
+    const middle = tops[index] + (narrow ? LINE * lines.length + 30 : heights[index] / 2);
+    parts.push(narrow ? textLines(4, tops[index] + 4 + LINE * lines.length / 2, lines, {})
+      : textLines(left - 12, middle, lines, { "text-anchor": "end" }));
     const infinite = points.get(item.structure).filter(([, value]) => !Number.isFinite(value));
     points.get(item.structure).filter(([, value]) => Number.isFinite(value)).forEach(([id, value], number) => {
       const gain = metric().higher_is_better ? value : -value;
@@ -101,14 +118,18 @@ function drawPlots() {
       svg("title", {}, `mean ${signed(item.mean, metric().digits)}`)));
     if (infinite.length) parts.push(svg("text", { x: width - right + 8, y: middle + 5 }, `${infinite.length} × ∞`));
   });
-  byId("plot").replaceChildren(el("figure", {}, svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
-    "aria-label": `Differences in ${metric().title}` }, parts),
-  el("figcaption", {}, `One point per case: blue where ${pair()[0]} is better, orange where ${pair()[1]} is, grey where they tie. Diamond and bar: mean and its 95 % interval.`)));
+  const [better, worse] = metric().higher_is_better ? [pair()[0], pair()[1]] : [pair()[1], pair()[0]];
+  const lost = items.some((item) => item.infinite) ? " “1 × ∞” counts cases whose difference is infinite, which are in no mean." : "";
+  const unit = grouped ? " Diamond and bar: mean over patients and its 95 % interval." : " Diamond and bar: mean and its 95 % interval.";
+  byId("plot").replaceChildren(el("figure", {}, el("div", { class: "sides", style: `padding-left:${narrow ? 0 : left}px` },
+    el("span", {}, `← ${worse} better`), el("span", {}, `${better} better →`)),
+  svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Differences in ${metric().title}` }, parts),
+  el("figcaption", {}, `One point per case: blue where ${pair()[0]} is better, orange where ${pair()[1]} is, grey where they tie.${unit}${lost}`)));
 }
 
-const COLUMNS = [["structure", "Structure"], ["pairs", "Cases", 0], ["mean", "Mean difference", "s"], ["ci_low", "95 % CI from", "s"],
+const COLUMNS = [["structure", "Structure"], ["pairs", "Cases", 0], ["patients", "Patients", 0], ["mean", "Mean difference", "s"], ["ci_low", "95 % CI from", "s"],
   ["ci_high", "to", "s"], ["median", "Median", "s"], ["first_wins", "better", 0], ["ties", "Equal", 0], ["second_wins", "better", 0],
-  ["undefined", "No value", 0], ["lacking", "Lacking", 0], ["infinite", "Infinite", 0], ["p", "p", "p"], ["p_holm", "p (Holm)", "p"]];
+  ["undefined", "No value", 0], ["lacking", "Lacking", 0], ["first_infinite", "infinite", 0], ["second_infinite", "infinite", 0], ["p", "p", "p"], ["p_holm", "p (Holm)", "p"]];
 function differenceCell(item, key, form) {
   const attributes = { "data-key": key, class: key === "p_holm" && item.p_holm !== null && item.p_holm < 0.05 ? "sure" : null };
   if (form === undefined) return el("td", {}, item[key]);
@@ -121,8 +142,9 @@ function drawDifferences() {
   const items = shownDifferences();
   const order = state.differences;
   const sort = (key) => { state.differences = { key, up: order.key === key ? !order.up : true }; drawDifferences(); };
-  const used = COLUMNS.filter(([key]) => !["undefined", "lacking", "infinite"].includes(key) || items.some((item) => item[key] > 0));
-  const title = (key, text) => (key === "first_wins" ? `${pair()[0]} better` : key === "second_wins" ? `${pair()[1]} better` : text);
+  const rare = ["undefined", "lacking", "first_infinite", "second_infinite"];
+  const used = COLUMNS.filter(([key]) => (key === "patients" ? grouped : !rare.includes(key) || items.some((item) => item[key] > 0)));
+  const title = (key, text) => (key.startsWith("first_") ? `${pair()[0]} ${text}` : key.startsWith("second_") ? `${pair()[1]} ${text}` : text);
   const value = (item) => (order.key === "structure" ? item.structure : real(item[order.key]));
   byId("differences").replaceChildren(
     el("thead", {}, el("tr", {}, used.map(([key, text]) => heading(title(key, text), key, order, sort)))),
@@ -169,6 +191,7 @@ function choose(id, options, key) {
 }
 
 byId("lead").textContent = data.lead;
+byId("few").textContent = data.too_few;
 drawLacking();
 drawRankings();
 choose("metric", data.metrics.map((item) => [item.name, item.title]), "metric");

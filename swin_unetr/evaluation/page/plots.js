@@ -25,6 +25,7 @@ function show(value, digits) {
   if (!Number.isFinite(number)) return number > 0 ? "∞" : "−∞";
   return number.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace(/^-/, "");
 }
+const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 /** A cell with a number: rounded for people, whole in `data-value`. */
 const cell = (value, digits, attributes) =>
   el("td", { "data-value": value === null || value === undefined ? "" : value, ...attributes }, show(value, digits));
@@ -53,6 +54,28 @@ function ticks(low, high, wanted) {
   const last = Math.ceil(high / step - 1e-9);
   return Array.from({ length: Math.max(last - first, 1) + 1 }, (_, index) => +((first + index) * step).toPrecision(12));
 }
+
+/** The lines of a text that is no wider than so many pixels, broken after a blank or a mark where it can be. */
+const ruler = document.createElement("canvas").getContext("2d");
+ruler.font = "14px system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif";
+const widthOf = (text) => ruler.measureText(text).width;
+function wrapped(text, width) {
+  const lines = [];
+  let rest = text;
+  while (widthOf(rest) > width && rest.length > 1) {
+    let fits = 1;
+    while (fits < rest.length - 1 && widthOf(rest.slice(0, fits + 1)) <= width) fits += 1;
+    const mark = Math.max(...[" ", "_", "-", "/", ".", ","].map((sign) => rest.lastIndexOf(sign, fits - 1)));
+    const end = mark > fits / 3 ? mark + 1 : fits;
+    lines.push(rest.slice(0, end).trimEnd());
+    rest = rest.slice(end);
+  }
+  return [...lines, rest];
+}
+const LINE = 18;
+/** Lines of text on one another, the middle of them at y. */
+const textLines = (x, y, lines, attributes) => svg("text", attributes, lines.map((line, index) =>
+  svg("tspan", { x, y: y + 5 + (index - (lines.length - 1) / 2) * LINE }, line)));
 
 /** Same every time: points must not dance when the page is drawn again. */
 const jitter = (index) => ((index * 0.618034) % 1) - 0.5;

@@ -39,12 +39,13 @@ function drawMeans(table, metrics) {
 
 const COLUMNS = [["mean", "Mean"], ["ci_low", "95 % CI, from"], ["ci_high", "95 % CI, to"], ["std", "SD"], ["median", "Median"],
   ["quartile1", "Lower quartile"], ["quartile3", "Upper quartile"], ["minimum", "Lowest"], ["maximum", "Highest"]];
-const COUNTS = [["evaluated", "Cases"], ["both_empty", "In neither mask"], ["infinite", "Infinite"], ["failed", "Failed"]];
+const COUNTS = [["evaluated", "Cases"], ["patients", "Patients"], ["both_empty", "In neither mask"], ["infinite", "Infinite"], ["failed", "Failed"]];
 
 function drawSummary() {
   const shown = data.summary.filter((item) => item.metric === state.metric && !(single && item.structure === ALL)
     && !state.hidden.has(item.structure));
-  const counts = COUNTS.filter(([key]) => key === "evaluated" || shown.some((item) => item[key] > 0));
+  const counts = COUNTS.filter(([key]) => key === "evaluated" || (key === "patients" ? Object.keys(data.patients).length
+    : shown.some((item) => item[key] > 0)));
   const columns = shown.some((item) => item.failed > 0) ? [...COLUMNS, ["mean_with_failures", `Mean, failed counted as ${show(metric().failure, 0)}`]] : COLUMNS;
   byId("summary").replaceChildren(
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, metric().title),
@@ -83,7 +84,8 @@ function drawDistribution() {
   const width = Math.max(300, box.clientWidth);
   const left = Math.min(width * 0.38, 24 + 7.6 * Math.max(...names.map((name) => name.length), 4));
   const right = width - 20;
-  const step = names.length > 8 ? 34 : 52;
+  const lines = names.map((name) => wrapped(name, left - 12));
+  const step = Math.max(names.length > 8 ? 34 : 52, 8 + LINE * Math.max(...lines.map((of) => of.length), 1));
   const height = names.length * step + 58;
   const values = names.flatMap((name) => data.cases.map((id) => real(valueOf(id, name)))).filter((value) => !Number.isNaN(value));
   const axis = scaleOf(values);
@@ -99,9 +101,7 @@ function drawDistribution() {
   names.forEach((name, row) => {
     const y = 4 + step * (row + 0.5);
     const summary = summaryOf(name, state.metric);
-    const most = Math.floor((left - 8) / 7.4);
-    canvas.append(svg("text", { x: left - 8, y: y + 5, "text-anchor": "end" },
-      name.length > most ? name.slice(0, most - 1) + "…" : name, svg("title", {}, name)));
+    canvas.append(textLines(left - 8, y, lines[row], { "text-anchor": "end" }));
     ids.forEach((id, index) => {
       const value = real(valueOf(id, name));
       if (Number.isNaN(value)) return;
@@ -254,7 +254,7 @@ function drawCases() {
     el("td", {}, "failed"), el("td", { class: "text", colspan: columns.length }, el("span", { class: "pinned" }, item.message)))));
   byId("cases").replaceChildren(el("thead", {}, el("tr", {}, heading("Case", "case", order, sort), el("th", {}),
     columns.map((name) => heading(name, name, order, sort)))), ...lost, ...bodies);
-  byId("case-count").textContent = `${ids.length} of ${data.cases.length} evaluated cases${data.failures.length ? ` and ${failed.length} of ${data.failures.length} failed ones` : ""}. ${Object.keys(data.pictures).length} have pictures.`;
+  byId("case-count").textContent = `${ids.length} of ${counted(data.cases.length, "evaluated case")}${data.failures.length ? ` and ${failed.length} of ${data.failures.length} failed ones` : ""}. ${Object.keys(data.pictures).length} ${Object.keys(data.pictures).length === 1 ? "has" : "have"} pictures.`;
 }
 
 function drawPlots() { drawDistribution(); drawVolumes(); }
@@ -278,7 +278,7 @@ function setUp() {
     onchange: (event) => { state.hidden[event.target.checked ? "delete" : "add"](name); draw(); } }), " ", name)));
   const warnings = [...data.failures.map((item) => `${item.case}: ${item.message}`)];
   if (warnings.length) byId("warnings").append(el("div", { class: "warning", id: "failures" },
-    el("p", {}, el("strong", {}, `${warnings.length} of ${warnings.length + data.cases.length} cases could not be evaluated and are in no mean${warnings.length < 6 ? ":" : "."}`)),
+    el("p", {}, el("strong", {}, `${warnings.length} of ${counted(warnings.length + data.cases.length, "case")} could not be evaluated and ${warnings.length === 1 ? "is" : "are"} in no mean${warnings.length < 6 ? ":" : "."}`)),
     el("details", { open: warnings.length < 6 ? "" : null }, el("summary", {}, "Which, and why"), warnings.map((line) => el("p", {}, line)))));
   if (data.notes.length) byId("warnings").append(el("div", { class: "warning" }, data.notes.map((line) => el("p", {}, line))));
   byId("lead").textContent = data.lead;

@@ -66,17 +66,18 @@ def test_infinities():
 
 
 def test_a_distance_with_everything_that_can_happen():
-    """Ten cases: lacking, undefined, two infinite, a tie, a tie but for the last bit, four that differ."""
+    """Eleven: lacking, undefined, two infinite, a tie, a tie but for the last bit, four that differ, one invented."""
     distance = replace(DICE, name="d_mm", higher_is_better=False)
-    first = np.array([9, math.nan, math.inf, math.inf, 1, 0.1 + 0.2, 1, 1, 1, 5])
-    second = np.array([9, 1, 2, math.inf, 1, 0.3, 2, 3, 4, 1])
-    held = np.array([False] + [True] * 9)
+    first = np.array([9, math.nan, math.inf, math.inf, 1, 0.1 + 0.2, 1, 1, 1, 5, math.nan])
+    second = np.array([9, math.nan, 2, math.inf, 1, 0.3, 2, 3, 4, 1, math.inf])
+    held = np.array([False] + [True] * 10)
     (item,) = differences(distance, [Pair("s", "A", "B", first, second, held)])
-    assert (item.pairs, item.undefined, item.lacking, item.infinite) == (8, 1, 1, 1)
+    assert (item.pairs, item.patients, item.undefined, item.lacking, item.infinite) == (9, 9, 1, 1, 2)
+    assert (item.first_infinite, item.second_infinite) == (1, 1)
     assert item.mean == pytest.approx((0 + 0 + 0 - 1 - 2 - 3 + 4) / 7)
     assert item.median == pytest.approx(0)
-    assert (item.first_wins, item.ties, item.second_wins) == (3, 3, 2)
-    # Sizes 1, 2, 3, 4, inf have the ranks 1 to 5; those of the positive ones sum to 9 of 15.
-    assert item.p == pytest.approx(enumerated(np.array([-1, -2, -3, 4, 5])))
+    assert (item.first_wins, item.ties, item.second_wins) == (4, 3, 2)
+    # Sizes 1, 2, 3, 4, inf, inf have the ranks 1 to 4 and twice 5.5.
+    assert item.p == pytest.approx(enumerated(np.array([-1, -2, -3, 4, 5, -5])))
     assert item.p_holm == item.p
     assert item.ci_low < item.mean < item.ci_high

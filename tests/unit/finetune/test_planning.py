@@ -220,9 +220,9 @@ def test_the_command_that_a_plan_of_one_case_prints_can_be_run(one_case: Path, t
     assert words[-2:] == ["--fold", "all"]
     words[words.index("RUN")] = str(tmp_path / "run")
     assert finetune([*words, "--trainer.max_epochs", "1"]) == 0
-    out = capsys.readouterr().out
-    assert "warm-up: 0.04 of 1 epoch, the share that the recipe has" in out
-    assert "every case is trained on, so that validation cannot choose a model: best/ takes the last one" in out
+    told = capsys.readouterr()
+    assert "warm-up: 0.04 of 1 epoch, the share that the recipe has" in told.out
+    assert "every case is trained on, so that validation cannot choose a model: best/ takes the last one" in told.err
     with pytest.raises(DataError, match=r"1 case of a single patient .* --fold all"):
         finetune([*words[:-2], "--output", str(tmp_path / "other")])
     with pytest.raises(DataError, match=r"1 case of a single patient .* --fold all"):

@@ -176,7 +176,7 @@ def test_a_disk_that_is_too_small_is_told_before_and_a_full_one_after(own, monke
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match=r"cannot be written \(No space left on device\); choose another --store"):
+    with pytest.raises(ConfigError, match=r"\(no room left on the disk\); free some, and go on, or choose .* --store"):
         on_disk(dataset, folder).prepare()
     assert not list(folder.rglob("*.scan"))  # nor anything half-written
 
@@ -196,7 +196,7 @@ def test_a_rare_class_is_sampled_without_a_look_at_the_scan(dataset, filled, mon
     read = []
     monkeypatch.setattr(ScanInMemory, "places", None)  # which looks at all voxels
     crop = type(scans.scan(0)).crop
-    monkeypatch.setattr(type(scans.scan(0)), "crop", lambda self, *at: read.append(at[1]) or crop(self, *at))
+    monkeypatch.setattr(type(scans.scan(0)), "crop", lambda self, *at: read.append(tuple(at[1])) or crop(self, *at))
     sampling = SamplingConfig(crop_size=(8, 8, 8), scheme="classes", negative=0, crops_per_scan=100)
     crops = TrainingCrops(scans, dataset.task, replace(CONFIG, sampling=sampling, augment=AugmentConfig()))
     shown = {int(value) for crop in crops[(0, 0)] for value in np.unique(crop["label"])}

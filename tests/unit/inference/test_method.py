@@ -64,9 +64,8 @@ def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
         yield path
 
 
-PATHS = [
-    path for path in leaves(DESCRIPTION) if path[0] in ("network", "task", "preprocess", "inference", "postprocess")
-]
+PARTS = ("network", "task", "preprocess", "inference", "postprocess")
+PATHS = [path for path in leaves(DESCRIPTION) if path[0] in PARTS]
 
 
 def changed(of: Any, path: tuple[str | int, ...], to: Any) -> Any:
@@ -110,8 +109,10 @@ def test_every_field_that_changes_labels_changes_the_key_and_no_other(data: st.D
     assert (key(other) == key(DESCRIPTION)) == is_other, path
 
 
-def test_the_fields_that_do_not_count_exist() -> None:
+def test_the_fields_that_do_not_count_exist_and_none_is_forgotten() -> None:
     assert {".".join(map(str, path)) for path in PATHS} >= OTHERS
+    of_people = {"kind", "provenance", "training_scans"}
+    assert {field.name for field in fields(ModelDescription)} == {*PARTS, *of_people}
 
 
 def test_weights_count_and_provenance_does_not() -> None:

@@ -1,8 +1,14 @@
 """What a person sees on a terminal. What goes into a file instead is tested with the trainer."""
 
+import os
+import re
+import threading
 from pathlib import Path
 
-from swin_unetr.training import fit
+import psutil
+import torch
+
+from swin_unetr.training import fit, progress
 from swin_unetr.training.run_folder import CHECKPOINT
 
 
@@ -31,3 +37,35 @@ def test_the_best_score_outlives_a_resume(line, tmp_path: Path, capfd) -> None:
     fit(trainer, module, data, resume_from=tmp_path / CHECKPOINT)
     last = capfd.readouterr().out.splitlines()[-1]
     assert ("best" in last) == bool(trainer.callback_metrics["val/dice"] > best)
+
+
+def test_a_long_epoch_and_a_long_validation_say_how_far_they_are(line, tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    trainer, module, data = line(tmp_path)
+    fit(trainer, module, data, resume_from=None)
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].startswith("training on ")
+    assert lines[0].endswith("the first step takes longer than the others")
+    assert any(re.fullmatch(r"epoch 1/4: step 2/\d+, \d:\d\d:\d\d left", text) for text in lines)
+    assert any(re.fullmatch(r"epoch 2/4: validation 1/\d+, \d:\d\d:\d\d left", text) for text in lines)
+
+
+def test_busy_cores_are_those_of_others() -> None:
+    end = threading.Event()
+    own = threading.Thread(target=lambda: [None for _ in iter(end.is_set, True)])
+    own.start()  # keeps a core busy, but is this process
+    try:
+        alone = progress.busy_cores_of_others()
+    finally:
+        end.set()
+        own.join()
+    assert 0 <= alone <= (os.cpu_count() or 1) * 1.1
+
+
+def test_a_training_beside_busy_programs_says_so(monkeypatch) -> None:
+    monkeypatch.setattr(progress, "busy_cores_of_others", lambda: float(psutil.cpu_count()))
+    words = progress.words_on_device(torch.device("cpu"))
+    assert "while other programs keep" in words
+    monkeypatch.setattr(progress, "busy_cores_of_others", lambda: 0.0)
+    assert "other programs" not in progress.words_on_device(torch.device("cpu"))
+    assert progress.words_on_device(torch.device("cuda")) == "training on cuda"

@@ -1,11 +1,16 @@
 """Label maps on another grid: by hand and against ITK."""
 
+import math
+
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from swin_unetr.errors import GeometryError
 from transforms.geometry import Geometry, Volume
-from transforms.resample import labels_on_grid, share_outside
+from transforms.resample import covering_grid, is_part_of, labels_on_grid, padded, voxels_outside
 
 
 def volume(array, affine):
@@ -31,11 +36,57 @@ def test_a_finer_grid_repeats_voxels_and_outside_there_is_nothing():
 
 def test_what_lies_outside_is_told():
     labels = volume(np.array([0, 1, 1, 1, 2], np.uint8).reshape(5, 1, 1), np.eye(4))
-    assert share_outside(labels, labels.geometry) == 0
-    assert share_outside(labels, Geometry((4, 1, 1), np.eye(4))) == 0.25
+    assert voxels_outside(labels, labels.geometry) == 0
+    assert voxels_outside(labels, Geometry((4, 1, 1), np.eye(4))) == 1
     # Voxels of 2 mm at 0 and 2 reach from -1 to 3 mm: the voxel at 3 lies on the edge, and inside.
-    assert share_outside(labels, Geometry((2, 1, 1), np.diag([2.0, 1, 1, 1]))) == 0.25
-    assert share_outside(volume(np.zeros((5, 1, 1), np.uint8), np.eye(4)), labels.geometry) == 0
+    assert voxels_outside(labels, Geometry((2, 1, 1), np.diag([2.0, 1, 1, 1]))) == 1
+    assert voxels_outside(volume(np.zeros((5, 1, 1), np.uint8), np.eye(4)), labels.geometry) == 0
+
+
+def test_a_grid_grows_to_hold_all_labels_and_not_a_voxel_more():
+    array = np.zeros((9, 9, 9), np.uint8)
+    array[1:8, 4, 4] = 1
+    labels = volume(array, np.eye(4))
+    small = np.eye(4)
+    small[:3, 3] = 3
+    grid = covering_grid(labels, Geometry((3, 3, 3), small))
+    assert grid.shape == (7, 3, 3)
+    assert grid.affine[:3, 3].tolist() == [1, 3, 3]
+    assert int(labels_on_grid(labels, grid).array.sum()) == 7
+    known = volume(np.full((3, 3, 3), 5, np.uint8), small)
+    grown = padded(known, grid)
+    assert is_part_of(known.geometry, grid)
+    assert not is_part_of(grid, known.geometry)
+    assert not is_part_of(Geometry((2, 2, 2), np.diag([2.0, 2, 2, 1])), grid)
+    assert (grown.array[0, 2:5] == 5).all()
+    assert int((grown.array == 5).sum()) == 27
+    # What is inside already, or empty, changes nothing.
+    whole = Geometry((9, 9, 9), np.eye(4))
+    assert covering_grid(labels, whole) is whole
+    assert covering_grid(volume(np.zeros((9, 9, 9), np.uint8), np.eye(4)), known.geometry) is known.geometry
+    with pytest.raises(GeometryError, match="do not show the same part"):
+        covering_grid(volume(array, np.diag([1e4, 1e4, 1e4, 1.0])), whole)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.floats(0.4, 3), st.floats(-12, 12), st.booleans(), st.floats(-0.5, 0.5))
+def test_no_label_is_lost_on_a_covering_grid(seed, spacing, shift, flipped, angle):
+    """As many millilitres as there were, as far as the voxels are not coarser than what is labelled."""
+    generator = np.random.default_rng(seed)
+    array = np.zeros((12, 11, 10), np.uint8)
+    start = generator.integers(0, 4, 3)
+    array[tuple(slice(at, at + 6) for at in start)] = 1
+    turn = np.eye(4)
+    turn[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    affine = turn @ np.diag([-1.0 if flipped else 1.0, 1, 1, 1])
+    affine[:3, 3] = shift
+    labels = volume(array, affine)
+    grid = covering_grid(labels, Geometry((5, 5, 5), np.diag([spacing, spacing, spacing, 1])))
+    found = labels_on_grid(labels, grid).array[0]
+    larger = grid.affine.copy()
+    larger[:3, 3] -= 3 * spacing
+    margin = Geometry(tuple(size + 6 for size in grid.shape), larger)
+    assert int(found.sum()) == int(labels_on_grid(labels, margin).array.sum())
 
 
 def test_flipped_axes_lie_where_they_lay():
