@@ -13,7 +13,7 @@ from swin_unetr.errors import DataError
 from swin_unetr.files import replacing
 from transforms.claims import bytes_on_disk, missing_spacing, refuse_impossible_size, refuse_stand_in
 from transforms.geometry import Geometry, Volume
-from transforms.slicer import LAYERED, segments
+from transforms.slicer import LAYERED, is_segmentation, segments
 from transforms.verdict import RefusedError, Verdict
 
 #: LPS millimetres, in which ITK has its images, to RAS; and back.
@@ -57,7 +57,7 @@ def itk_verdict(path: Path) -> Verdict:
     if len(size) < 3:
         words = f"is a picture of 2 dimensions ({in_words} pixels)"
         raise RefusedError(f"{path}: {words}; a 3-D scan is wanted", "picture")
-    if labelled is not None and (channels > 1 or len(size) > 3):
+    if (labelled is not None or is_segmentation(path)) and (channels > 1 or len(size) > 3):
         raise RefusedError(f"{path}: {LAYERED}", "layered")
     if len(size) > 3:
         words = f"has {len(size)} dimensions where 3 are wanted ({in_words})"

@@ -10,7 +10,7 @@ from swin_unetr.datasets import DESCRIPTION
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import BRATS_CONVENTIONS, Modality, Target, Task, brats, brats_convention, modality_of
-from transforms.io import read_labels
+from transforms.io import read_label_names, read_labels
 
 #: Cases with enhancing tumour after which the convention is taken as told: a 4 without a 3 in one case alone may still
 #: be 2013. Every case is checked against the convention again when it is loaded.
@@ -33,7 +33,7 @@ def settle_task(
     """The task of a labelled data set, completed from its label files where its layout leaves a question open.
 
     BraTS: which year's label values (enhancing is 4 until 2021, 3 from 2023; both occur in 2013). A plain folder
-    without a description: every value that occurs becomes a structure.
+    without a description: every value that occurs becomes a structure, under the name that the label files give it.
 
     Args:
         dataset: with labels.
@@ -56,12 +56,29 @@ def settle_task(
     values = sorted({value for case in dataset.cases for value in values_of(case)} - {0})
     if not values:
         raise DataError(f"{dataset.root}: every label file is empty; there is nothing to learn")
+    names = _names(dataset.cases)
     return Task(
         name=dataset.root.name,
         modality=modality,
         channels=dataset.channels or (modality,),
-        targets=tuple(Target(name=f"label {value}", labels=(value,), write_as=value) for value in values),
+        targets=tuple(
+            Target(name=names.get(value, f"label {value}"), labels=(value,), write_as=value) for value in values
+        ),
     )
+
+
+def _names(cases: Iterable[Case]) -> dict[int, str]:
+    """Names that label files give their values themselves, where all agree and no two values share one."""
+    found: dict[int, set[str]] = {}
+    for case in cases:
+        try:
+            given = {} if case.label is None else read_label_names(case.label)
+        except DataError:
+            continue  # its voxels are read by others, who tell
+        for value, name in given.items():
+            found.setdefault(value, set()).add(name)
+    agreed = {value: next(iter(names)) for value, names in found.items() if len(names) == 1}
+    return {value: name for value, name in agreed.items() if name and list(agreed.values()).count(name) == 1}
 
 
 def _convention(cases: Iterable[Case], suggested: str, values_of: Callable[[Case], Iterable[int]]) -> str:

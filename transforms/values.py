@@ -39,24 +39,19 @@ def looks_like_labels(channel: NDArray[Any]) -> int | None:
     """
     if channel.shape[1] < 2:
         return None
+    places = np.unique(np.linspace(0, channel.shape[2] - 1, _PLANES).astype(int))
     equal = shown = 0
-    values: set[float] = set()
-    for z in np.unique(np.linspace(0, channel.shape[2] - 1, _PLANES).astype(int)):
-        plane = channel[..., z]
+    for plane in (channel[..., place] for place in places):
         if plane.min() < 0 or not are_whole(plane).all():
             return None
-        if plane.dtype.kind == "f":
-            plane = np.rint(plane)
-        here = plane[:, :-1]
+        here, beside = np.rint(plane[:, :-1]), np.rint(plane[:, 1:])
         labelled = here != 0
         shown += int(np.count_nonzero(labelled))
-        equal += int(np.count_nonzero((here == plane[:, 1:]) & labelled))
-        values.update(np.unique(plane).tolist())
-        if len(values) > _MOST_VALUES:
-            return None
+        equal += int(np.count_nonzero((here == beside) & labelled))
     if not shown or equal <= _LABEL_LIKE * shown:
         return None
-    return len(values - {0})
+    values = np.unique(np.concatenate([np.unique(np.rint(channel[..., place])) for place in places]))
+    return int(np.count_nonzero(values)) if values.size <= _MOST_VALUES else None
 
 
 def not_hounsfield(low: float, high: float) -> str | None:

@@ -105,8 +105,8 @@ def read_pair(pair: Pair, resample: bool = False) -> LabelPair:
     """
     prediction = read_labels(pair.prediction)
     reference = read_labels(pair.reference, like=prediction.geometry)
-    sides = (pair.prediction, prediction), (pair.reference, reference)
-    notes = tuple(f"{path.name}: {note.words}" for path, side in sides for note in side.notes)
+    sides = ("prediction", prediction), ("reference", reference)
+    notes = tuple(f"{name}: {note.words}" for name, side in sides for note in side.notes)
     difference = prediction.geometry.difference(reference.geometry)
     if difference is not None and not resample:
         raise GeometryError(

@@ -22,8 +22,8 @@ from swin_unetr.files import is_partial, remove_partials, write_json
 from swin_unetr.store.scan_file import SUFFIX, StoredScan, open_scan, write_scan
 from swin_unetr.words import why_not_written
 
-#: Changes when the files of a store do.
-_FORMAT = 2
+#: Changes when the files of a store do, or how scans are read.
+_FORMAT = 3
 
 
 class Store:

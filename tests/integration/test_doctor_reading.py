@@ -136,6 +136,7 @@ def test_segmentations_of_slicer_are_the_labels_of_their_scans(tmp_path: Path) -
     assert found == set()
     summary = fingerprint(diagnosis.survey)
     assert (summary.cases, summary.left_out) == (CASES, ())
+    assert {of.name for of in summary.task.targets if of.labels[0] <= 3} == {"organ 1", "organ 2", "organ 3"}
 
 
 def test_notes_are_in_the_survey_that_is_kept(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def save(path: Path, array: Any, affine: Any, units: str = "mm", codes: tuple[in
 
 
 def figures(folder: Path) -> tuple[dict[str, Any], Any]:
-    result = evaluate(folder / "pred", folder / "ref", task=TASK, output=folder / "report", pictures=0)
+    result = evaluate(folder / "pred", folder / "ref", task=TASK, output=folder / "report", pictures=1)
     assert not result.failures
     return {row.metric: row.value for row in result.rows}, result
 
@@ -41,7 +41,7 @@ def test_a_unit_is_converted(tmp_path: Path, units: str, size: float, hd95: floa
     found, result = figures(tmp_path)
     assert found["hd95_mm"] == pytest.approx(hd95)
     notes = " ".join(json.loads((tmp_path / "report/results.json").read_text())["notes"])
-    assert ("cases whose files are odd (1): a (a.nii.gz: the voxel size is in" in notes) == (units != "mm")
+    assert ("cases whose files are odd (1): a (prediction: the voxel size is in" in notes) == (units != "mm")
     assert notes == " ".join(result.notes)
 
 

@@ -336,12 +336,13 @@ def test_segments_that_overlap_are_refused_in_words_that_fit(tmp_path: Path) -> 
     path = slicer(tmp_path / "p1.seg.nrrd", np.ones((6, 6, 6), np.uint8), (0, 0, 0), (6, 6, 6))
     image = sitk.ReadImage(str(path))
     layers = sitk.Compose(image, image)
-    for key in image.GetMetaDataKeys():
-        layers.SetMetaData(key, image.GetMetaData(key))
-    sitk.WriteImage(layers, str(path), True)
-    with pytest.raises(RefusedError, match="segments that overlap, in several layers") as error:
-        read_labels(path)
-    assert error.value.code == "layered"
+    for with_names in (False, True):
+        for key in image.GetMetaDataKeys() if with_names else ():
+            layers.SetMetaData(key, image.GetMetaData(key))
+        sitk.WriteImage(layers, str(path), True)
+        with pytest.raises(RefusedError, match="segments that overlap, in several layers") as error:
+            read_labels(path)
+        assert error.value.code == "layered"
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha", "a.hdr"])
