@@ -86,9 +86,9 @@ def main() -> None:
     print(f"installed in {time.monotonic() - started:.0f} s")
     program = environment / "bin" / "swin-unetr"
     data = output / "phantoms"
-    subprocess.run([program, "phantoms", "--output", data, "--cases", "4", "--held-back", "2"], check=True)
+    subprocess.run([str(program), "phantoms", "--output", str(data), "--cases", "4", "--held-back", "2"], check=True)
     short = ["--config", "demo", "--trainer.max_epochs", "2", "--optimizer.warmup_epochs", "0", "--num_folds", "2"]
-    train = [program, "finetune", *short, "--data", data, "--fold", "0", "--output", output / "run"]
+    train = [str(program), "finetune", *short, "--data", str(data), "--fold", "0", "--output", str(output / "run")]
     subprocess.run(train, check=True)
     places = {"MODEL": output / "run", "INPUT": data / "imagesTs", "OUTPUT": output / "results"}
     path = f"{environment / 'bin'}:{os.environ['PATH']}"
