@@ -1,6 +1,8 @@
 # Two commands do everything on a machine that has only Python:
 #   make demo    a small data set, a small model trained on it, its Dice report
 #   make test    every check that CI makes
+#   make test-fast  linters and unit tests without training, in under three minutes
+#   make docs    the documentation, in docs/_build/html
 #   make viewer  what `swin-unetr view` needs from npm; both above do it too, and go on without
 #   make wheel   a wheel with the viewer in it, in dist/
 # Both first set up VENV, and again whenever the requirements change.
@@ -18,7 +20,7 @@ RUN := $(BIN)/swin-unetr
 ACTIVATE = echo "to type 'swin-unetr' without '$(BIN)/': . $(BIN)/activate"
 VIEWER := swin_unetr/viewer/assets/niivue.umd.js
 
-.PHONY: help install demo test constraints viewer wheel
+.PHONY: help install demo test test-fast docs constraints viewer wheel
 .DELETE_ON_ERROR:
 
 help:
@@ -58,6 +60,16 @@ test: $(STAMP)
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=logical --maxprocesses=8 --durations=15
 	@$(ACTIVATE)
+
+test-fast: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=logical --maxprocesses=8 -m "not slow" tests/architecture tests/unit
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "documentation: docs/_build/html/index.html"
 
 # After a change of the requirements in pyproject.toml, in an environment that has passed `make test`.
 constraints:

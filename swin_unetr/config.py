@@ -144,9 +144,12 @@ class InferenceConfig:
 class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay, both in epochs, stepped every optimiser step."""
 
+    #: Learning rate after the warm-up; it then falls to 0 along a cosine.
     learning_rate: float = 1e-4
+    #: Decoupled weight decay of AdamW.
     weight_decay: float = 1e-5
-    #: A command that asks for fewer epochs than its recipe keeps the share, unless it gives this too.
+    #: Epochs in which the learning rate rises from 0; may be a fraction. A command that asks for fewer epochs than its
+    #: recipe keeps the share, unless it gives this too.
     warmup_epochs: float = 50
     #: Norm to which gradients are clipped; none for no clipping.
     gradient_clip: float | None = None
@@ -164,7 +167,10 @@ class SpeedConfig:
 
     #: One switch for all of them: false computes everything as it is written.
     fast: bool = True
+    #: How attention is computed: "blockwise", window by window in the cache (for CPUs); "fused", by torch's fused
+    #: kernels; "explicit", as it is written. "auto" chooses by device and size.
     attention: AttentionPath = "auto"
+    #: Memory layout of the convolutions; "unchanged" takes maps as they come. "auto" chooses by device and type.
     memory_layout: MemoryLayout = "auto"
     #: Compile the network by `torch.compile`: a minute or more at the start of a training. "default", which is true;
     #: "reduce-overhead" also captures the steps as CUDA graphs. "auto" does not: it was no gain where it was measured.
@@ -190,21 +196,26 @@ class SpeedConfig:
 class TrainerConfig:
     """What Lightning's Trainer is built from."""
 
+    #: Epochs of the training.
     max_epochs: int = 300
     #: Validate every so many epochs (and always after the last).
     validate_every: int = 10
+    #: Lightning's accelerator: "auto", "cpu", "gpu" or "mps".
     accelerator: str = "auto"
+    #: Lightning's devices: how many, or "auto" for all.
     devices: int | str = "auto"
     #: How several processes train together: "ddp", which "auto" takes where there are several, each with all weights;
     #: "fsdp" divides them, their gradients, averages and the optimiser's state: less memory, more exchange.
     strategy: str = "auto"
     #: Lightning's precision, such as "32-true", "bf16-mixed", "16-mixed".
     precision: str = "32-true"
+    #: Batches whose gradients are added up for one step of the optimiser.
     accumulate_batches: int = 1
     #: Decay of the exponential moving average of the weights; none for no average.
     ema_decay: float | None = None
     #: Stop after so many validations without a better smoothed pooled Dice. If None, never stop early.
     early_stop_patience: int | None = None
+    #: Seed of everything that is drawn at random: the same seed gives the same result on the same machine.
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -227,7 +238,9 @@ class SamplingConfig:
     #: "random": anywhere. "positive_negative": the centre on a structure or on background, by `positive`:`negative`.
     #: "classes": the same, and each structure that a scan has as often as its others, however small.
     scheme: Literal["random", "positive_negative", "classes"] = "random"
+    #: Weight of crops whose centre lies on a structure, against `negative`.
     positive: float = 1.0
+    #: Weight of crops whose centre lies on background.
     negative: float = 1.0
     #: Crops taken from a scan each time it is visited.
     crops_per_scan: int = 1
@@ -267,18 +280,23 @@ class AugmentConfig:
     zoom: tuple[float, float] = (0.85, 1.15)
     #: Multiply intensities by 1 + u, u uniform in plus or minus this.
     intensity_scale: float = 0.1
+    #: Probability of `intensity_scale`, drawn for each crop.
     intensity_scale_probability: float = 0.0
     #: Add u, uniform in plus or minus this.
     intensity_shift: float = 0.1
+    #: Probability of `intensity_shift`, drawn for each crop.
     intensity_shift_probability: float = 0.0
     #: Gamma, log-uniform between these, on intensities mapped to 0..1 and back.
     gamma: tuple[float, float] = (0.7, 1.5)
+    #: Probability of `gamma`, drawn for each crop.
     gamma_probability: float = 0.0
     #: Standard deviation of Gaussian noise is uniform in 0..this.
     noise_std: float = 0.1
+    #: Probability of `noise_std`, drawn for each crop.
     noise_probability: float = 0.0
     #: Sigma of Gaussian blur in voxels is uniform between these.
     blur_sigma: tuple[float, float] = (0.5, 1.0)
+    #: Probability of `blur_sigma`, drawn for each crop.
     blur_probability: float = 0.0
 
     def __post_init__(self) -> None:

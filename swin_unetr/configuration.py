@@ -101,10 +101,11 @@ def _flat(cls: Any, values: Mapping[str, Any], path: str = "") -> Iterator[tuple
 
 
 def _comments(cls: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted path and text of the `#:` comments above the fields of a dataclass."""
+    """Dotted path and text of the `#:` comments above the fields of a dataclass, inherited ones included."""
     hints = typing.get_type_hints(cls)
     comment: list[str] = []
-    for line in map(str.strip, inspect.getsource(cls).splitlines()):
+    bases: list[Any] = [base for base in reversed(cls.__mro__) if dataclasses.is_dataclass(base)]
+    for line in (line.strip() for base in bases for line in inspect.getsource(base).splitlines()):
         if line.startswith("#:"):
             comment.append(line[2:].strip())
             continue
@@ -116,6 +117,17 @@ def _comments(cls: Any, path: str = "") -> Iterator[tuple[str, str]]:
             if nested is not None:
                 yield from _comments(nested, f"{path}{name}.")
         comment = []
+
+
+def documented_fields(cls: Any) -> Iterator[tuple[str, Any, str]]:
+    """Dotted path, default as plain JSON types, and comment of every field of a configuration.
+
+    Args:
+        cls: the dataclass; all its fields have defaults.
+    """
+    comments = dict(_comments(cls))
+    for path, value in _flat(cls, to_dict(cls())):
+        yield path, value, comments.get(path, "").replace("%%", "%")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -52,7 +52,10 @@ def settle_task(
     if modality_of(dataset.channels) == "CT":
         modality = "CT"
     if modality is None:
-        raise ConfigError(f"{dataset.root}: nothing says what the scans are; add a {DESCRIPTION} beside images/")
+        raise ConfigError(
+            f"{dataset.root}: nothing says whether the scans are CT or MR; add a {DESCRIPTION} beside images/, "
+            "or give --modality"
+        )
     values = sorted({value for case in dataset.cases for value in values_of(case)} - {0})
     if not values:
         raise DataError(f"{dataset.root}: every label file is empty; there is nothing to learn")

@@ -9,7 +9,7 @@ import pytest
 PACKAGES = ("swin_unetr", "pretrain", "finetune", "transforms", "scripts")
 #: Modules that run code from files, unpack archives or talk to others; and who may import them, for what.
 FORBIDDEN = {
-    "pickle": {"swin_unetr/checkpoints/published_file.py"},  # the class of an error
+    "pickle": {"swin_unetr/checkpoints/torch_file.py"},  # the class of an error
     "zipfile": {"swin_unetr/training/checkpoint_files.py"},  # checksums; nothing is unpacked
     "socket": set(),
     "http.server": {"swin_unetr/viewer/server.py"},  # 127.0.0.1 alone

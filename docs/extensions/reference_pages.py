@@ -1,0 +1,138 @@
+"""Directives of the reference: what they show is read from the code, so that it cannot differ from it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+def _literal(text: str) -> nodes.literal_block:
+    block = nodes.literal_block(text, text)
+    block["language"] = "text"
+    return block
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int], code: int = 1) -> nodes.table:
+    """A table; the first `code` columns are set in a fixed-width font."""
+    table = nodes.table(classes=["colwidths-given"])
+    group = nodes.tgroup(cols=len(header))
+    group += [nodes.colspec(colwidth=width) for width in widths]
+    head, body = nodes.thead(), nodes.tbody()
+    head += _row(header, code=0)
+    body += [_row(row, code) for row in rows]
+    group += [head, body]
+    table += group
+    return table
+
+
+def _row(cells: Sequence[str], code: int) -> nodes.row:
+    row = nodes.row()
+    for index, text in enumerate(cells):
+        inner = nodes.literal(text, text) if index < code and text else nodes.inline(text, text)
+        entry = nodes.entry()
+        entry += nodes.paragraph("", "", inner)
+        row += entry
+    return row
+
+
+class Commands(SphinxDirective):
+    """The help text of every command, each below a heading of its own."""
+
+    def run(self) -> list[nodes.Node]:
+        """Read the table of commands and ask each for its help."""
+        from swin_unetr.cli import COMMANDS
+
+        return [self._section(name, text) for name, (_, text) in COMMANDS.items()]
+
+    def _section(self, name: str, text: str) -> nodes.Node:
+        section = nodes.section(ids=[name])
+        section += nodes.title(name, name)
+        section += nodes.paragraph(text, f"{text[0].upper()}{text[1:]}.")
+        section += _literal(_help(name))
+        return section
+
+
+def _help(command: str) -> str:
+    from swin_unetr.cli import COMMANDS
+
+    module, function = COMMANDS[command][0].split(":")
+    before, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "100"
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+            getattr(import_module(module), function)(["--help"])
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+    return text.getvalue().strip()
+
+
+class Fields(SphinxDirective):
+    """The fields of a configuration: name, default, and the comment above each in the code."""
+
+    required_arguments = 1
+    option_spec = {"groups": directives.unchanged}  # noqa: RUF012  # docutils reads it from the class
+
+    def run(self) -> list[nodes.Node]:
+        """One table for each group of fields."""
+        from swin_unetr.configuration import documented_fields
+
+        module, _, name = self.arguments[0].rpartition(".")
+        groups: dict[str, list[tuple[str, str, str]]] = {}
+        for path, default, comment in documented_fields(getattr(import_module(module), name)):
+            groups.setdefault(path.rpartition(".")[0], []).append((path, _yaml(default), comment))
+        found: list[nodes.Node] = []
+        for group, rows in groups.items():
+            found.append(nodes.rubric(group, group or "at the top"))
+            found.append(_table(("field", "default", "meaning"), rows, (32, 20, 60), code=2))
+        return found
+
+
+def _yaml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if value is not None else "null"
+
+
+class Findings(SphinxDirective):
+    """What `doctor` may find."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table of defects."""
+        from swin_unetr.doctor.findings import KINDS
+
+        rows = [(code, kind.severity, kind.title, kind.remedy) for code, kind in KINDS.items()]
+        return [_table(("code", "severity", "what it is", "what to do"), rows, (18, 10, 34, 50))]
+
+
+class Metrics(SphinxDirective):
+    """The metrics of a report."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table of metrics."""
+        from swin_unetr.evaluation.metrics import METRICS
+
+        rows = [(of.name, of.title, of.definition) for of in METRICS]
+        return [_table(("key", "name", "definition and source"), rows, (22, 20, 60))]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives."""
+    for name, directive in {
+        "all-commands": Commands,
+        "config-fields": Fields,
+        "doctor-findings": Findings,
+        "report-metrics": Metrics,
+    }.items():
+        app.add_directive(name, directive)
+    return {"parallel_read_safe": True}
