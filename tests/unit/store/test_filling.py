@@ -18,6 +18,5 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(fcntl, "flock", missing)
     with alone(tmp_path, told.append, "store") as sure:
         assert not sure
-    assert told == [
-        f"store: the disk of {tmp_path} has no file locks; other processes that fill it do the same work again"
-    ]
+    words = "has no file locks; other processes that fill it do the same work again"
+    assert told == [f"store: the disk of {tmp_path} {words}"]
