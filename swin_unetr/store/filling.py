@@ -69,8 +69,8 @@ def workers_for(voxels: int) -> int:
 def alone(folder: Path, tell: Tell, name: str = "cache") -> Iterator[bool]:
     """Wait while another process fills the folder, so that no scan is preprocessed twice.
 
-    Gives whether it is sure that no other does. Without locks (Windows, some network disks, disks that cannot be
-    written) the work may be done twice; its result is the same.
+    Gives whether it is sure that no other does. Without locks (Windows, some network disks, which is said, disks that
+    cannot be written) the work may be done twice; its result is the same.
     """
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +89,7 @@ def alone(folder: Path, tell: Tell, name: str = "cache") -> Iterator[bool]:
             locked = True
         except OSError:
             locked = False
+            tell(f"{name}: the disk of {folder} has no file locks; other processes that fill it do the same work again")
         yield locked
 
 
