@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import errno
 
-#: Causes for which nothing can be written, and what to do about each.
-_CAUSES: dict[int, tuple[str, str]] = {
-    errno.ENOSPC: ("no room left on the disk", "free some, and go on"),
-    errno.EDQUOT: ("your share of the disk is used up", "free some, and go on"),
-    errno.EFBIG: ("the file grows larger than is allowed", "raise the limit (ulimit -f), or choose another disk"),
-    errno.EACCES: ("permission denied", "check your permissions, or choose another folder"),
-    errno.EPERM: ("not permitted", "check your permissions, or choose another folder"),
-    errno.EROFS: ("the disk is read-only", "choose another folder"),
-    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
-    errno.ENOTDIR: ("a file is where a folder is wanted", "check the path"),
-    errno.EISDIR: ("a folder is where a file is wanted", "check the path"),
-    errno.EEXIST: ("something else has this name", "check the path"),
-    errno.ENOENT: ("a folder of the path has gone", "check the path, and whether the disk is connected"),
-    errno.EIO: ("the disk reports an error", "check the disk, or choose another one"),
-    errno.ESTALE: ("the network disk has lost the file", "check the connection, and go on"),
+#: What to do where something cannot be written, by the cause.
+_REMEDIES: dict[int, str] = {
+    errno.ENOSPC: "make room on the disk, and go on",
+    errno.EDQUOT: "your share of the disk is used up: make room in it, and go on",
+    errno.EFBIG: "raise the limit of the size of files (ulimit -f), or choose another disk",
+    errno.EACCES: "check your permissions, or choose another folder",
+    errno.EPERM: "check your permissions, or choose another folder",
+    errno.EROFS: "choose a folder on another disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "check the path: a file is where a folder is wanted",
+    errno.EISDIR: "check the path: a folder is where a file is wanted",
+    errno.EEXIST: "check the path: something else has this name",
+    errno.ENOENT: "check the path, and whether the disk is connected",
+    errno.EIO: "check the disk, or choose another one",
+    errno.ESTALE: "check the connection to the network disk, and go on",
 }
 
 
@@ -35,5 +35,5 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 def why_not_written(error: OSError) -> str:
     """Why something cannot be written, and what to do, as it fits the cause."""
-    cause, remedy = _CAUSES.get(error.errno or 0, ("", "check the path and the disk"))
-    return f"cannot be written ({cause or error.strerror or error}); {remedy}"
+    remedy = _REMEDIES.get(error.errno or 0, "check the path and the disk")
+    return f"cannot be written ({error.strerror or error}); {remedy}"

@@ -22,5 +22,5 @@ def test_a_path_that_the_system_refuses_is_one_line(tmp_path: Path, capsys) -> N
     assert main(["phantoms", "--cases", "1", "--output", str(tmp_path / "file" / "new")]) == 1
     message = capsys.readouterr().err
     assert message.startswith(f"swin-unetr phantoms: {tmp_path / 'file'}")
-    assert "Not a directory; check the path" in message
+    assert "(Not a directory); check the path" in message
     assert message.count("\n") == 1

@@ -31,17 +31,17 @@ def test_counts() -> None:
     ("number", "remedy"),
     [
         (errno.EACCES, "check your permissions"),
-        (errno.ENOSPC, "free some"),
-        (errno.EDQUOT, "free some"),
-        (errno.EROFS, "choose another folder"),
-        (errno.ENAMETOOLONG, "choose a shorter one"),
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EROFS, "on another disk"),
+        (errno.ENAMETOOLONG, "choose a shorter name"),
     ],
 )
 def test_the_remedy_fits_the_error_of_the_system(number: int, remedy: str) -> None:
     words = why_not_written(OSError(number, os.strerror(number), "/x"))
     assert words.startswith("cannot be written (")
     assert remedy in words
-    assert ("room" in words) == (number == errno.ENOSPC)
+    assert ("room" in words) == (number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def test_an_error_that_is_not_known_is_said_as_the_system_says_it() -> None:

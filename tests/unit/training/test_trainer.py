@@ -51,12 +51,13 @@ def test_best_and_last_are_what_the_validation_saw(line, tmp_path: Path) -> None
     assert last["scores"]["val/dice/liver"] == pytest.approx(scores[-1], rel=1e-4)
 
 
-def test_nothing_is_printed_but_one_line_an_epoch(line, tmp_path: Path, capfd) -> None:
+def test_nothing_is_printed_but_where_it_trains_and_one_line_an_epoch(line, tmp_path: Path, capfd) -> None:
     trainer, module, data = line(tmp_path)
     fit(trainer, module, data, resume_from=None)
     out, err = capfd.readouterr()
     assert err == ""
-    lines = out.splitlines()
+    first, *lines = out.splitlines()
+    assert first.startswith("training on ")
     assert [text.split()[1] for text in lines] == ["1/4", "2/4", "3/4", "4/4"]
     assert all("loss" in text and "left" in text for text in lines)
     assert ["Dice" in text and "(liver " in text for text in lines] == [False, True, False, True]
