@@ -120,7 +120,7 @@ def _evaluate(
     for fold, folder in enumerate(folders):
         report = predict(
             folder, dataset.root, run / PREDICTIONS, folds=run / SPLIT, fold=fold,
-            layout=config.layout, device=device, postprocess=False,
+            layout=config.layout, device=device, postprocess=False, beside_others=True,
         )  # fmt: skip
         for failure in report.failures:
             print(f"failed: {failure}", file=sys.stderr)

@@ -47,6 +47,7 @@ def predict(
     cases: Iterable[str] | None = None,
     channels: Sequence[str] | None = None,
     overwrite: bool = False,
+    beside_others: bool = False,
     part: Part | None = None,
     progress: bool = True,
     **options: Unpack[PredictorOptions],
@@ -71,6 +72,7 @@ def predict(
         channels: what the channels of the inputs are, by the names of the model's, in the order of their files; None
             goes by their own names.
         overwrite: makes anew what stands already, of this method or another.
+        beside_others: whether other cases there may have results of another method, as those of other folds have.
         part: does the cases of part K of N alone, given as (K, N) with K from 1; None does all of them.
         progress: whether to show it, on standard error.
         options: device, precision, backend, overlap, roi_size, weights, tta, batch_size, max_memory, accumulate,
@@ -94,7 +96,7 @@ def predict(
     notes = [*found.notes, *([] if part is None else [_of_part(part, len(mine), len(found.cases))])]
     check_output(Path(output), mine, with_probabilities=save_probabilities, part=part)
     records = Records(Path(output), predictor.ensemble, predictor.compute, paths, predictor.options(), part)
-    run = _Run(predictor, records, started, save_probabilities, overwrite)
+    run = _Run(predictor, records, started, save_probabilities, overwrite, beside_others)
     run.report.failures += map(run.told, found.failures)
     if found.cases:
         if progress and notes:
@@ -117,12 +119,14 @@ class _Run:
         started: float,
         save_probabilities: bool,
         overwrite: bool,
+        beside_others: bool,
     ) -> None:
         self.report = BatchReport()
         self._predictor = predictor
         self._records = records
         self._started = started
         self._save_probabilities = save_probabilities
+        self._beside_others = beside_others
         #: With `overwrite`: when the records that were found were written; another process may renew them meanwhile.
         self._before: dict[str, int] | None = {} if overwrite else None
         self._lock = Lock()
@@ -137,7 +141,8 @@ class _Run:
         notes: list[str] = []
 
         def begin() -> None:
-            notes.extend(check_method(self._records, cases, overwrite=self._before is not None))
+            if not self._beside_others:
+                notes.extend(check_method(self._records, cases, overwrite=self._before is not None))
             self._records.will_write(cases, with_probabilities=self._save_probabilities)
             self._remember("running")
 
