@@ -62,7 +62,8 @@ def test_too_few_cases_too_little_gain_and_too_many_worse_are_no_reason() -> Non
     assert choose_rule("organ", [table((1000, 1000), (1, 0))] * 50)[0] is None  # 0.0005
     hurt = table((1000, 1000), (20, 20))
     assert choose_rule("organ", [helped] * 9 + [hurt] * 4)[0] is None
-    assert choose_rule("organ", [helped] * 12 + [hurt] * 4)[0] is None  # three times as many, but the mean is unsure
+    worse = table((1000, 1000), (28, 28))
+    assert choose_rule("organ", [helped] * 12 + [worse] * 4)[0] is None  # three times as many, but the mean is unsure
     assert choose_rule("organ", [helped] * 24 + [hurt])[0] is not None
     assert choose_rule("organ", [table((1000, 1000))] * 30)[0] is None
 
