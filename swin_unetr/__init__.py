@@ -20,7 +20,11 @@ _PUBLIC = {
     "export_monai_weights": "swin_unetr.checkpoints",
     "predict": "swin_unetr.inference.run",
     "Predictor": "swin_unetr.inference.predictor",
+    "segment": "swin_unetr.inference.segment",
     "evaluate": "swin_unetr.evaluation.run",
+    "pretrain": "pretrain.run",
+    "convert": "swin_unetr.conversion.run",
+    "diagnose": "swin_unetr.doctor.diagnosis",
     "finetune": "finetune.run",
     "cross_validate": "finetune.cross_validation",
 }

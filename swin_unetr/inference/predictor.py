@@ -27,6 +27,7 @@ from swin_unetr.inference.sizes import parse_size
 from swin_unetr.inference.work import Work
 from swin_unetr.postprocessing.components import clean
 from transforms.geometry import Volume
+from transforms.io_memory import from_memory
 from transforms.prepare import Prepared, prepare
 
 #: Called with the number of windows that are done, and of all; those that are left out do not count.
@@ -115,6 +116,11 @@ class Predictor:
         self.max_memory = parse_size(max_memory) if isinstance(max_memory, str) else max_memory
         self.skip_empty, self.accumulate = skip_empty, accumulate
         self._budget = Budget(self.ensemble, self.compute.device, self.max_memory, accumulate)
+
+    def __call__(self, image: Any) -> Any:
+        """Label values of an image of another library, as a label map of the same kind; see `segment.segment`."""
+        taken = from_memory(image)
+        return taken.labels_like(self.predict_volume(taken.volume))
 
     def predict_volume(self, volume: Volume, on_windows: OnWindows | None = None) -> NDArray[Any]:
         """Label values of a scan, X x Y x Z in its stored order; see `segment`."""
