@@ -177,7 +177,8 @@ def read_text(path: Path) -> str:
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8 (Excel: 'CSV UTF-8')") from error
+        excel = " (Excel: 'CSV UTF-8')" if path.suffix.lower() == ".csv" else ""
+        raise DataError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8{excel}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

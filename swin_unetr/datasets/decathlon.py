@@ -43,13 +43,16 @@ def read_decathlon(root: Path, *, with_test: bool) -> Dataset:
     """
     path = root / DESCRIPTION
     values = read_json_object(path)
+    lists = {name: values.get(name, []) for name in ("training", "validation", "test")}
+    if wrong := next((name for name, of in lists.items() if not isinstance(of, list)), None):
+        raise DataError(f"{path}: {wrong!r} should be a list of cases")
     cases = []
     try:
-        for entry in [*values["training"], *values.get("validation", [])]:  # MONAI's lists of BTCV have the latter
+        for entry in [*lists["training"], *lists["validation"]]:  # MONAI's lists of BTCV have the latter
             with one_case():
                 image, label = inside(path, entry["image"]), inside(path, entry["label"])
                 cases.append(Case(id=stem(image), images=(image,), label=label))
-        for entry in values.get("test", []) if with_test else []:
+        for entry in lists["test"] if with_test else []:
             image = inside(path, entry["image"] if isinstance(entry, Mapping) else entry)
             cases.append(Case(id=stem(image), images=(image,)))
     except (KeyError, TypeError) as error:

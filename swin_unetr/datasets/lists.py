@@ -12,7 +12,7 @@ from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import decathlon_task
 from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import image_suffix, inside
-from swin_unetr.datasets.side_files import CASE, PATIENT, read_json, read_table, value_of
+from swin_unetr.datasets.side_files import CASE, PATIENT, plain, read_json, read_table, value_of
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
 
@@ -20,7 +20,9 @@ from swin_unetr.tasks import Task
 LISTS = ("cases.csv", "cases.json")
 #: `image`, or `image_T1`, `image:T1` with the name of a channel.
 _IMAGE = re.compile(r"image[ _:-]?(.*)", re.IGNORECASE)
-_LABEL = ("label", "mask", "seg", "segmentation")
+_LABEL = tuple(name + of for name in ("label", "mask", "seg", "segmentation") for of in ("", "path", "file"))
+#: What stands behind `image` in the name of a column and is no channel.
+_NO_CHANNEL = ("path", "file", "filename")
 #: Keys under which an object in a JSON file lists cases.
 _ENTRIES, _TESTS = ("cases", "training", "validation"), "test"
 
@@ -100,7 +102,7 @@ def _images(path: Path, where: str, entry: Mapping[str, Any]) -> dict[str, str]:
         elif isinstance(of, list):
             found.update({f"channel {number}" if len(of) > 1 else "": listed for number, listed in enumerate(of)})
         else:
-            found[match[1]] = of
+            found["" if plain(match[1]) in _NO_CHANNEL else match[1]] = of
     if not found:
         raise DataError(f"{path}: {where} names no image; it needs 'image', or 'image_<channel>' for each channel")
     return found

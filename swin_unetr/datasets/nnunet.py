@@ -30,7 +30,7 @@ def is_nnunet(root: Path) -> bool:
     if isinstance(values.get("dataset"), Mapping):
         return "labels" in values
     numbered = any((home / part).is_dir() and _numbered(home / part) for part in (_TRAINING, _TEST))
-    if "file_ending" in values or "training" not in values:
+    if "file_ending" in values or not isinstance(values.get("training", {}), list):
         return "labels" in values and numbered
     # Version 1 lists the cases as the Decathlon does, less the number that the files have.
     listed = [entry.get("image") for entry in values["training"][:1] if isinstance(entry, Mapping)]

@@ -19,10 +19,10 @@ from swin_unetr.datasets.listing import posix_path, stem
 from swin_unetr.errors import DataError
 from swin_unetr.files import read_text
 
-#: Names that the columns of a table, or the keys of an entry, have; the first is the one that messages use.
-CASE = ("case", "case_id", "id")
-FILE = ("scan", "file", "filename", "file_name", "image")
-PATIENT = ("patient", "patient_id", "subject", "subject_id", "group")
+#: Names that the columns of a table, or the keys of an entry, have, as `plain` gives them.
+CASE = ("case", "caseid", "id")
+FILE = ("scan", "file", "filename", "image")
+PATIENT = ("patient", "patientid", "subject", "subjectid", "participant", "participantid", "group")
 _TABLES = (".csv", ".tsv")
 #: An entry of a list that is the name of its column.
 _HEADINGS = frozenset((*CASE, *FILE, "path"))
@@ -106,7 +106,7 @@ def read_names(path: Path) -> tuple[str, ...]:
     elif path.suffix.lower() in _TABLES:
         columns, rows = read_table(path)
         entries = [*columns[:1], *(row.cells.get(columns[0], "") for row in rows)]
-        if entries and entries[0].lower() in _HEADINGS:
+        if entries and plain(entries[0]) in _HEADINGS:
             del entries[0]
     else:
         entries = [re.sub(r"(^|\s)#.*", "", line) for line in read_text(path).split("\n")]
@@ -114,14 +114,19 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 
 def value_of(entry: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The value under the first of some names that an entry has, whatever its case; None if it has none of them."""
-    known = {str(key).strip().lower(): of for key, of in entry.items()}
+    """The value under the first of some names that an entry has, however written; None if it has none of them."""
+    known = {plain(str(key)): of for key, of in entry.items()}
     return next((known[name] for name in names if known.get(name) not in (None, "")), None)
 
 
 def has_column(columns: Iterable[str], names: Sequence[str]) -> bool:
     """Whether a table has a column of one of these names."""
-    return not {column.lower() for column in columns}.isdisjoint(names)
+    return not {plain(column) for column in columns}.isdisjoint(names)
+
+
+def plain(name: str) -> str:
+    """The name of a column without what programs write differently: `Patient ID`, `PatientID` and `patient_id`."""
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def case_id(name: str) -> str:

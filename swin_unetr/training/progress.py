@@ -174,7 +174,8 @@ def busy_cores_of_others() -> float:
     time.sleep(_LOOK_SECONDS)
     all_after, own_after = _cpu_seconds()
     seconds = time.monotonic() - started
-    return max(0.0, (all_after - all_before) - max(0.0, own_after - own_before)) / seconds
+    busy = ((all_after - all_before) - max(0.0, own_after - own_before)) / seconds
+    return min(max(0.0, busy), float(psutil.cpu_count() or 1))  # the system counts in steps of its own
 
 
 def _cpu_seconds() -> tuple[float, float]:

@@ -20,6 +20,9 @@ PATIENTS = {
     "files": "case,patient\na.nii.gz,p1\nb.nii,p1\n",
     "paths of Windows": "file,subject\nimages\\a.nii,p1\nimages\\b.nii,p1\n",
     "separator of Excel": "sep=;\ncase;patient\na;p1\nb;p1\n",
+    "blanks in names": "Case ID;Patient ID\na;p1\nb;p1\n",
+    "names of DICOM": "CaseID,PatientID\na,p1\nb,p1\n",
+    "names of BIDS": "filename\tparticipant_id\na.nii\tp1\nb.nii\tp1\n",
     "more columns": 'age,case_id,Patient ID,Patient_ID\n3,a,,"p1"\n,b,x,p1\n',
 }
 
@@ -35,7 +38,7 @@ def test_utf_16_of_windows(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(PATIENTS["tabs"], encoding="utf-16")
     assert read_table(tmp_path / "x.csv")[0] == ("case", "patient")
     (tmp_path / "x.json").write_text('{"a": "ü"}', encoding="cp1252")
-    with pytest.raises(DataError, match=r"x\.json: is not UTF-8 text .*; save it as UTF-8"):
+    with pytest.raises(DataError, match=r"x\.json: is not UTF-8 text .*; save it as UTF-8$"):
         read_json(tmp_path / "x.json")
 
 
@@ -66,6 +69,22 @@ def test_patients_of_the_test_and_of_faulty_cases_are_there(tmp_path: Path) -> N
     (tmp_path / "images/b.nii").unlink()
     assert read_dataset(tmp_path, require_labels=True).groups == {"a": "p", "b": "p"}
     assert read_dataset(tmp_path / "images/a.nii", require_labels=False).groups == {}
+
+
+def test_columns_of_a_list_in_any_form(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.nii", "labels/a.nii")
+    for head in ("Case ID,Image Path,Label Path,Patient ID", "case_id,image_path,label_path,PatientID"):
+        (tmp_path / "cases.csv").write_text(f"{head}\nx,images/a.nii,labels/a.nii,p1\n")
+        dataset = read_dataset(tmp_path, require_labels=True)
+        assert (dataset.groups, dataset.channels) == ({"x": "p1"}, ())
+
+
+def test_lists_of_dataset_json_that_are_none(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/a.nii", "labelsTr/a.nii")
+    values = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "x"}}
+    for training in (None, {"a": 1}, "imagesTr"):
+        (tmp_path / "dataset.json").write_text(json.dumps({**values, "training": training}))
+        assert "dataset.json: 'training' should be a list of cases" in refused(tmp_path, require_labels=True)
 
 
 def test_a_list_may_be_a_part_of_what_patients_csv_names(tmp_path: Path) -> None:
