@@ -98,10 +98,11 @@ def cross_validate(
     if kept := len(folders) - len(todo):
         print(f"{kept} of {len(folders)} folds are finished and are kept", flush=True)
     if environments:
-        commands = {fold: _command(run, fold, dataset.root, init) for fold in todo}
+        commands = {fold: _command(run, fold, data, init, init_preprocess) for fold in todo}
         failures = FoldProcesses(commands, environments, run / LOGS if parallel > 1 else None).run()
     else:
-        given: dict[str, Any] = {"data": data, "folds": run / SPLIT, "init": init, "task": task, "resume": True}
+        given: dict[str, Any] = {"data": data, "folds": run / SPLIT, "task": task, "resume": True}
+        given |= {"init": init, "init_preprocess": init_preprocess}
         failures = _one_by_one(todo, lambda fold: finetune(config, output=folders[fold], fold=fold, **given))
     if failures:
         lines = "".join(f"\n  fold {fold}: {words}" for fold, words in sorted(failures.items()))
@@ -109,23 +110,29 @@ def cross_validate(
             f"{run}: {len(failures)} of {count(len(folders), 'fold')} failed; mend what is wrong and go on with "
             f"--resume auto:{lines}"
         )
-    return _evaluate(config, run, folders, split, dataset, known_task)
+    return _evaluate(config, run, folders, split, Path(data), dataset, known_task)
 
 
 def _evaluate(
-    config: FinetuneConfig, run: Path, folders: Sequence[Path], split: Folds, dataset: Dataset, task: Task
+    config: FinetuneConfig,
+    run: Path,
+    folders: Sequence[Path],
+    split: Folds,
+    data: Path,
+    dataset: Dataset,
+    task: Task,
 ) -> CrossValidationResult:
     """Predict every case out of fold, evaluate, learn what to remove, and write it all down."""
     device = "cpu" if config.trainer.accelerator == "cpu" else "auto"
     for fold, folder in enumerate(folders):
         report = predict(
-            folder, dataset.root, run / PREDICTIONS, folds=run / SPLIT, fold=fold,
+            folder, data, run / PREDICTIONS, folds=run / SPLIT, fold=fold,
             layout=config.layout, device=device, postprocess=False, beside_others=True,
         )  # fmt: skip
         for failure in report.failures:
             print(f"failed: {failure}", file=sys.stderr)
     cases = [case for ids in split.folds for case in ids]
-    evaluation = evaluate(run / PREDICTIONS, dataset.root, task=task, output=run / REPORT, cases=cases)
+    evaluation = evaluate(run / PREDICTIONS, data, task=task, output=run / REPORT, cases=cases)
     rules, trials = _learn(evaluation, task, dataset.groups) if config.learn_postprocessing else ([], [])
     for folder in folders:
         best = folder / "best"
@@ -182,7 +189,9 @@ def _is_finished(folder: Path, config: FinetuneConfig) -> bool:
     return ended and before.get("trainer", {}).get("max_epochs") == config.trainer.max_epochs
 
 
-def _command(run: Path, fold: int, data: Path, init: Path | str | None) -> list[str]:
+def _command(
+    run: Path, fold: int, data: Path | str, init: Path | str | None, init_preprocess: InitPreprocess | None
+) -> list[str]:
     """The command that trains one fold by itself."""
     options = {
         "--config": run / "config.yaml",
@@ -191,6 +200,7 @@ def _command(run: Path, fold: int, data: Path, init: Path | str | None) -> list[
         "--folds": run / SPLIT,
         "--fold": fold,
         **({} if init is None else {"--init": init}),
+        **({} if init_preprocess is None else {"--init-preprocess": init_preprocess}),
         "--resume": "auto",
     }
     return [sys.executable, "-m", "swin_unetr", "finetune", *(str(word) for pair in options.items() for word in pair)]

@@ -61,9 +61,8 @@ class Deciding:
     def lines(self) -> list[str]:
         """What a person should know of the choice before the training."""
         lines = []
-        if self.unvalidated:
-            names = ", ".join(self.unvalidated)
-            lines.append(f"no validation case has {names}: it takes no part in the choice of the model")
+        if names := [name for name in self.unvalidated if name not in self.untrained]:  # of those a warning says it
+            lines.append(f"no validation case has {', '.join(names)}: it takes no part in the choice of the model")
         if self.always_last is not None:
             lines.append(f"{self.always_last}: best/ takes the last one")
         return lines

@@ -34,9 +34,12 @@ def of_absent_classes(absent: Sequence[str], fold: object) -> str:
     """Classes that no training case has."""
     if not absent:
         return ""
+    names, remedy = ", ".join(absent), "label more cases, or leave the structure out of the task"
+    if fold == "all":
+        return f"warning: no case has {names}: the model cannot learn this; {remedy}"
     return (
-        f"warning: no training case of fold {fold} has {', '.join(absent)}: the model cannot learn this, and is not "
-        "chosen by it; take another fold, label more cases, or leave the structure out of the task"
+        f"warning: no training case of fold {fold} has {names}: the model cannot learn this, and is not chosen by it; "
+        f"take another fold, {remedy}"
     )
 
 
@@ -53,5 +56,6 @@ def of_seen_scans(init: Path | str, seen: Sequence[str] | None) -> str:
         return ""
     return (
         f"warning: {init} was trained on {len(seen)} of the validation scans, so their scores are too good: "
-        f"{listed_with_nearest(seen, ())}; pre-train without them (pretrain --exclude)"
+        f"{listed_with_nearest(seen, ())}; start from weights that have not seen them, "
+        "those of pretrain --exclude or of the same fold"
     )

@@ -76,10 +76,12 @@ class FinetuneResult:
     reason: str
     #: Mean over the structures of the best model's mean Dice over the validation cases.
     dice: float
-    #: The same for each structure; NaN if no validation case has it.
+    #: The same for each structure; NaN if no validation case has it, and none is predicted to have it.
     dice_per_target: Mapping[str, float]
     #: Mean over the deciding structures of the best model's Dice over all voxels of the validation cases together.
     pooled_dice: float
+    #: Whether the validation cases are new to the model: false with the fold "all".
+    held_back: bool
     #: Structures that no training case has.
     untrained: tuple[str, ...]
     #: Epochs trained, and the seconds it took, those before a resume included.
@@ -92,10 +94,11 @@ class FinetuneResult:
             f"{name} {value:.3f}" + (" (not trained on)" if name in self.untrained else "")
             for name, value in self.dice_per_target.items()
         )
+        where = "in validation" if self.held_back else "on the cases that it was trained on"
         return (
             f"{self.epochs} epochs in {timedelta(seconds=round(self.seconds))}; best/ has epoch {self.best_epoch} "
             f"({self.reason})\n"
-            f"in validation: mean Dice of cases {self.dice:.4f} ({parts}), pooled Dice {self.pooled_dice:.4f}\n"
+            f"{where}: mean Dice of cases {self.dice:.4f} ({parts}), pooled Dice {self.pooled_dice:.4f}\n"
             f"model: {self.best_model}\n"
             f"segment with it: {command(['predict', self.run_folder, 'SCANS', '--output', 'FOLDER'])}"
         )
@@ -221,7 +224,7 @@ def finetune(
         record = RunRecord(run / RECORD, facts)
     with float32_products(speed):
         seconds = _fit(trainer, module, scans, record, folders, checkpoint)
-    return _result(run, deciding, folders.best, trainer.current_epoch, seconds)
+    return _result(run, deciding, folders.best, trainer.current_epoch, seconds, held_back=fold != "all")
 
 
 def _fit(
@@ -272,7 +275,9 @@ def _plan(network: SwinUNETR, task: Task, training: Sequence[str], validation: S
     )
 
 
-def _result(run: Path, deciding: Deciding, best: Mapping[str, Any], epochs: int, seconds: float) -> FinetuneResult:
+def _result(
+    run: Path, deciding: Deciding, best: Mapping[str, Any], epochs: int, seconds: float, *, held_back: bool
+) -> FinetuneResult:
     scores = best["scores"]
     return FinetuneResult(
         run_folder=run,
@@ -283,6 +288,7 @@ def _result(run: Path, deciding: Deciding, best: Mapping[str, Any], epochs: int,
         dice=scores[OF_CASES],
         dice_per_target={target.name: scores[f"{OF_CASES}/{target.name}"] for target in deciding.task.targets},
         pooled_dice=scores.get(POOLED, math.nan),
+        held_back=held_back,
         untrained=deciding.untrained,
         epochs=epochs,
         seconds=seconds,

@@ -15,6 +15,7 @@ from finetune.cross_report import CrossValidationResult
 from finetune.cross_validation import cross_validate
 from swin_unetr.cli import main
 from swin_unetr.configuration import from_dict
+from swin_unetr.datasets import read_dataset
 from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.inference.run import predict
 from transforms.io import read_image
@@ -150,3 +151,17 @@ def test_one_of_many_processes_is_told_how_to_go_about_it(phantom_data, tmp_path
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r"WORLD_SIZE=2: .*--fold K --output RUN/fold_K"):
         cross_validate(CONFIG, data=phantom_data, output=tmp_path / "run")
+
+
+def test_a_list_of_some_cases_of_a_folder(phantom_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for part in ("imagesTr", "labelsTr"):
+        (data / part).mkdir(parents=True)
+        for index in range(4):
+            file = f"{part}/phantom_{index:03d}.nii.gz"
+            (data / file).symlink_to(phantom_data / file)
+    rows = [f"case_{index},imagesTr/phantom_00{index}.nii.gz,labelsTr/phantom_00{index}.nii.gz" for index in range(3)]
+    (data / "mine.csv").write_text("\n".join(["case,image,label", *rows]))
+    task = read_dataset(phantom_data, require_labels=True).task
+    result = cross_validate(CONFIG, data=data / "mine.csv", output=tmp_path / "run", task=task)
+    assert result.evaluation.evaluated == ("case_0", "case_1", "case_2")

@@ -286,7 +286,9 @@ def test_a_split_is_reused(phantom_data: Path, tmp_path: Path) -> None:
 
 def test_all_trains_on_every_case_and_can_be_resumed(phantom_data: Path, tmp_path: Path) -> None:
     finetune(tiny(max_epochs=2), data=phantom_data, output=tmp_path / "run", fold="all")
-    assert finetune(tiny(), data=phantom_data, output=tmp_path / "run", fold="all", resume=True).epochs == 3
+    result = finetune(tiny(), data=phantom_data, output=tmp_path / "run", fold="all", resume=True)
+    assert result.epochs == 3
+    assert "\non the cases that it was trained on: mean Dice of cases " in result.summary()  # which is no validation
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["fold"] == "all"
     assert record["training"] == record["validation"] == [f"phantom_{index:03d}" for index in range(6)]

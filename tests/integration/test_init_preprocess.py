@@ -95,6 +95,15 @@ def test_theirs_can_be_taken_and_must_be_again(arguments, tmp_path: Path, capsys
     assert "cannot be resumed with another configuration: preprocess.spacing_mm" in capsys.readouterr().err
 
 
+def test_folds_record_the_choice(arguments, tmp_path: Path, capsys) -> None:
+    at = arguments.index("--fold") if "--fold" in arguments else len(arguments)
+    several = [*arguments[:at], *arguments[at + 2 :], "--folds", "all", "--num_folds", "2"]
+    assert main([*several, "--init-preprocess", "take"]) == 0
+    for fold in range(2):
+        record = json.loads((tmp_path / "run" / f"fold_{fold}" / "run.json").read_text())
+        assert record["init_preprocess"] == {"choice": "take", "known": True, "differs": []}
+
+
 def test_weights_in_a_run_that_began_without_are_refused(arguments, tmp_path: Path, capsys) -> None:
     at = arguments.index("--init")
     without = arguments[:at] + arguments[at + 2 :]

@@ -11,6 +11,7 @@ from monai.networks.utils import one_hot
 
 from finetune.deciding import Deciding
 from finetune.module import metric_names
+from finetune.notices import of_absent_classes
 from finetune.validation import OF_CASES, POOLED, ValidationScores, dice_of, overlap
 from swin_unetr.tasks import BTCV, Task, brats, exclusive
 from transforms.labels import decode_activations, encode_targets
@@ -138,6 +139,12 @@ def test_what_a_fold_can_choose_by() -> None:
     assert healthy.lines()[-1] == (
         "no validation case has a structure that was trained on, so that validation cannot choose a model: "
         "best/ takes the last one"
+    )
+    never = Deciding.of(TWO, [a], [a], 0)  # the warning of structures that cannot be learnt says it all
+    assert (never.untrained, never.lines()) == (("b",), [])
+    assert of_absent_classes(never.untrained, 0).startswith("warning: no training case of fold 0 has b: ")
+    assert of_absent_classes(never.untrained, "all") == (
+        "warning: no case has b: the model cannot learn this; label more cases, or leave the structure out of the task"
     )
     everything = Deciding.of(TWO, [both], [both], "all")
     assert everything.always_last is not None
