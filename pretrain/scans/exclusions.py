@@ -42,13 +42,15 @@ def read_exclusions(path: Path) -> tuple[str, ...]:
         Names and hashes as they are; relative paths that lead somewhere from the list's own folder made absolute.
 
     Raises:
-        DataError: the file cannot be read, or is no list.
+        DataError: the file cannot be read, is no list, or is an empty one.
     """
     entries = []
     for entry in read_names(path):
         listed = entry if os.path.lexists(entry) else posix_path(entry)
         place = path.absolute().parent / listed
         entries.append(str(place) if os.sep in listed and place.exists() else listed)
+    if not entries:
+        raise DataError(f"{path}: lists no scan, so that none would be left out; list some, or leave out --exclude")
     return tuple(entries)
 
 

@@ -92,8 +92,9 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """The entries of a list: a JSON list of strings, the first column of a table, or text with one entry a line.
+    """The entries of a list: a JSON list of strings, a column of a table, or text with one entry a line.
 
+    Of a table it is the first column that is named as cases or files are, else the very first, with its name.
     In text, `#` at the start of a line or after a blank begins a comment.
 
     Raises:
@@ -105,9 +106,9 @@ def read_names(path: Path) -> tuple[str, ...]:
             raise DataError(f"{path}: should hold a JSON list of paths, case names or content hashes")
     elif path.suffix.lower() in _TABLES:
         columns, rows = read_table(path)
-        entries = [*columns[:1], *(row.cells.get(columns[0], "") for row in rows)]
-        if entries and plain(entries[0]) in _HEADINGS:
-            del entries[0]
+        named = [column for column in columns if plain(column) in _HEADINGS]
+        column = next(iter([*named, *columns]), "")
+        entries = [*(() if named else [column]), *(row.cells.get(column, "") for row in rows)]
     else:
         entries = [re.sub(r"(^|\s)#.*", "", line) for line in read_text(path).split("\n")]
     return tuple(entry for entry in (entry.strip().strip('"').strip() for entry in entries) if entry)

@@ -148,6 +148,7 @@ def test_the_channels_of_a_task_in_another_order_than_the_files(tmp_path: Path) 
     [
         ("x.txt", "\ufeff# all\r\na\r\n  data\\b #1.nii  # why\r\n\r\n"),
         ("x.csv", "image;note\na;1\ndata\\b #1.nii;2\n"),
+        ("x.csv", "patient,Case ID\np,a\np,data\\b #1.nii\n"),
         ("x.csv", 'a\n"data\\b #1.nii"\n'),
         ("x.json", json.dumps(["a", "data\\b #1.nii"])),
     ],

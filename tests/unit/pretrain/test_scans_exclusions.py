@@ -88,6 +88,13 @@ def test_entries_that_match_nothing_are_named(data: Path, tmp_path: Path) -> Non
         cached(data, tmp_path / "broken.nii.gz")
 
 
+def test_a_list_that_leaves_nothing_out_is_refused(tmp_path: Path) -> None:
+    for name, text in (("x.txt", "\n# none\n"), ("x.csv", "case\n"), ("x.json", "[]")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=rf"{name}: lists no scan, so that none would be left out"):
+            read_exclusions(tmp_path / name)
+
+
 def test_a_doubled_stem_in_a_labelled_layout_is_skipped_and_said(tmp_path: Path) -> None:
     for name in ("imagesTr/img0001.nii", "imagesTr/img0001.nii.gz", "imagesTr/img0002.nii", "labelsTr/label0002.nii"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
