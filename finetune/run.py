@@ -164,6 +164,7 @@ def finetune(
     report = [] if init is None or before else start_from(network, init).summary().splitlines()
     notes, of_init = compared(config, start, task.channels, init_preprocess)
     if rank_zero_only.rank == 0:
+        notes = [] if before else notes  # what the run began with is settled
         lines = (dataset.summary(), *notices, *report, *notes, _plan(network, task, training, validation))
         print(*lines, *filter(None, [left_out(split, cases)]), sep="\n", flush=True)
     facts = {

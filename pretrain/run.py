@@ -132,7 +132,7 @@ def pretrain(
     fast_paths = choose_fast_paths(module.network, speed)
     report = [] if init is None or before else start_from(module.encoder, init).summary().splitlines()
     differs = [] if start is None else start.differences(config.preprocess, [str(n) for n in range(cached.channels)])
-    if start is not None and differs:
+    if start is not None and differs and not before:
         report.append(f"warning: {start.path} was trained on scans preprocessed otherwise: {'; '.join(differs)}")
     scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
     _tell(*changed, *report, cached.summary(), *([scans.padding_notice] if scans.padding_notice else []))

@@ -83,6 +83,7 @@ def test_what_differs_is_said_and_no_other_weights_are_gone_on_with(arguments, t
     shutil.copytree(tmp_path / "encoder", tmp_path / "copy")
     resumed[resumed.index("--init") + 1] = str(tmp_path / "copy")  # the same weights
     assert main(resumed) == 0
+    assert "preprocessed otherwise" not in capsys.readouterr().out  # it is too late to take theirs
     assert record_of(tmp_path)["init_source"] == record["init_source"]
 
 
