@@ -22,7 +22,9 @@ _WORDS = (
 )
 _NUMBERED = "t|tp|v|vis"
 _DATE = r"(?:19|20)\d\d[-._]?\d\d[-._]?\d\d"
-_SUFFIX = rf"[-_. ](?:(?:{_WORDS})[-_]?\d{{0,4}}|(?:{_NUMBERED})[-_]?\d{{1,4}}|{_DATE})"
+#: A number, days, and which scan of the time it is: 2, 001d, 012-1.
+_NUMBER = r"\d{1,4}d?(?:-\d{1,2})?"
+_SUFFIX = rf"[-_. ](?:(?:{_WORDS})(?:[-_]?{_NUMBER})?|(?:{_NUMBERED})[-_]?{_NUMBER}|{_DATE})"
 #: `patient007_frame01`, `P12-visit2`, `lung3_pre`, `K5_2019-03-02`: what stands before must have a number.
 _REPEATED = re.compile(rf"(?P<patient>.*?\d.*?)(?:{_SUFFIX})+", re.IGNORECASE)
 
@@ -39,6 +41,7 @@ def patients_by_names(ids: Iterable[str]) -> dict[str, str]:
     # A prefix that all scans have is the name of the data set, not of a patient.
     if len(set(repeated.values())) > 1 or len(repeated) < len(cases):
         told |= repeated
+        told |= {case: case for case in set(repeated.values()).intersection(cases)}  # a first scan without a suffix
     several = any(count > 1 for count in Counter(told.values()).values())
     return told if several else {}
 

@@ -29,6 +29,8 @@ from swin_unetr.datasets.names import patients_by_names
         ),
         ("P7-visit1_frame3 P7-visit2 P8_V1", "P7 = P8"),
         ("K5_2019-03-02 K5_20200911 K6_2020.09.11", "K5 = K6"),
+        ("UCSF-PDGM-0429 UCSF-PDGM-0429_FU001d UCSF-PDGM-0433_FU007d", "UCSF-PDGM-0429 = UCSF-PDGM-0433"),
+        ("Patient-001_week-012-1 Patient-001_week-012-2 Patient-002_week-000", "Patient-001 = Patient-002"),
         ("lung3_pre lung3_post lung4_T1", "lung3 = lung4"),
     ],
 )
@@ -61,6 +63,7 @@ def test_patients(scans: str, patients: str) -> None:
         "ds7_t01 ds7_t02 ds7_t03",
         "site1_scan1 site1_scan2",
         "liver_1_test liver_1_tesla",
+        "liver_1 liver_1_pred",
     ],
 )
 def test_scans_that_are_not_known_to_be_of_one_patient(scans: str) -> None:
