@@ -256,7 +256,7 @@ def _fit(
 def _class_weights(
     scans: FinetuneData, task: Task, config: FinetuneConfig, facts: dict[str, Any]
 ) -> tuple[float, ...] | None:
-    """The weights of the classes that are to be counted, which the record takes; none where they are given or not."""
+    """The weights of the classes, counted, which the record takes too; None unless they are to be counted."""
     if config.loss.class_weights != "frequencies":
         return None
     if rank_zero_only.rank == 0:
