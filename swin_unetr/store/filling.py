@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from rich.progress import track
+from rich.progress import Progress
 
 from swin_unetr.machine import available, cores
 from swin_unetr.words import count
@@ -37,12 +37,13 @@ def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, tell: 
         tell: is given a line a minute where no terminal shows a bar.
         name: what lines begin with.
     """
-    with ThreadPoolExecutor(workers) as pool:
+    bar = sys.stdout.isatty() and tell is not quiet
+    # Its end takes the bar away, whatever happens: one that stays wraps the lines that are printed thereafter.
+    with ThreadPoolExecutor(workers) as pool, Progress(disable=not bar) as progress:
         futures = [pool.submit(work, item) for item in items]
         try:
             last = start = time.monotonic()
-            bar = sys.stdout.isatty() and tell is not quiet
-            shown = track(as_completed(futures), description=name, total=len(items), disable=not bar)
+            shown = progress.track(as_completed(futures), description=name, total=len(items))
             for done, future in enumerate(shown, start=1):
                 future.result()
                 if not bar and (now := time.monotonic()) - last > _REPORT_EVERY:

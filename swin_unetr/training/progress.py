@@ -131,6 +131,13 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar away."""
+        self._stop_bar()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Likewise, since no teardown follows: a bar that stays wraps the lines that are printed thereafter."""
+        self._stop_bar()
+
+    def _stop_bar(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

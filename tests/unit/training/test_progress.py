@@ -2,14 +2,24 @@
 
 import os
 import re
+import sys
 import threading
 from pathlib import Path
 
 import psutil
+import pytest
 import torch
+from lightning.pytorch import Callback
 
-from swin_unetr.training import fit, progress
+from swin_unetr.training import TrainingStopped, fit, progress
 from swin_unetr.training.run_folder import CHECKPOINT
+from swin_unetr.training.stop_signals import Stop
+
+
+class StopInTheSecondEpoch(Callback):
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        if trainer.current_epoch == 1:
+            raise TrainingStopped(Stop.INTERRUPT)
 
 
 def test_a_bar_with_loss_dice_and_time_left_and_a_line_for_each_validation(
@@ -26,6 +36,20 @@ def test_a_bar_with_loss_dice_and_time_left_and_a_line_for_each_validation(
     lines = [text for text in out.replace("\r", "\n").splitlines() if "(liver" in text]
     assert [text.split("  ")[0].split()[-1] for text in lines] == ["2/4", "4/4"]
     assert all("Dice" in text and text.rstrip().endswith("left") for text in lines)
+
+
+def test_a_stop_takes_the_bar_away(line, tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    trainer, module, data = line(tmp_path, callbacks=[StopInTheSecondEpoch()])
+    with pytest.raises(TrainingStopped):
+        fit(trainer, module, data, resume_from=None)
+    command = "to go on: " + "a " * 100  # a person copies it
+    print(command)
+    print(command, file=sys.stderr)
+    out, err = capfd.readouterr()
+    assert out.splitlines()[-1].endswith(command)  # what shows the cursor again stands before it
+    assert err.splitlines() == [command]
 
 
 def test_the_best_score_outlives_a_resume(line, tmp_path: Path, capfd) -> None:
