@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from swin_unetr.datasets.side_files import duplicates, known_id, known_ids, read_json_object
+from swin_unetr.datasets.side_files import duplicates, known_id, known_ids, read_json
 from swin_unetr.datasets.stratify import spread
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
@@ -114,7 +114,13 @@ def load_folds(path: Path) -> Folds:
     Raises:
         DataError: no such file, not a split, a fold without cases, or a case in two folds.
     """
-    values = read_json_object(path)
+    values = read_json(path)
+    if isinstance(values, list) and values and all(isinstance(fold, dict) and "val" in fold for fold in values):
+        raise DataError(
+            f"{path}: is a split of nnU-Net; write an object with 'folds', the list of the 'val' of each of its folds"
+        )
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: is not a split file (needs 'folds', a list of lists of case ids)")
     try:
         folds = [[str(case).strip() for case in ids] for ids in values["folds"] if not isinstance(ids, str)]
         split = Folds(seed=int(values.get("seed", 0)), folds=tuple(tuple(ids) for ids in folds))

@@ -91,3 +91,13 @@ def test_a_split_is_fitted_to_the_cases(tmp_path: Path) -> None:
     torn = r"s\.json: puts the scans of 1 patient into several folds.* q \(q: b, c\); keep the scans of a patient"
     with pytest.raises(DataError, match=torn):
         fit_to_cases(load_folds(path), path, ids, {**patients, "b": "q"})
+
+
+def test_a_split_of_nnunet_says_what_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps([{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]))
+    with pytest.raises(DataError, match=r"splits_final\.json: is a split of nnU-Net; write an object with 'folds'"):
+        load_folds(path)
+    path.write_text("[1]")
+    with pytest.raises(DataError, match=r"splits_final\.json: is not a split file"):
+        load_folds(path)
