@@ -15,7 +15,6 @@ from swin_unetr.evaluation.tables import TextTable
 from swin_unetr.evaluation.wording import scans_of_patients
 from swin_unetr.words import count
 
-
 #: Heading of the predictions that were not on the grid of their reference.
 RESAMPLED = "resampled to the grid of the reference (own grid and the reference's)"
 
