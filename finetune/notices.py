@@ -53,5 +53,5 @@ def of_seen_scans(init: Path | str, seen: Sequence[str] | None) -> str:
         return ""
     return (
         f"warning: {init} was trained on {len(seen)} of the validation scans, so their scores are too good: "
-        f"{listed_with_nearest(seen, ())}; pre-train without them (pretrain --exclude)"
+        f"{listed_with_nearest(seen, ())}; start from weights that were trained without them (pretrain --exclude)"
     )
