@@ -101,7 +101,9 @@ class CrossValidationResult:
     def words_on_rules(self) -> list[str]:
         """What predictions are rid of from now on, one line each."""
         if not self.rules:
-            tried = f"{len(self.trials)} rules were tried, none helps enough" if self.trials else "nothing was tried"
+            verb = "was" if len(self.trials) == 1 else "were"
+            tried = f"{count(len(self.trials), 'rule')} {verb} tried, none helps enough"
+            tried = tried if self.trials else "nothing was tried"
             return [f"none; {tried}"]
         return [f"{rule}; {rule.reason}" for rule in self.rules]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from swin_unetr.configuration import CommandParser
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import write_json
+from swin_unetr.words import count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -219,5 +220,6 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(list(argv))
     x, y, z = args.size
     make_phantoms(args.output, cases=args.cases, held_back=args.held_back, size=(x, y, z), seed=args.seed)
-    print(f"{args.output}: {args.cases} cases to train on, {args.held_back} held back; labels: {', '.join(LABELS)}")
+    cases = count(args.cases, "case")
+    print(f"{args.output}: {cases} to train on, {args.held_back} held back; labels: {', '.join(LABELS)}")
     return 0

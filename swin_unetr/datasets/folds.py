@@ -76,7 +76,7 @@ def make_folds(
     if len(set(cases)) != len(cases):
         raise DataError("two cases have the same id; rename one of them")
     if not 2 <= num_folds <= len(cases):
-        raise DataError(f"{len(cases)} cases cannot be dealt out to {num_folds} folds; ask for fewer folds")
+        raise DataError(f"{count(len(cases), 'case')} cannot be dealt out to {num_folds} folds; ask for fewer folds")
     together: dict[tuple[bool, str], list[str]] = {}
     for case in cases:
         group = (groups or {}).get(case)

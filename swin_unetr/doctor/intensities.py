@@ -57,7 +57,7 @@ def channels_of(case: CaseFacts) -> Iterator[tuple[Path, ChannelFacts]]:
 
 def _of_channel(path: Path, channel: ChannelFacts, case: CaseFacts, modality: Modality) -> Iterator[Finding]:
     if channel.not_finite:
-        yield Finding("not-finite", f"{channel.not_finite:,} voxels", path, case.id)
+        yield Finding("not-finite", count(channel.not_finite, "voxel"), path, case.id)
     if channel.all is None:
         return
     if channel.all.low == channel.all.high:

@@ -9,6 +9,7 @@ import numpy as np
 
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.survey.facts import CaseFacts, Fit, LabelFacts, Survey
+from swin_unetr.words import count
 
 #: Mirrored labels go better with the image than labels as they are by this much (`survey.fit`). Real labels go better
 #: by 0.4 (hippocampi, the least of 208) to 3.9 (phantoms); mirrored ones lie as far on the other side of 0.
@@ -50,15 +51,15 @@ def _values(case: CaseFacts, label: LabelFacts, survey: Survey) -> Iterator[Find
     if not label.is_label_map:
         yield finding("label-not-map", f"too many different values{f', such as {quoted}' if quoted else ''}")
         return
-    for code, count, what in (
+    for code, number, what in (
         ("label-not-finite", label.not_finite, "NaN or infinite"),
         ("label-not-integer", label.not_integer, f"no whole number, such as {quoted}"),
         ("label-negative", label.negative, f"below 0: {quoted}"),
     ):
-        if count:
-            yield finding(code, f"{count:,} of {math.prod(label.shape):,} voxels: {what}")
+        if number:
+            yield finding(code, f"{number:,} of {math.prod(label.shape):,} voxels: {what}")
     if survey.task is not None and (unknown := [of for of in label.values if of.value not in survey.task.known_labels]):
-        listed = ", ".join(f"{of.value} ({of.voxels:,} voxels)" for of in unknown[:5])
+        listed = ", ".join(f"{of.value} ({count(of.voxels, 'voxel')})" for of in unknown[:5])
         yield finding("label-unknown", f"{listed}; the task knows {sorted(survey.task.known_labels)}")
     if not label.values and not label.not_integer:
         yield finding("label-empty", "no voxel is labelled")

@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         seed=arguments.seed,
         patients=patients,
     )
-    print_comparison(result)
+    print_comparison(result, methods)
     if arguments.output is not None:
         write_comparison(result, methods, arguments.seed, arguments.output)
         print(f"report: {arguments.output / 'compare.html'}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from swin_unetr.configuration import from_dict, to_dict
 from swin_unetr.datasets.folds import select_cases
+from swin_unetr.datasets.names import patients_by_names
 from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.compare import NOT_ASKED
@@ -186,7 +187,7 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
             policy=_policy(results["policy"]["empty"], results["policy"]["distances"], rules and rules["name"]),
             inputs=dict(results["inputs"]),
             sha256={case: dict(of) for case, of in results["sha256"].items() if selected is None or case in selected},
-            patients={str(case): str(patient) for case, patient in results.get("patients", {}).items()},
+            patients=_patients(results),
             resampled={
                 case: str(how) for case, how in results["resampled"].items() if selected is None or case in selected
             },
@@ -201,6 +202,13 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
         near = "" if selected is None else near_names(set(selected), evaluated)
         raise DataError(f"{report}: holds no evaluated case that was asked for{near}; check --cases, or evaluate again")
     return method
+
+
+def _patients(results: Mapping[str, Any]) -> dict[str, str]:
+    """Patient by case; a report of an earlier version does not say, so that the names of its cases have to tell."""
+    if "patients" not in results:
+        return patients_by_names({row["case"] for row in results["rows"]})
+    return {str(case): str(patient) for case, patient in results["patients"].items()}
 
 
 def _task_for_others(task: Task) -> Task | str:

@@ -15,7 +15,15 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.bootstrap import METHOD, RESAMPLES
 from swin_unetr.evaluation.compare import Comparison
 from swin_unetr.evaluation.compare_inputs import Method
-from swin_unetr.evaluation.compare_tables import comparison_tables, counts_line, headline, lacking_lines, too_few
+from swin_unetr.evaluation.compare_tables import (
+    RESAMPLED,
+    comparison_tables,
+    counts_line,
+    headline,
+    lacking_lines,
+    resampled_lines,
+    too_few,
+)
 from swin_unetr.evaluation.html_page import page
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.paired import EXACT_UP_TO, Difference
@@ -80,7 +88,7 @@ def write_comparison(result: Comparison, methods: Mapping[str, Method], seed: in
     write_text(folder / "compare.csv", _csv(_ROW, _rows(result)))
     columns = [field.name for field in fields(Difference)]
     write_text(folder / "differences.csv", _csv(columns, (list(asdict(item).values()) for item in result.differences)))
-    write_text(folder / "compare.md", _markdown(result, values))
+    write_text(folder / "compare.md", _markdown(result, methods, values))
     data = {
         **values,
         "lead": f"{headline(result)} {counts_line(result)}",
@@ -172,11 +180,13 @@ def _csv(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def _markdown(result: Comparison, values: Mapping[str, Any]) -> str:
+def _markdown(result: Comparison, methods: Mapping[str, Method], values: Mapping[str, Any]) -> str:
     parts = ["# Comparison", f"{headline(result)} {counts_line(result)}", *filter(None, [too_few(result)])]
     parts += [table.markdown() for table in comparison_tables(result, result.metrics)]
     if lines := lacking_lines(result):
         parts += ["## Cases that a method lacks", "\n".join(f"- {line}" for line in lines)]
+    if lines := resampled_lines(methods):
+        parts += [f"## Predictions {RESAMPLED}", "\n".join(f"- {line}" for line in lines)]
     parts += ["## How this was made", _DIFFERENCES, _RANKINGS, _MISSING[result.missing]]
     parts.append("All rules: [How cases are scored](compare.html#scoring).")
     parts.append("\n".join(f"- {name}: `{source['path']}`" for name, source in values["sources"].items()))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from swin_unetr.evaluation.compare import Comparison
+from swin_unetr.evaluation.compare_inputs import Method
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.paired import Difference
 from swin_unetr.evaluation.ranking import Ranking
@@ -14,9 +15,12 @@ from swin_unetr.evaluation.tables import TextTable
 from swin_unetr.evaluation.wording import scans_of_patients
 from swin_unetr.words import count
 
+#: Heading of the predictions that were not on the grid of their reference.
+RESAMPLED = "resampled to the grid of the reference (own grid and the reference's)"
 
-def print_comparison(result: Comparison) -> None:
-    """Print the rankings, the differences of the metrics that they count, and the cases that some method lacks."""
+
+def print_comparison(result: Comparison, methods: Mapping[str, Method]) -> None:
+    """Print the rankings, the differences of the metrics that they count, and the cases that are lacking or odd."""
     shown = [metric for metric in result.metrics if metric.name in result.ranked_by]
     for table in comparison_tables(result, shown):
         table.print()
@@ -24,6 +28,8 @@ def print_comparison(result: Comparison) -> None:
         print(f"further metrics, in the report of --output: {', '.join(further)}")
     if lines := lacking_lines(result):
         print("\n".join(["lacking:", *(f"  {line}" for line in lines)]))
+    if lines := resampled_lines(methods):
+        print("\n".join([f"{RESAMPLED}:", *(f"  {line}" for line in lines)]))
     if words := too_few(result):
         print(words)
     print(counts_line(result))
@@ -64,10 +70,15 @@ def headline(result: Comparison) -> str:
     first = [place for place in places if place.place == 1]
     if len(first) > 1:
         return f"{' and '.join(place.method for place in first)} tie for the first place by the ranks in every case."
-    return (
-        f"{first[0].method} is first by the ranks in every case, and in {first[0].stability[0]:.1%} of the resamples "
-        "of patients."
-    )
+    words = f"{first[0].method} is first by the ranks in every case"
+    if not first[0].stability:
+        return f"{words}. A single patient does not say how sure that is."
+    return f"{words}, and in {first[0].stability[0]:.1%} of the resamples of patients."
+
+
+def resampled_lines(methods: Mapping[str, Method]) -> list[str]:
+    """One line per method and case whose prediction was put on the grid of its reference."""
+    return [f"{name}, {case}: {how}" for name, method in methods.items() for case, how in method.resampled.items()]
 
 
 def lacking_lines(result: Comparison) -> list[str]:

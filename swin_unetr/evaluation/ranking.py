@@ -113,7 +113,8 @@ def rankings(
     everything = np.ones((1, number))
     observed = everything @ ranks / number, _mean_ranks(means, everything)
     resampled: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
-    for block in resamples(number, np.random.default_rng(seed)):
+    # Resamples of a single patient are that patient, and would make every order look certain.
+    for block in resamples(number, np.random.default_rng(seed)) if number > 1 else ():
         weights = _weights(block)
         resampled[0].append(weights @ ranks / number)
         resampled[1].append(_mean_ranks(means, weights))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
+from swin_unetr.evaluation.scoring import correct_rejection
 from swin_unetr.evaluation.statistics import Summary
 from swin_unetr.evaluation.wording import scans_of_patients
 
@@ -95,7 +96,7 @@ def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
     if infinite:
         headings.append("infinite")
     if any(summary.both_empty for summary in summaries):
-        headings.append("in neither" if result.empty == "nan" else "in neither, as 1")
+        headings.append("in neither" + _as_what(result, metric))
     rows = []
     for summary in summaries:
         worst = summary.minimum if metric.higher_is_better else summary.maximum
@@ -112,6 +113,13 @@ def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
     number = scans_of_patients(len(result.evaluated), result.number_of_patients, "evaluated" if failed else "")
     title = f"{metric.title} of {number}, {failed} failed"
     return TextTable(title, tuple(headings), tuple(rows))
+
+
+def _as_what(result: EvaluationResult, metric: Metric) -> str:
+    """What a structure in neither mask counts as by the policy; of lesions the rules decide, which the report names."""
+    if result.empty == "nan" or metric.kind == "lesion":
+        return ""
+    return f", as {correct_rejection(higher_is_better=metric.higher_is_better):g}"
 
 
 def _shown(result: EvaluationResult, summaries: Sequence[Summary]) -> list[Summary]:

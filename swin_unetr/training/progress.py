@@ -172,6 +172,7 @@ def words_on_device(device: torch.device) -> str:
     busy, there = busy_cores_of_others(), psutil.cpu_count() or 1
     if there - busy + _TOLERANCE >= min(torch.get_num_threads(), cores()):
         return words
+    busy = min(busy, there)  # it is measured
     return f"{words}, while other programs keep {busy:.1f} of {there} busy: it takes longer than on a free machine"
 
 

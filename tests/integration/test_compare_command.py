@@ -176,13 +176,16 @@ def test_brats_may_be_ranked_by_lesions(tmp_path, capsys):
     assert "the reports were made with --lesions brats2023, not brats2024" in error(capsys)
 
 
-def test_resampled_predictions_are_recorded(folders):
+def test_resampled_predictions_are_recorded(folders, capsys):
     labels = np.asarray(nib.load(folders / "good" / "case3.nii.gz").dataobj)
     nib.save(nib.Nifti1Image(labels[::-1], np.diag([-1, 1, 2, 1])), folders / "good" / "case3.nii.gz")
     assert compare(folders) == 1
     assert list(case["case"] for case in written(folders)["lacking"]["good"]) == ["case3"]
     assert compare(folders, "--resample-prediction") == 0
     assert list(written(folders)["resampled"]["good"]) == ["case3"]
+    how = written(folders)["resampled"]["good"]["case3"]
+    assert f"  good, case3: {how}" in capsys.readouterr().out.splitlines()
+    assert f"- good, case3: {how}" in (folders / "out" / "compare.md").read_text().splitlines()
 
 
 def test_the_tables_are_tidy(folders):
@@ -307,3 +310,10 @@ def test_output_that_is_a_file(folders, capsys):
     assert compare(folders) == 2
     assert "out cannot be made a folder" in error(capsys)
     assert (folders / "out").read_text() == "mine"
+
+
+def test_one_case_says_nothing_of_how_sure_a_place_is(folders, capsys):
+    assert compare(folders, "--cases", "case1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "good is first by the ranks in every case. A single patient does not say how sure that is." in lines
+    assert not any("of resamples" in line for line in lines)

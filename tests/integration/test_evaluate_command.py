@@ -102,6 +102,10 @@ def test_structures_in_neither_mask_are_counted(folders, capsys):
     assert run(folders, "--empty", "brats") == 0
     assert summary_of(folders, "liver")["mean"] == pytest.approx((7 / 3 + 1) / 4)
     assert "in neither, as 1" in capsys.readouterr().out
+    assert run(folders, "--empty", "brats", "--metrics", "hd95_mm") == 0
+    assert "in neither, as 0" in capsys.readouterr().out
+    assert run(folders, "--empty", "brats", "--metrics", "lesion_dice", "--lesions", "components") == 0
+    assert "in neither  \n" in capsys.readouterr().out
 
 
 def truncated(path):

@@ -12,6 +12,7 @@ from pages import Command, commands
 from swin_unetr.cli import main
 from swin_unetr.configuration import to_dict
 from swin_unetr.datasets import read_dataset
+from swin_unetr.datasets.patients import write_patients
 from swin_unetr.files import write_json
 from swin_unetr.inference.record import PREDICTIONS_JSON
 from swin_unetr.phantoms import make_phantoms
@@ -25,12 +26,13 @@ ELSEWHERE = {"btcv", "--folds", "--gpu-memory", "liver=1", "phantoms/labelsTs"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`my_data` in plain folders, predictions and references, as the pages name them."""
+    """`my_data` in plain folders, predictions, references and patients, as the pages name them."""
     root = tmp_path_factory.mktemp("pages")
     made = make_phantoms(root / "made", cases=5, held_back=2, size=(32, 32, 24))
     shutil.copytree(made / "imagesTr", root / "my_data/images")
     shutil.copytree(made / "labelsTr", root / "my_data/labels")
     shutil.copytree(made / "labelsTs", root / "reference_labels")
+    write_patients(root, {case.name.removesuffix(".nii.gz"): case.name for case in (made / "labelsTs").iterdir()})
     task = to_dict(read_dataset(made, require_labels=True).task)
     for name in ("segmented", "segmented_a", "segmented_b"):
         shutil.copytree(made / "labelsTs", root / name)

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -143,6 +144,14 @@ def test_patients_by_the_names_of_cases(tmp_path):
     paths = [str(tmp_path / "pred"), str(tmp_path / "ref"), "--output", str(tmp_path / "out"), "--pictures", "0"]
     assert main(["evaluate", *paths, "--labels", "tumour=1", "--metrics", "dice"]) == 0
     assert "6 scans of 3 patients evaluated" in (tmp_path / "out" / "report.md").read_text()
+    # A report of an earlier version does not say whose the scans are.
+    report = tmp_path / "out" / "results.json"
+    report.write_text(json.dumps({key: of for key, of in json.loads(report.read_text()).items() if key != "patients"}))
+    shutil.copytree(tmp_path / "out", tmp_path / "other")
+    assert main(["compare", str(tmp_path / "out"), str(tmp_path / "other"), "--output", str(tmp_path / "both")]) == 0
+    assert {
+        item["patients"] for item in json.loads((tmp_path / "both" / "compare.json").read_text())["differences"]
+    } == {3}
 
 
 def test_one_folder_that_names_its_structures_is_enough(folders, capsys):

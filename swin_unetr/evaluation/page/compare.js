@@ -63,7 +63,8 @@ function placesBar(item) {
 }
 function drawRankings() {
   byId("ranked").textContent = `By ${data.ranked_by.map((name) => data.metrics.find((item) => item.name === name).title).join(", ")}; `
-    + `${counted(data.ranked.length, "case")}. The bars show how often each place is held when other patients of the same kind are drawn.`;
+    + `${counted(data.ranked.length, "case")}.`
+    + (data.rankings.some((of) => of.kendall_tau) ? " The bars show how often each place is held when other patients of the same kind are drawn." : "");
   byId("rankings").append(...data.rankings.map((ranking) => {
     const tau = ranking.kendall_tau;
     const head = [["Method"], ["Place"], ["Mean rank"], ...(tau ? [["95 % of resamples", "wide"], ["Places in the resamples", "text"]] : [])];
@@ -147,7 +148,7 @@ function drawDifferences() {
   const title = (key, text) => (key.startsWith("first_") ? `${pair()[0]} ${text}` : key.startsWith("second_") ? `${pair()[1]} ${text}` : text);
   const value = (item) => (order.key === "structure" ? item.structure : real(item[order.key]));
   byId("differences").replaceChildren(
-    el("thead", {}, el("tr", {}, used.map(([key, text]) => heading(title(key, text), key, order, sort)))),
+    el("thead", {}, el("tr", {}, used.map(([key, text]) => heading(title(key, text), key, order, sort, { class: key === "mean" ? "wider" : null })))),
     el("tbody", {}, (order.key ? ordered(items, value, order.up) : items).map((item) => el("tr", { class: item.structure === ALL ? "total" : null },
       used.map(([key, , form]) => differenceCell(item, key, form))))));
 }

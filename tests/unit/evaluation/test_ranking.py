@@ -109,3 +109,11 @@ def test_methods_that_are_the_same_tie_everywhere():
     assert first.places[0].stability == (1.0, 0.0)
     assert math.isnan(first.kendall_tau.mean)
     assert first.kendall_tau.undefined == RESAMPLES
+
+
+def test_a_single_patient_is_not_resampled():
+    """Every resample would be that patient, and any order look certain."""
+    for values, patients in ([[0.5], [0.7]], None), ([[0.5, 0.6], [0.7, 0.9]], np.zeros(2, dtype=np.int64)):
+        for ranking in rankings("AB", [table(values)], 0, patients):
+            assert ranking.kendall_tau is None
+            assert [place.stability for place in ranking.places] == [(), ()]

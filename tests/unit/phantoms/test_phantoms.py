@@ -77,7 +77,7 @@ def test_files_are_a_decathlon_data_set_of_mixed_orientation(phantom_data: Path)
 def test_command_tells_what_it_made_and_leaves_a_full_folder_alone(tmp_path: Path, capsys) -> None:
     arguments = ["phantoms", "--output", str(tmp_path / "new"), "--cases", "1", "--held-back", "0"]
     assert main([*arguments, "--size", "16", "16", "16"]) == 0
-    assert "1 cases to train on" in capsys.readouterr().out
+    assert "1 case to train on" in capsys.readouterr().out
     before = sorted(tmp_path.rglob("*"))
     assert main(arguments) == 2
     assert "is not an empty folder" in capsys.readouterr().err
