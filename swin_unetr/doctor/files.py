@@ -92,10 +92,11 @@ def _unused(dataset: Dataset, named: Iterable[Path | None]) -> Iterator[Finding]
         other = any(part.lower() in _TEST_FOLDERS or part.startswith(".") for part in above)
         if not image_suffix(path) or other:
             continue
-        if path.is_symlink() and not path.exists():
-            yield Finding("broken-link", f"leads to {os.readlink(path)}", path)
-            continue
         place = real_path(path)
+        if path.is_symlink() and not path.exists():
+            if place not in used:
+                yield Finding("broken-link", f"leads to {os.readlink(path)}", path)
+            continue
         if not path.is_file() or place in used:
             continue
         if place.parent in folders:
