@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,9 +41,9 @@ def read_verdict(path: Path) -> Verdict:
         RefusedError: no command can use it; says why and, as a code, what kind of fault it is.
         DataError: the file is missing or cannot be read.
     """
+    require(path)
     if _is_nifti(path):
         return nifti.verdict(path)
-    require(path)
     if path.is_dir() or is_dicom(path):
         from transforms.io_dicom import dicom_verdict
 
@@ -333,4 +334,4 @@ def _read_other(path: Path) -> Volume:
 
 
 def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith(NIFTI_SUFFIXES)
+    return path.name.lower().endswith(NIFTI_SUFFIXES) and not os.path.isdir(path)  # some unpack a file into a folder
