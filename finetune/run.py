@@ -93,8 +93,8 @@ class FinetuneResult:
             for name, value in self.dice_per_target.items()
         )
         return (
-            f"{self.epochs} epochs in {timedelta(seconds=round(self.seconds))}; best/ has epoch {self.best_epoch} "
-            f"({self.reason})\n"
+            f"{count(self.epochs, 'epoch')} in {timedelta(seconds=round(self.seconds))}; "
+            f"best/ has epoch {self.best_epoch} ({self.reason})\n"
             f"in validation: mean Dice of cases {self.dice:.4f} ({parts}), pooled Dice {self.pooled_dice:.4f}\n"
             f"model: {self.best_model}\n"
             f"segment with it: {command(['predict', self.run_folder, 'SCANS', '--output', 'FOLDER'])}"

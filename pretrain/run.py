@@ -31,6 +31,7 @@ from swin_unetr.provenance import command
 from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
+from swin_unetr.words import count
 
 RECORD = "run.json"
 #: What may differ when a run is resumed: how long, where and how fast it trains, and what is watched.
@@ -66,7 +67,7 @@ class PretrainResult:
     def summary(self) -> str:
         """The closing lines of the command."""
         lines = [
-            f"{self.epochs} epochs in {timedelta(seconds=round(self.seconds))}",
+            f"{count(self.epochs, 'epoch')} in {timedelta(seconds=round(self.seconds))}",
             *([self.skipped] if self.skipped else []),
             self.transfer,
             f"encoder: {self.best_model}",

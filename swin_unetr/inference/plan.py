@@ -11,6 +11,7 @@ from swin_unetr.inference.accumulate import leaves_memory, spans
 from swin_unetr.inference.sizes import size_in_words
 from swin_unetr.inference.sums import SUMS, Accumulate
 from swin_unetr.inference.windows import Layout, Span
+from swin_unetr.words import count
 from transforms.linear import Box
 from transforms.way_back import WayBack
 
@@ -56,7 +57,7 @@ class Plan:
         tiles = f"{len(self.tiles)} tiles" if len(self.tiles) > 1 else "one piece"
         half = "" if self.accumulate == "float32" else f" in {self.accumulate}"
         return (
-            f"{self.windows} windows; {self.summed} summed{half} along {'XYZ'[self.axis]} in {tiles}; "
+            f"{count(self.windows, 'window')}; {self.summed} summed{half} along {'XYZ'[self.axis]} in {tiles}; "
             f"at most {size_in_words(self.bytes)} of {size_in_words(self.budget)} memory"
         )
 

@@ -106,9 +106,7 @@ def _read_file(path: Path, problems: list[Problem], image: Path | None = None) -
     try:
         if not path.exists():
             is_dead = path.is_symlink()
-            code, words = (
-                ("broken-link", "is a link that leads nowhere") if dead else ("missing", "there is no such file")
-            )
+            words = "is a link that leads nowhere" if is_dead else "there is no such file"
             problems.append(Problem(code="broken-link" if is_dead else "missing", path=path, words=words))
             return None
     except OSError as error:  # a folder that may not be looked into
