@@ -120,7 +120,10 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
     if channels is not None and array.shape[0] != channels:
         if channels == 1:
             raise DataError(f"{paths[0]}: is 4-D with {array.shape[0]} channels where a 3-D scan is wanted")
-        raise DataError(f"{paths[0]}: has {array.shape[0]} channel(s) where {channels} are wanted")
+        raise DataError(
+            f"{paths[0]}: has {count(array.shape[0], 'channel')} where {channels} are wanted; give the files of all "
+            "channels as one case, in a list (CSV or JSON) or a data set that names them"
+        )
     for index, channel in enumerate(array):
         if wrong := _not_finite(channel):
             path = paths[index] if len(paths) > 1 else paths[0]
