@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-
+from finetune.notices import tell
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError
 from swin_unetr.machine import cores
@@ -44,7 +43,7 @@ def classes_of_cases(cases: Sequence[Case], task: Task, store: Path | None = Non
             remembered.note(key, [case.label], {"values": list(found)})
         return frozenset(found)
 
-    read = in_parallel(values, cases, min(8, cores()), _tell, "reading labels")
+    read = in_parallel(values, cases, min(8, cores()), tell, "reading labels")
     return {
         case.id: frozenset(index for index, target in enumerate(task.targets) if not of.isdisjoint(target.labels))
         for case, of in zip(cases, read, strict=True)
@@ -62,9 +61,3 @@ def absent_classes(voxels: Iterable[Sequence[int]], task: Task) -> tuple[str, ..
     for of in voxels:
         there = [before + count for before, count in zip(there, of[1:], strict=True)]
     return tuple(target.name for target, count in zip(task.targets, there, strict=True) if count == 0)
-
-
-def _tell(line: str) -> None:
-    """Print on the first process alone."""
-    if rank_zero_only.rank == 0:
-        print(line, flush=True)

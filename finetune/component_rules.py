@@ -13,7 +13,6 @@ several seldom have a rule.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from swin_unetr.evaluation.bootstrap import SEED, mean_interval
 from swin_unetr.evaluation.cases import Pair
 from swin_unetr.evaluation.measure import read_pair
 from swin_unetr.evaluation.scoring import patient_means
+from swin_unetr.machine import cores
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.postprocessing.components import clean
 from swin_unetr.postprocessing.effect import ComponentTable, tabulate
@@ -110,7 +110,7 @@ def learn_rules(
     of_cases = [(patients or {}).get(pair.case, f"case {pair.case}") for pair in pairs]
     regions = [[task.targets[index]] for index in task.painting_order]
     for targets in regions if task.activation == "sigmoid" else [list(task.targets)]:
-        with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(workers or min(4, cores())) as pool:
             cases = list(pool.map(lambda pair: list(_tables(pair, task, targets, tuple(rules))), pairs))  # noqa: B023
         for target, tables in zip(targets, zip(*cases, strict=True), strict=True):
             rule, tried = choose_rule(target.name, tables, of_cases)

@@ -14,6 +14,12 @@ from swin_unetr.suggestions import listed_with_nearest
 from swin_unetr.tasks import Task
 
 
+def tell(line: str) -> None:
+    """Print a line on the first process alone."""
+    if rank_zero_only.rank == 0:
+        print(line, flush=True)
+
+
 def warn(line: str) -> None:
     """Print a line that is not empty, on the first process alone."""
     if line and rank_zero_only.rank == 0:

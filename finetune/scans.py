@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from finetune.config import FinetuneConfig
+from finetune.notices import tell
 from swin_unetr.batch import Failure
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets.case import Case
@@ -109,7 +109,7 @@ class ScansInMemory:
             return None
 
         workers = workers_for(most_voxels(self._cases, self._config))
-        outcomes = in_parallel(read, range(len(self)), workers, _tell, "reading scans")
+        outcomes = in_parallel(read, range(len(self)), workers, tell, "reading scans")
         return [problem for problem in outcomes if problem is not None]
 
     def scan(self, index: int) -> ScanInMemory:
@@ -158,7 +158,7 @@ class ScansOnDisk:
         Raises:
             ConfigError: the disk is full or cannot be written.
         """
-        with alone(self._folder, _tell, _NAME) as is_alone:
+        with alone(self._folder, tell, _NAME) as is_alone:
             store = Store(self._folder, self._way(), option=_OPTION)
             if is_alone:
                 store.discard_partial()
@@ -167,7 +167,7 @@ class ScansOnDisk:
             workers = workers_for(most_voxels(todo, self._preprocess))
             if todo:
                 self._tell_size(todo, workers)
-            made = in_parallel(lambda case: self._settle(store, case), todo, workers, _tell, _NAME) if todo else []
+            made = in_parallel(lambda case: self._settle(store, case), todo, workers, tell, _NAME) if todo else []
         rest = iter(made)
         scans = [scan or next(rest) for scan in found]
         self._scans = tuple(scan for scan in scans if isinstance(scan, StoredScan))
@@ -203,7 +203,7 @@ class ScansOnDisk:
         others = [at for at, scan in enumerate(found) if scan is None]
         if others and not store.is_empty:  # else their bytes are read once, with the scans
             with_bytes = in_parallel(
-                lambda at: self._find_by_bytes(store, self._cases[at]), others, cores(), _tell, f"{_NAME}: comparing"
+                lambda at: self._find_by_bytes(store, self._cases[at]), others, cores(), tell, f"{_NAME}: comparing"
             )
             for at, scan in zip(others, with_bytes, strict=True):
                 found[at] = scan
@@ -249,7 +249,7 @@ class ScansOnDisk:
         size = store_bytes(todo, self._preprocess, workers, self._task)
         free = check_space(self._folder, size, _OPTION)
         told = f"at most {in_words(size)} in {self._folder} ({in_words(free)} free)"
-        _tell(f"{_NAME}: {len(todo)} of {count(len(self._cases), 'scan')} to preprocess, {told}")
+        tell(f"{_NAME}: {len(todo)} of {count(len(self._cases), 'scan')} to preprocess, {told}")
 
 
 def _preprocessed(steps: object, case: Case) -> dict[str, Tensor]:
@@ -260,9 +260,3 @@ def _preprocessed(steps: object, case: Case) -> dict[str, Tensor]:
 
 def _files(case: Case) -> list[Path]:
     return [*case.images, *([] if case.label is None else [case.label])]
-
-
-def _tell(line: str) -> None:
-    """Print on the first process alone."""
-    if rank_zero_only.rank == 0:
-        print(line, flush=True)

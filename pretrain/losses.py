@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from swin_unetr.training.across_processes import processes
+
 
 def l1_where(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
     """Mean absolute difference, over all voxels or over those of a mask.
@@ -37,7 +39,7 @@ def pair_similarities(
     """
     own = F.normalize(embeddings.float(), dim=1)
     everyone, every_scan, first = own, scans, 0
-    if gather and _processes() > 1:
+    if gather and processes() > 1:
         everyone, every_scan = gathered(own), gathered(scans)
         first = distributed.get_rank() * len(own)
     rows = torch.arange(len(own), device=own.device)
@@ -71,7 +73,7 @@ def barlow_twins(embeddings: Tensor, redundancy: float, *, gather: bool) -> Tens
         gather: correlate over the views of all processes.
     """
     first, second = embeddings.float().chunk(2)
-    if gather and _processes() > 1:
+    if gather and processes() > 1:
         first, second = gathered(first), gathered(second)
     correlation = _standardised(first).T @ _standardised(second) / len(first)
     agreement = correlation.diagonal()
@@ -109,7 +111,3 @@ def _standardised(features: Tensor) -> Tensor:
     # The deviation over N, as the correlation is a mean over N: a feature correlates with itself by exactly 1.
     # Scans without any contrast have no deviation.
     return (features - features.mean(0)) / features.std(0, correction=0).clamp(min=1e-8)
-
-
-def _processes() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from swin_unetr.files import real_path
+
 #: Files beside a header of Analyze and NIfTI that hold its voxels.
 _DATA_SUFFIXES = (".img", ".img.gz")
 #: Where the headers of MetaImage and NRRD name the files of their voxels.
@@ -87,8 +89,8 @@ def _named_by(header: Path) -> Iterator[Path]:
         pattern = re.sub(r"%\d*d", "*", found[1].split()[0])
         found_files = [] if Path(pattern).is_absolute() else sorted(header.parent.glob(pattern))
         names = [str(file.relative_to(header.parent)) for file in found_files]
-    home = header.parent.resolve()
+    home = real_path(header.parent)
     for name in names:
         file = header.parent / name
-        if file.resolve().is_relative_to(home):
+        if real_path(file).is_relative_to(home):
             yield file

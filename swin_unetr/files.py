@@ -64,7 +64,7 @@ def require(path: Path) -> None:
     if not there and path.is_symlink():
         raise DataError(f"{path}: is a link that leads nowhere ({os.readlink(path)}); mend it, or fetch the file")
     if not there:
-        raise DataError(f"{path}: no such file; check the path")
+        raise DataError(f"{path}: no such file or folder; check the path")
 
 
 def real_path(path: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,9 +41,9 @@ def read_verdict(path: Path) -> Verdict:
         RefusedError: no command can use it; says why and, as a code, what kind of fault it is.
         DataError: the file is missing or cannot be read.
     """
+    require(path)
     if _is_nifti(path):
         return nifti.verdict(path)
-    require(path)
     if path.is_dir() or is_dicom(path):
         from transforms.io_dicom import dicom_verdict
 
@@ -119,7 +120,10 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
     if channels is not None and array.shape[0] != channels:
         if channels == 1:
             raise DataError(f"{paths[0]}: is 4-D with {array.shape[0]} channels where a 3-D scan is wanted")
-        raise DataError(f"{paths[0]}: has {array.shape[0]} channel(s) where {channels} are wanted")
+        raise DataError(
+            f"{paths[0]}: has {count(array.shape[0], 'channel')} where {channels} are wanted; give the files of all "
+            "channels as one case, in a list (CSV or JSON) or a data set that names them"
+        )
     for index, channel in enumerate(array):
         if wrong := _not_finite(channel):
             path = paths[index] if len(paths) > 1 else paths[0]
@@ -333,4 +337,4 @@ def _read_other(path: Path) -> Volume:
 
 
 def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith(NIFTI_SUFFIXES)
+    return path.name.lower().endswith(NIFTI_SUFFIXES) and not os.path.isdir(path)  # some unpack a file into a folder

@@ -6,6 +6,7 @@ what makes no even stack is named, slice by slice, and objects that hold no imag
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ def find_stack(path: Path) -> Stack:
 def _dicom_files(stack: Stack) -> Iterator[Path]:
     """The DICOM files of a folder; a file without a suffix that is not DICOM is noted, as slices often have none."""
     for path in visible(stack.path):
+        if path.is_symlink() and not path.exists():
+            stack.problems.append((path, f"is a link that leads nowhere ({os.readlink(path)}): fetch the file"))
         if not path.is_file() or image_suffix(path) is not None or path.name == INDEX:
             continue
         if is_dicom(path):

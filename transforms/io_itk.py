@@ -13,6 +13,7 @@ from swin_unetr.errors import DataError
 from swin_unetr.files import replacing
 from transforms.claims import bytes_on_disk, missing_spacing, refuse_impossible_size, refuse_stand_in
 from transforms.geometry import Geometry, Volume
+from transforms.nifti_grid import NOWHERE, is_sound
 from transforms.slicer import LAYERED, is_segmentation, segments
 from transforms.verdict import RefusedError, Verdict
 
@@ -66,10 +67,13 @@ def itk_verdict(path: Path) -> Verdict:
     if dtype.kind not in "biuf":
         raise RefusedError(f"{path}: holds complex numbers ({in_words}); save their magnitude", "picture")
     refuse_impossible_size(path, math.prod(size) * channels * dtype.itemsize, bytes_on_disk(path))
+    geometry = _geometry(size, reader)
+    if not is_sound(geometry.affine):
+        raise RefusedError(f"{path}: {NOWHERE}", "no-grid")
     return Verdict(
         path=path,
         kind="scan" if labelled is None else "label map",
-        geometry=_geometry(size, reader),
+        geometry=geometry,
         channels=channels,
         dtype=dtype if dtype.kind in "biu" and dtype.itemsize <= 4 else np.dtype(np.float32),
         notes=tuple(missing_spacing(path)),

@@ -25,7 +25,7 @@ from swin_unetr.errors import DataError
 from swin_unetr.files import replacing, require
 from transforms.claims import DEFLATE_LIMIT, refuse_stand_in
 from transforms.geometry import Geometry, Volume
-from transforms.nifti_grid import NoGridError, place
+from transforms.nifti_grid import NOWHERE, NoGridError, place
 from transforms.note import Note
 from transforms.stored import Stored, is_gzip, open_binary
 from transforms.verdict import FileKind, RefusedError, Verdict
@@ -169,8 +169,7 @@ def _verdict(file: _File) -> Verdict:
         except NoGridError as error:
             raise RefusedError(f"{path}: {error}", "no-grid") from error
     elif not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        words = "its header's affine places voxels nowhere (voxel size 0 or NaN)"
-        raise RefusedError(f"{path}: {words}; mend the header", "no-grid")
+        raise RefusedError(f"{path}: {NOWHERE}", "no-grid")
     names = _label_names(file.comments)
     return Verdict(
         path=path,
@@ -238,7 +237,8 @@ def _open(path: Path) -> _File:
         slope, inter = checked.get_slope_inter()
         stored = Stored(
             path=Path(files["image"].filename) if files else path,
-            offset=int(checked.get_data_offset()),
+            # Left out by some programs; nibabel would take the header itself for voxels, others what follows it.
+            offset=int(checked.get_data_offset()) or (0 if files else int(checked.single_vox_offset)),
             dtype=checked.get_data_dtype(),
             shape=tuple(map(int, checked.get_data_shape())),
             slope=1.0 if slope is None else slope,
@@ -280,7 +280,7 @@ def _refuse_impossible_size(file: _File) -> None:
         raise DataError(f"{file.path}: has no voxels: {data.name} is missing beside it; copy it again")
     claimed = math.prod(file.shape) * file.stored.dtype.itemsize
     most = data.stat().st_size * DEFLATE_LIMIT
-    if claimed > (most if is_gzip(data) else data.stat().st_size):
+    if claimed > (most if is_gzip(data) else data.stat().st_size - file.stored.offset):
         words = f"is truncated: its header claims {claimed} bytes of voxels"
         raise RefusedError(
             f"{file.path}: {words}; copy it again", "impossible-size" if claimed > most else "unreadable"

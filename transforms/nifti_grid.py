@@ -29,7 +29,10 @@ _SHEAR_DEGREES = 0.5
 _VOXEL_MM, _SIDE_MM = (0.0015, 25.0), (1.0, 2500.0)
 #: Smallest voxel that is more than rounding.
 _SMALLEST_MM3 = 1e-9
-_NOWHERE = "its header's affine places voxels nowhere (voxel size 0 or NaN)"
+NOWHERE = (
+    "its header's affine places voxels nowhere (voxel size 0 or NaN); write the true voxel size and position into the "
+    "header"
+)
 _UNITS = {1: ("metre", 1e3), 3: ("micron", 1e-3)}
 
 
@@ -69,7 +72,7 @@ def place(header: Any, shape: Sequence[int], base: Affine) -> tuple[Affine, tupl
     millimetres = affine.copy()
     millimetres[:3] *= factor
     if abs(np.linalg.det(millimetres[:3, :3])) < _SMALLEST_MM3:
-        raise NoGridError(f"{_NOWHERE}; write the true voxel size and position into the header")
+        raise NoGridError(NOWHERE)
     return millimetres, tuple(notes)
 
 
@@ -80,7 +83,7 @@ def _chosen(
     if header["sform_code"] > 0:
         sform = np.eye(4)
         sform[:3] = [header[f"srow_{axis}"] for axis in "xyz"]
-        if _sound(sform):
+        if is_sound(sform):
             return _with_spacing(sform, sizes, sized, qform, notes)
         if qform is not None:
             what = "empty" if not sform[:3, :3].any() else "damaged"
@@ -91,7 +94,7 @@ def _chosen(
     elif header["qform_code"] <= 0 and sized:
         notes.append(Note("no-orientation", "neither qform nor sform is set"))
         return base, False
-    raise NoGridError(f"{_NOWHERE}; write the true voxel size and position into the header")
+    raise NoGridError(NOWHERE)
 
 
 def _with_spacing(
@@ -130,7 +133,7 @@ def _qform(header: Any, sizes: NDArray[np.float64], notes: list[Note]) -> Affine
     rotation = Rotation.from_quat([b, c, d, np.sqrt(max(rest, 0.0))]).as_matrix()
     affine[:3, :3] = rotation * sizes * (1, 1, -1 if header["pixdim"][0] == -1 else 1)
     affine[:3, 3] = offset
-    return affine if _sound(affine) else None
+    return affine if is_sound(affine) else None
 
 
 def _factor(header: Any, affine: Affine, shape: Sequence[int], notes: list[Note]) -> float:
@@ -156,7 +159,7 @@ def _plausible(spacing: NDArray[np.float64], side: float) -> bool:
     return bool(spacing.min() >= low and spacing.max() <= high and _SIDE_MM[0] <= side <= _SIDE_MM[1])
 
 
-def _sound(affine: Affine) -> bool:
+def is_sound(affine: Affine) -> bool:
     """Whether its axes span the space: relative to their lengths, whatever the unit."""
     if not np.isfinite(affine).all():
         return False

@@ -15,7 +15,7 @@ from swin_unetr.datasets.listing import SEGMENTATION_SUFFIXES, holds_dicom, hold
 from swin_unetr.datasets.lists import find_list, read_list
 from swin_unetr.datasets.plain import is_image_file
 from swin_unetr.errors import DataError
-from swin_unetr.files import real_path
+from swin_unetr.files import real_path, require
 from swin_unetr.words import count
 
 #: Folders and names of files that hold labels, not scans.
@@ -107,8 +107,7 @@ def find_scans(
 
 
 def _list(path: Path, layout: str, with_test: bool, found: _Found) -> None:
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; check the path")
+    require(path)
     if path.is_file() and find_list(path):
         # not `read_dataset`: scans of different folders may have one name
         found.cases += read_list(path, with_test=with_test).cases

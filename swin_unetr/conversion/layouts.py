@@ -14,6 +14,7 @@ from swin_unetr.datasets.decathlon import DESCRIPTION as DATASET_JSON
 from swin_unetr.errors import DataError
 from swin_unetr.files import write_json
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 from transforms.io import read_header
 
 To = Literal["decathlon", "nnunet", "plain"]
@@ -84,15 +85,15 @@ class Writer:
         return self.output / ("labels" if self.to == "plain" else "labelsTr")
 
     def _channels(self, case: Case, folder: Path) -> Iterator[Piece]:
-        count = read_header(case.images)[1]
-        if self.task is not None and count != len(self.task.channels):
+        held = read_header(case.images)[1]
+        if self.task is not None and held != len(self.task.channels):
             named = ", ".join(self.task.channels)
             raise DataError(
-                f"{case.images[0]}: has {count} channel(s), but its data set names {named}; mend one of them"
+                f"{case.images[0]}: has {count(held, 'channel')}, but its data set names {named}; mend one of them"
             )
-        for number in range(count):
+        for number in range(held):
             target = folder / f"{case.id}_{number:04d}{self.suffix}"
-            if len(case.images) == count:
+            if len(case.images) == held:
                 yield Piece(target=target, sources=(case.images[number],))
             else:
                 yield Piece(target=target, sources=case.images, channel=number)

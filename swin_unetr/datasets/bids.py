@@ -14,7 +14,7 @@ from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.faults import one_case
-from swin_unetr.datasets.listing import image_suffix, stem, visible
+from swin_unetr.datasets.listing import image_suffix, is_listed, stem, visible
 from swin_unetr.datasets.side_files import read_table, value_of
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Target, Task, modality_of
@@ -84,9 +84,7 @@ def _data_folders(root: Path) -> Iterator[Path]:
 
 def _files(paths: Iterable[Path]) -> Iterator[_File]:
     for path in sorted(paths):
-        # A link to nothing, as DataLad leaves for what was not fetched, is a case that cannot be read, not one less.
-        there = path.is_file() or path.is_symlink()
-        match = _NAME.fullmatch(stem(path)) if image_suffix(path) and there else None
+        match = _NAME.fullmatch(stem(path)) if image_suffix(path) and is_listed(path) else None
         if match and not _HELPERS.search(match["rest"]):
             yield _File(path, match["subject"], match["session"], match["rest"])
 

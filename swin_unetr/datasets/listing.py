@@ -12,6 +12,7 @@ from typing import Any
 from swin_unetr.datasets.dicom_objects import DICOM_SUFFIXES, INDEX, dicom_object, is_dicom
 from swin_unetr.datasets.faults import DoubledIdError, is_first_look, one_case
 from swin_unetr.errors import DataError
+from swin_unetr.files import require
 
 #: Endings of the segmentations of 3D Slicer, which belong to the scan of the same name and are none.
 SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nhdr")
@@ -45,7 +46,7 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: two files of one stem.
     """
-    return unique((stem(path), path) for path in visible(folder) if path.is_file() and image_suffix(path))
+    return unique((stem(path), path) for path in visible(folder) if image_suffix(path) and is_listed(path))
 
 
 def scans_by_stem(folder: Path) -> dict[str, Path]:
@@ -55,9 +56,17 @@ def scans_by_stem(folder: Path) -> dict[str, Path]:
         DataError: two scans of one name.
     """
     series = ((path.name, path) for path in visible(folder) if path.is_dir() and holds_series(path))
-    files = (path for path in visible(folder) if path.is_file() and image_suffix(path))
+    files = (path for path in visible(folder) if image_suffix(path) and is_listed(path))
     images = ((stem(path), path) for path in files if image_suffix(path) not in SEGMENTATION_SUFFIXES)
     return unique([*images, *series])
+
+
+def is_listed(path: Path) -> bool:
+    """Whether a path is a file, or a link to nothing, as git-annex and DataLad leave for what was not fetched.
+
+    Such a link is a case that cannot be read, not one less.
+    """
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -151,7 +160,6 @@ def require_folder(root: Path) -> None:
     Raises:
         DataError: nothing there, or a file.
     """
-    if not root.exists():
-        raise DataError(f"{root}: no such file or folder; check the path")
+    require(root)
     if not root.is_dir():
         raise DataError(f"{root}: is a file where the folder of a data set is wanted")

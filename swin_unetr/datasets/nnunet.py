@@ -17,6 +17,7 @@ from swin_unetr.datasets.listing import IMAGE_SUFFIXES, images_by_stem, inside, 
 from swin_unetr.datasets.side_files import read_json_object
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 
 _TRAINING, _LABELS, _TEST = "imagesTr", "labelsTr", "imagesTs"
 #: `<case>_<number of the channel>`.
@@ -93,7 +94,9 @@ def _complete(folder: Path, case: str, files: Mapping[int, Path], task: Task) ->
     if missing := [f"{case}_{number:04d} ({task.channels[number]})" for number in wanted if number not in files]:
         raise ChannelMissingError(f"{folder}: lacks {', '.join(missing)}; add the file, or take the case out")
     if more := [files[number].name for number in files if number not in wanted]:
-        raise DataError(f"{folder}: has {', '.join(more)}, but {DESCRIPTION} names {len(wanted)} channel(s); mend it")
+        raise DataError(
+            f"{folder}: has {', '.join(more)}, but {DESCRIPTION} names {count(len(wanted), 'channel')}; mend it"
+        )
     return tuple(files[number] for number in wanted)
 
 
@@ -106,5 +109,7 @@ def _listed(path: Path, listed: Mapping[str, Any], task: Task) -> Iterator[Case]
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: case {case!r} under 'dataset' has no 'images' ({error})") from error
         if len(images) != len(task.channels):
-            raise DataError(f"{path}: case {case!r} lists {len(images)} images for {len(task.channels)} channel(s)")
+            raise DataError(
+                f"{path}: case {case!r} lists {count(len(images), 'image')} for {count(len(task.channels), 'channel')}"
+            )
         yield Case(id=str(case) or stem(images[0]), images=images, label=label)

@@ -45,7 +45,7 @@ def read_plain(root: Path, *, with_test: bool) -> Dataset:
     images, labels = next(((root / one, root / two) for one, two in PAIRS if (root / one).is_dir()), (root, None))
     labelled = images_by_stem(labels) if labels is not None and labels.is_dir() else {}
     series = find_series(images)
-    files = ((name, path) for name, path in scans_by_stem(images).items() if path.is_file())
+    files = ((name, path) for name, path in scans_by_stem(images).items() if not path.is_dir())
     named = [*files, *series.folders.items()]
     if labels is None and (holds_series(root) or (not named and holds_dicom(root))):
         named.append((os.path.basename(os.path.abspath(root)), root))

@@ -14,6 +14,7 @@ from swin_unetr.doctor.findings import Finding
 from swin_unetr.errors import DataError
 from swin_unetr.files import real_path
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
+from swin_unetr.words import count
 
 #: Labelled cases that a cross-validation with five folds needs.
 _FEWEST_CASES = 5
@@ -50,7 +51,7 @@ def file_findings(survey: Survey, dataset: Dataset, named: Iterable[Path | None]
             yield Finding("label-missing", "the other cases have labels", missing.images[0], missing.id)
         labelled = len(dataset.cases) - len(unlabelled)
         if labelled < _FEWEST_CASES:
-            yield Finding("few-cases", f"{labelled} labelled case{'s' * (labelled > 1)}")
+            yield Finding("few-cases", count(labelled, "labelled case"))
     yield from _unused(dataset, named)
     images = [(case, image) for case in survey.cases for image in case.images]
     labels = [(case, case.label) for case in survey.cases if case.label is not None and case.label.values]
@@ -92,18 +93,19 @@ def _unused(dataset: Dataset, named: Iterable[Path | None]) -> Iterator[Finding]
         other = any(part.lower() in _TEST_FOLDERS or part.startswith(".") for part in above)
         if not image_suffix(path) or other:
             continue
-        if path.is_symlink() and not path.exists():
-            yield Finding("broken-link", f"leads to {os.readlink(path)}", path)
-            continue
         place = real_path(path)
+        if path.is_symlink() and not path.exists():
+            if place not in used:
+                yield Finding("broken-link", f"leads to {os.readlink(path)}", path)
+            continue
         if not path.is_file() or place in used:
             continue
         if place.parent in folders:
             yield Finding("unused-file", "lies beside the others and is in no case", path)
         elif place.parent not in used:
             elsewhere[path.parent] += 1
-    for folder, count in elsewhere.items():
-        yield Finding("unused-folder", f"{count} image{'s' * (count > 1)}, of which none is in a case", folder)
+    for folder, images in elsewhere.items():
+        yield Finding("unused-folder", f"{count(images, 'image')}, of which none is in a case", folder)
 
 
 def _twice(files: Iterable[tuple[CaseFacts, FileFacts]], code: str) -> Iterator[Finding]:

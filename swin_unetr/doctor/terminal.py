@@ -17,6 +17,7 @@ from swin_unetr.doctor.diagnosis import Diagnosis
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.doctor.machine import Machine
 from swin_unetr.doctor.overview import ChannelRow, StructureRow, channels, grids, structures
+from swin_unetr.words import count
 
 #: Findings of one kind that are written out; the page has all.
 _SHOWN = 6
@@ -49,7 +50,7 @@ def verdict(diagnosis: Diagnosis) -> str:
     errors, warnings = diagnosis.errors, diagnosis.warnings
     if not errors and not warnings:
         return "nothing wrong was found"
-    return f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    return f"{count(errors, 'error')}, {count(warnings, 'warning')}"
 
 
 def _channel_table(rows: Sequence[ChannelRow]) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from swin_unetr.configuration import CommandParser
 from swin_unetr.errors import ConfigError
+from swin_unetr.machine import cores
 
 
 def add_evaluation_arguments(parser: CommandParser) -> None:
@@ -76,7 +76,7 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=min(4, os.cpu_count() or 1),
+        default=min(4, cores()),
         help="cases read and measured at a time; the result does not depend on it",
     )
 

@@ -13,6 +13,7 @@ from swin_unetr.datasets.brats_layouts import brats_labels, is_brats
 from swin_unetr.datasets.listing import images_by_stem, stem, unique
 from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import DataError
+from swin_unetr.files import require
 from swin_unetr.suggestions import near_names, nearest
 from swin_unetr.tasks import Task, brats
 from swin_unetr.words import count
@@ -141,8 +142,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
 
 
 def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; check the path")
+    require(path)
     return path
 
 

@@ -116,15 +116,15 @@ def nested_structures(task: Task) -> dict[int, list[int]]:
     }
 
 
-def _paint(labels: NDArray[Any], task: Task, order: Task) -> NDArray[np.uint8]:
+def _paint(labels: NDArray[Any], task: Task, order: Task) -> NDArray[np.int32]:
     """Index of the structure, from 1, of every voxel; inner regions over outer ones."""
     by_name: dict[str, Target] = {target.name: target for target in task.targets}
-    table = np.zeros(int(labels.max(initial=0)) + 1, np.uint8)
+    table = np.zeros(int(labels.max(initial=0)) + 1, np.int32)  # there may be more than 255 structures
     for index in order.painting_order:
         for value in by_name[order.targets[index].name].labels:
             if value < table.size:
                 table[value] = index + 1
-    painted: NDArray[np.uint8] = table[labels]
+    painted: NDArray[np.int32] = table[labels]
     return painted
 
 
@@ -156,7 +156,7 @@ def _window(scan: NDArray[Any], modality: str) -> NDArray[np.uint8]:
     return (np.clip((scan - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
 
 
-def _largest_error(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> tuple[int, int, int]:
+def _largest_error(ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> tuple[int, int, int]:
     """Index along R, A and S of the planes that cut most of the largest connected error."""
     wrong = ours != theirs
     box = ndimage.find_objects(wrong.astype(np.uint8))
@@ -178,8 +178,8 @@ def _largest_error(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> tuple[
 def _plane(
     plane: tuple[str, int, int, int, tuple[str, str, str, str]],
     place: Sequence[int],
-    ours: NDArray[np.uint8],
-    theirs: NDArray[np.uint8],
+    ours: NDArray[np.int32],
+    theirs: NDArray[np.int32],
     grey: NDArray[np.uint8] | None,
     spacing: NDArray[np.float64],
     nested: Mapping[int, Sequence[int]],
@@ -229,7 +229,7 @@ def _crop(shown: NDArray[np.bool_], spacing: tuple[float, float]) -> tuple[slice
     return parts[0], parts[1]
 
 
-def _enlarge(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _enlarge(labels: NDArray[np.int32], size: tuple[int, int]) -> NDArray[np.int32]:
     return np.asarray(Image.fromarray(np.ascontiguousarray(labels)).resize(size, Image.Resampling.NEAREST))
 
 
@@ -239,7 +239,7 @@ def _edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
     return edge
 
 
-def _labels_uri(labels: NDArray[np.uint8], nested: Mapping[int, Sequence[int]]) -> str:
+def _labels_uri(labels: NDArray[np.int32], nested: Mapping[int, Sequence[int]]) -> str:
     """Every structure in its colour, thin inside and full on its outline.
 
     A region that holds others is outlined around itself, so that its line is seen where an inner one's is the same.
@@ -254,7 +254,7 @@ def _labels_uri(labels: NDArray[np.uint8], nested: Mapping[int, Sequence[int]]) 
     return _palette_uri(indices, [(colour, 70) for colour in COLOURS] + [(colour, 255) for colour in COLOURS])
 
 
-def _difference_uri(predicted: NDArray[np.uint8], expected: NDArray[np.uint8]) -> str:
+def _difference_uri(predicted: NDArray[np.int32], expected: NDArray[np.int32]) -> str:
     """Missed, invented, taken for another structure; the outline of the reference in white."""
     kind = np.select([predicted == expected, predicted == 0, expected == 0], [0, 1, 2], default=3).astype(np.uint8)
     indices = np.where(kind > 0, kind, np.where(_edges(expected) & (expected > 0), 4, 0)).astype(np.uint8)

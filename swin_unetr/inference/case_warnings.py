@@ -7,6 +7,7 @@ from threading import Lock
 
 from swin_unetr.datasets import Case
 from swin_unetr.inference.models import Ensemble
+from swin_unetr.words import count
 from transforms.geometry import Volume
 from transforms.likeness import unlike
 
@@ -55,4 +56,4 @@ class CaseWarnings:
     def close(self) -> None:
         """Say how many were not written out."""
         if (more := self._count - _SHOWN) > 0:
-            self._say(f'warnings on {more} more case{"s" * (more > 1)}; see "warnings" in predictions.json')
+            self._say(f'warnings on {count(more, "more case")}; see "warnings" in predictions.json')

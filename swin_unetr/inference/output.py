@@ -15,6 +15,7 @@ from swin_unetr.inference.method import differences
 from swin_unetr.inference.parts import Part
 from swin_unetr.inference.queue import QUEUE
 from swin_unetr.inference.record import Records, labels_path, probabilities_path, record_path, run_record_path
+from swin_unetr.words import count
 
 #: Folders by which a data set is told, where results may not go: its layout would be taken for another.
 _OF_DATASETS = ("imagesTr", "labelsTr", "imagesTs")
@@ -42,7 +43,7 @@ def check_output(output: Path, cases: Sequence[Case], *, with_probabilities: boo
     known: list[dict[str, Any]] = []
     for path in runs:
         run = read_run(path)
-        if _is_file(path) and run is None:
+        if os.path.lexists(path) and run is None:
             raise _foreign(path)
         known += [run] if run else []
     sources = {real_path(path) for case in cases for path in case.images}
@@ -57,7 +58,7 @@ def check_output(output: Path, cases: Sequence[Case], *, with_probabilities: boo
                     "different folders"
                 )
             taken[path] = f"a result of {case.id!r}"
-            if _is_file(path) and (path.name not in ours or real_path(path) in sources):
+            if os.path.lexists(path) and (path.name not in ours or real_path(path) in sources):
                 raise _foreign(path)
 
 
@@ -92,7 +93,8 @@ def check_method(records: Records, cases: Iterable[Case], *, overwrite: bool) ->
     stay = sorted({case for run in others for case in run.get("cases", ()) if case not in mine})
     if not stay:
         return []
-    return [f"{len(stay)} other results in {output} are of {in_words(others[0], records)}, and stay: {stay[0]} ..."]
+    listed = stay[0] + (", ..." if len(stay) > 1 else "")
+    return [f"kept in {output}: {count(len(stay), 'result')} of {in_words(others[0], records)}: {listed}"]
 
 
 def in_words(other: dict[str, Any], records: Records) -> str:
@@ -148,11 +150,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None
-
-
-def _is_file(path: Path) -> bool:
-    """Whether a file or a link lies there; a folder cannot be replaced by a file."""
-    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir())
 
 
 def _foreign(path: Path) -> ConfigError:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.file_stamps import bytes_hash, file_stamps
-from swin_unetr.files import is_partial, remove_partials, write_json
+from swin_unetr.files import is_partial, remove_partials, require, write_json
 from swin_unetr.store.scan_file import SUFFIX, StoredScan, open_scan, write_scan
 from swin_unetr.words import why_not_written
 
@@ -124,6 +124,9 @@ def source_key(files: Iterable[Path]) -> str:
     Raises:
         DataError: a file is missing.
     """
+    files = list(files)
+    for file in files:
+        require(file)
     try:
         return digest([(os.path.abspath(file), file_stamps(file)) for file in files])
     except OSError as error:

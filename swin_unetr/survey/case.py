@@ -105,8 +105,9 @@ def _read_file(path: Path, problems: list[Problem], image: Path | None = None) -
     """Voxels as stored and the fields of `FileFacts`; a problem is noted where the file cannot be used."""
     try:
         if not path.exists():
-            words = "is a link that leads nowhere" if path.is_symlink() else "there is no such file"
-            problems.append(Problem(code="missing", path=path, words=words))
+            is_dead = path.is_symlink()
+            words = "is a link that leads nowhere" if is_dead else "there is no such file"
+            problems.append(Problem(code="broken-link" if is_dead else "missing", path=path, words=words))
             return None
     except OSError as error:  # a folder that may not be looked into
         problems.append(Problem(code="unreadable", path=path, words=f"cannot be read ({error.strerror})"))

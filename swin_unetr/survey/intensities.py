@@ -64,7 +64,7 @@ def channel_facts(channel: NDArray[Any], labels: NDArray[Any] | None, foreground
     sums: dict[int, list[float]] = {}
     zeros = 0
     for part, of_labels in _parts(flat, None if labels is None else labels.reshape(-1, order="F")):
-        good = np.isfinite(part) if part.dtype.kind == "f" else None
+        good = _is_finite(part) if part.dtype.kind == "f" else None
         values = part if good is None else part[good]
         every.add(values)
         zeros += int(np.count_nonzero(values == 0))
@@ -76,7 +76,7 @@ def channel_facts(channel: NDArray[Any], labels: NDArray[Any] | None, foreground
     lowest = sum(int(np.count_nonzero(part == every.low)) for part, _ in _parts(flat, None))
     return ChannelFacts(
         not_finite=flat.size - every.voxels,
-        all=every.intensities(sample[np.isfinite(sample)]),
+        all=every.intensities(_finite(sample)),
         foreground=inside.intensities(_finite(flat[foreground])),
         mean_of_label={value: _short(total / count) for value, (total, count) in sorted(sums.items())},
         zero_share=zeros / flat.size,
@@ -130,8 +130,15 @@ def _add_by_label(sums: dict[int, list[float]], labels: NDArray[Any], values: ND
         held[0], held[1] = held[0] + float(totals[value]), held[1] + float(counts[value])
 
 
+def _is_finite(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values are finite in float32, in which scans are read."""
+    with np.errstate(over="ignore"):
+        finite: NDArray[np.bool_] = np.isfinite(values.astype(np.float32, copy=False))
+    return finite
+
+
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
-    finite: NDArray[Any] = values[np.isfinite(values)]
+    finite: NDArray[Any] = values[_is_finite(values)]
     return finite
 
 

@@ -58,6 +58,10 @@ def quaternion_longer_than_one(s: Sample) -> None:
     patch(s.image(end=".nii", affine=turned), 256, np.array([0, 0.70710701, 0.70710701], "<f4").tobytes())
 
 
+def beyond_float32(s: Sample) -> None:
+    s.image(np.where(s.hu == s.hu.max(), 1e300, s.hu), end=".nii")
+
+
 def unit_that_no_scan_has(s: Sample) -> None:
     small = np.diag([1e-9, 1e-9, 1e-9, 1]) @ s.affine
     s.image(end=".nii", affine=small, header=lambda image: image.header.set_xyzt_units("meter"))
@@ -101,6 +105,7 @@ def test_labels_that_their_header_scales_are_labels(tmp_path: Path, dtype: type,
         (sform_without_the_voxel_size, "sform-unusable"),
         (quaternion_longer_than_one, "qform-rounded"),
         (unit_that_no_scan_has, "no-grid"),
+        (beyond_float32, "not-finite"),
     ],
 )
 def test_an_odd_file_is_found_by_its_name(tmp_path: Path, spoil: Callable[[Sample], None], code: str) -> None:

@@ -88,6 +88,21 @@ odd("pointer.nrrd", "is a Git LFS pointer")(
     lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
 )
 odd("cut.nii", "is truncated")(lambda path: path.write_bytes(nifti(path).read_bytes()[:-900]))
+odd("no_offset.nii", "")(lambda path: patched(nifti(path), 108, bytes(4)))
+odd("far_offset.nii", "is truncated")(lambda path: patched(nifti(path), 108, struct.pack("<f", 1e6)))
+odd("folder.nii.gz", "holds no DICOM file")(lambda path: path.mkdir())
+odd("no_size.mha", "places voxels nowhere")(
+    lambda path: path.write_bytes(
+        b"ObjectType = Image\nNDims = 3\nDimSize = 12 10 8\nElementType = MET_SHORT\nElementSpacing = 0 1 1\n"
+        b"ElementDataFile = LOCAL\n" + bytes(2 * 12 * 10 * 8)
+    )
+)
+odd("flat_axes.nrrd", "places voxels nowhere")(
+    lambda path: path.write_bytes(
+        b"NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 12 10 8\nendian: little\n"
+        b"space directions: (1,0,0) (0,1,0) (1,1,0)\nencoding: raw\nspace origin: (0,0,0)\n\n" + bytes(2 * 12 * 10 * 8)
+    )
+)
 odd("dead.nii.gz", "is a link that leads nowhere")(lambda path: os.symlink("elsewhere", path))
 odd("loop.nii.gz", "is a link that leads nowhere")(lambda path: os.symlink(path.name, path))
 

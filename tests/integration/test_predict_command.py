@@ -210,7 +210,7 @@ def test_wrong_models_are_one_line(run, model, make_model, phantom_data, tmp_pat
         assert words in stderr[0]
     code, _, stderr = run(other, phantom_data / "imagesTs", *output)
     assert code == 1
-    assert "phantom_006.nii.gz: has 1 channel(s) where 2 are wanted" in stderr[-2]
+    assert "phantom_006.nii.gz: has 1 channel where 2 are wanted; give the files of all" in stderr[-2]
 
 
 def test_the_scans_themselves_are_never_replaced(run, model, phantom_data, tmp_path) -> None:

@@ -85,3 +85,9 @@ def test_a_header_names_no_file_outside_its_folder(tmp_path: Path, named: str) -
     (tmp_path / "scans" / "deeper").mkdir(parents=True)
     (tmp_path / "scans" / "a.mhd").write_text(MHD + named)
     assert parts_of(tmp_path / "scans" / "a.mhd") == [tmp_path / "scans" / "a.mhd"]
+
+
+def test_a_header_that_names_a_link_in_a_loop_has_no_other_part(tmp_path: Path) -> None:
+    (tmp_path / "voxels.raw").symlink_to("voxels.raw")
+    (tmp_path / "a.mhd").write_text(MHD + "voxels.raw\n")
+    assert parts_of(tmp_path / "a.mhd") == [tmp_path / "a.mhd"]

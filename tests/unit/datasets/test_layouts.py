@@ -349,3 +349,16 @@ def test_a_summary_names_no_more_structures_than_are_read(tmp_path: Path, number
     targets = exclusive(tuple(f"s{place}" for place in range(1, number + 1)))
     task = Task(name="t", modality="CT", channels=("CT",), targets=targets)
     assert Dataset(root=tmp_path, layout="plain", cases=(), task=task).summary().endswith(end)
+
+
+@pytest.mark.parametrize("nnunet", [False, True])
+def test_a_link_to_nothing_is_a_case_that_cannot_be_read_and_not_one_less(tmp_path: Path, nnunet: bool) -> None:
+    folders, number = (("imagesTr", "labelsTr"), "_0000") if nnunet else (("images", "labels"), "")
+    touch(tmp_path, f"{folders[0]}/a{number}.nii.gz", f"{folders[1]}/a.nii.gz")
+    if nnunet:
+        names = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
+        (tmp_path / "dataset.json").write_text(json.dumps({**names, "numTraining": 2}))
+    (tmp_path / folders[0] / f"b{number}.nii.gz").symlink_to(".git/annex/objects/not_fetched.nii.gz")
+    (tmp_path / folders[1] / "b.nii.gz").symlink_to("b.nii.gz")  # in a loop
+    dataset = read_dataset(tmp_path, require_labels=True)
+    assert {case.id: case.label and case.label.name for case in dataset.cases} == {"a": "a.nii.gz", "b": "b.nii.gz"}

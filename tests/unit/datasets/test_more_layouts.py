@@ -77,7 +77,7 @@ def test_nnunet_with_files_listed(tmp_path: Path) -> None:
         nnunet(root, dataset={"x": {**entry, "label": outside}})
         assert "outside the folder" in refused(root)
     nnunet(root, dataset={"x": {**entry, "images": ["x.nii.gz"]}})
-    assert "lists 1 images for 2 channel(s)" in refused(root)
+    assert "lists 1 image for 2 channels" in refused(root)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,18 @@ def test_no_error_and_nothing_at_all_are_drawn_too():
             assert has_colour(pixels(plane.reference), COLOURS[1]).any() == bool(array.any())
 
 
+def test_structures_beyond_255_are_drawn():
+    task = Task(name="many", modality="MR", channels=("T1",), targets=exclusive(tuple(map(str, range(1, 301)))))
+    array = np.zeros(SHAPE, np.uint16)
+    array[3:9, 3:9, 18:24] = 300
+    for plane in case_pictures(volume(array), volume(array), None, prediction_task=task, reference_task=task):
+        assert plane.structures == (299,)
+        assert has_colour(pixels(plane.reference), COLOURS[299 % len(COLOURS)]).any()
+    empty = np.zeros(SHAPE, np.uint16)
+    for plane in case_pictures(volume(empty), volume(array), None, prediction_task=task, reference_task=task):
+        assert has_colour(pixels(plane.difference), MISSED).any()
+
+
 def test_nested_regions_are_outlined_each():
     task = brats("brats2021")
     by_name = {target.name: place for place, target in enumerate(task.targets)}

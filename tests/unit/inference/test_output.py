@@ -149,7 +149,14 @@ def test_results_of_another_method_that_stay_are_said(scans, tmp_path) -> None:
     out = tmp_path / "out"
     predicted(records(out), *scans)
     (note,) = check_method(records(out, "bfloat16"), scans[:1], overwrite=True)
-    assert note.startswith(f"1 other results in {out} are of another method (different: precision), and stay: b")
+    assert note == f"kept in {out}: 1 result of another method (different: precision): b"
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.json", "predictions.json"])
+def test_a_folder_where_a_file_will_be_written_is_told_beforehand(tmp_path, name) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"{name} was not written by predict and is kept"):
+        check_output(tmp_path / "out", [case("a", tmp_path / "scans")], with_probabilities=False)
 
 
 def test_a_run_that_was_to_renew_all_goes_on(scans, tmp_path) -> None:

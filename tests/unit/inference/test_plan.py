@@ -156,5 +156,5 @@ def test_models_are_summed_at_the_same_time() -> None:
 def test_plan_in_words() -> None:
     way_back = grids((20, 20, 60))
     plan = make_plan([summed(way_back)], way_back, fixed=2_000_000_000, budget=4_000_000_000, summed="3 class scores")
-    assert replace(plan, windows=1).text.startswith("1 window; ")
+    assert str(replace(plan, windows=1)).startswith("1 window; 3 class scores")
     assert str(plan) == "28 windows; 3 class scores summed along Z in one piece; at most 2.0 GB of 4.0 GB memory"

@@ -297,6 +297,13 @@ def test_any_orientation_spacing_tilt_and_order(
         np.testing.assert_allclose((TO_RAS @ volume.geometry.affine @ (*index, 1))[:3], truth, atol=1e-5)
 
 
+def test_a_slice_that_was_not_fetched_is_told(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct")
+    (tmp_path / "ct/005.dcm").unlink()  # the last one, which leaves no gap
+    (tmp_path / "ct/005.dcm").symlink_to(".git/annex/objects/slice")
+    assert "005.dcm is a link that leads nowhere (.git/annex/objects/slice)" in refused(tmp_path / "ct")
+
+
 def test_slices_need_no_extra(tmp_path: Path) -> None:
     voxels = write_series(tmp_path / "ct")
     np.save(tmp_path / "truth.npy", voxels)
