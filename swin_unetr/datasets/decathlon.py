@@ -81,6 +81,11 @@ def decathlon_task(values: Mapping[str, Any], path: Path) -> Task:
         channels = values.get("modality") or values["channel_names"]
         names = tuple(str(channels[key]) for key in sorted(channels, key=int))
         regions = any(len(of) > 1 for of in labels.values())
+        if regions and "regions_class_order" not in values:
+            raise DataError(
+                f"{path}: has labels of several values, which need 'regions_class_order' beside them: the value "
+                "that each is written as; for values to be merged into one structure, describe the task in a task.yaml"
+            )
         painted = (
             [int(value) for value in values["regions_class_order"]] if regions else [of[0] for of in labels.values()]
         )

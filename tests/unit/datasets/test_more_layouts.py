@@ -85,6 +85,7 @@ def test_nnunet_with_files_listed(tmp_path: Path) -> None:
     [
         ({"labels": {"whole": [1, 2]}}, "regions_class_order"),
         ({"labels": {"whole": [1, 2], "core": 2}, "regions_class_order": [1]}, "needs 'labels'"),
+        ({"labels": {"whole": [1, 2], "core": 2}}, "need 'regions_class_order' beside them"),
         ({"labels": {"a": 1, "ignore": 1}}, "ignore_label"),
         ({"file_ending": ".png"}, "3-D image"),
         ({"channel_names": {"0": "FLAIR", "1": "T1", "2": "T2"}}, "lacks a_0002 (T2)"),
