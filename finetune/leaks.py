@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from finetune.notices import of_seen_scans
 from swin_unetr.checkpoints.model_folder import DESCRIPTION, read_description
-from swin_unetr.datasets.case import Case
+from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.errors import DataError
 from swin_unetr.machine import cores
 from swin_unetr.store.filling import in_parallel, quiet
@@ -57,3 +60,21 @@ def seen_by_weights(init: Path | str, cases: Sequence[Case], data: Path) -> tupl
     if not (folder / DESCRIPTION).is_file():
         return None
     return seen_cases(read_description(folder).provenance, cases, data)
+
+
+def seen_by_init(
+    init: Path | str | None, before: Mapping[str, Any], dataset: Dataset, validation: Collection[str]
+) -> tuple[Sequence[str] | None, list[str]]:
+    """The validation scans that the weights to start from have seen, and what to say of them; on the first process.
+
+    Args:
+        init: the weights.
+        before: record of the run that is resumed, which knows; else empty.
+        dataset: holds the cases.
+        validation: their ids; empty if nothing is held back.
+    """
+    if init is None or before or not validation or rank_zero_only.rank != 0:
+        return before.get("seen_by_init", []), []
+    held_back = [case for case in dataset.cases if case.id in set(validation)]
+    seen = seen_by_weights(init, held_back, dataset.root)
+    return seen, [of_seen_scans(init, seen)]

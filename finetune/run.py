@@ -16,9 +16,9 @@ from finetune.class_weights import weights_by_frequency
 from finetune.config import FinetuneConfig
 from finetune.data import FinetuneData
 from finetune.deciding import Deciding, refuse_single_patient
-from finetune.leaks import seen_by_weights
+from finetune.leaks import seen_by_init
 from finetune.module import FinetuneModule, metric_names
-from finetune.notices import of_absent_classes, of_mirrored_sides, of_seen_scans, warn
+from finetune.notices import of_absent_classes, of_mirrored_sides, warn
 from finetune.preprocessing import InitPreprocess, check_intensities, compared, with_preprocess_of
 from finetune.recipes import find_recipe
 from finetune.resumed import of_changed_files, refuse_another
@@ -183,12 +183,9 @@ def finetune(
         "fast_paths": fast_paths,
         "config": to_dict(config),
     }
-    warn("" if before else of_mirrored_sides(config.augment, task))
-    facts["seen_by_init"] = before.get("seen_by_init", [])
-    if init is not None and not before and fold != "all" and rank_zero_only.rank == 0:
-        seen = seen_by_weights(init, [cases[name] for name in validation], dataset.root)
-        facts["seen_by_init"] = seen
-        warn(of_seen_scans(init, seen))
+    facts["seen_by_init"], warnings = seen_by_init(init, before, dataset, () if fold == "all" else validation)
+    if not before:
+        warnings = [of_mirrored_sides(config.augment, task), *warnings]
     known = describe_scans([cases[name].images for name in training]) if rank_zero_only.rank == 0 else None
     folders = ModelFolders(run, SMOOTHED, _SaveFinetuned(config, facts, known))
     if fold == "all":  # the Dice of what is trained on says nothing of when to stop
@@ -213,7 +210,8 @@ def finetune(
     deciding = Deciding.of(task, scans.training_voxels(), scans.validation_voxels(), fold)
     facts["choice"], folders.always_last = deciding.facts(), deciding.always_last
     facts["contents"] = scans.contents()
-    for line in (of_absent_classes(deciding.untrained, fold), *deciding.lines(), of_changed_files(before, facts)):
+    warnings += [of_absent_classes(deciding.untrained, fold), *deciding.lines(), of_changed_files(before, facts)]
+    for line in warnings:
         warn(line)
     fast_paths |= scans.place(trainer.strategy.root_device)  # what `facts` holds, too
     weights = _class_weights(scans, task, config, facts)
