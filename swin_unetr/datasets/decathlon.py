@@ -83,8 +83,8 @@ def decathlon_task(values: Mapping[str, Any], path: Path) -> Task:
         regions = any(len(of) > 1 for of in labels.values())
         if regions and "regions_class_order" not in values:
             raise DataError(
-                f"{path}: has labels of several values, which need 'regions_class_order' beside them: the value "
-                "that each is written as; for values to be merged into one structure, describe the task in a task.yaml"
+                f"{path}: its 'labels' have regions of several values, which need 'regions_class_order' beside "
+                "them: the value that each is written as; to merge values into one structure, write a task.yaml"
             )
         painted = (
             [int(value) for value in values["regions_class_order"]] if regions else [of[0] for of in labels.values()]

@@ -176,7 +176,7 @@ def test_a_disk_that_is_too_small_is_told_before_and_a_full_one_after(own, monke
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match=r"\(no room left on the disk\); free some, and go on, or choose .* --store"):
+    with pytest.raises(ConfigError, match=r"\(No space left on device\); make room on the disk, .* choose .* --store"):
         on_disk(dataset, folder).prepare()
     assert not list(folder.rglob("*.scan"))  # nor anything half-written
 
