@@ -63,7 +63,8 @@ def _axial(volume: Any) -> NDArray[Any]:
     """X x Y x Z as a radiologist sees an axial slice: the patient's right at the left, front at the top."""
     array: NDArray[Any] = volume.array[0]
     sideways, upwards, _ = volume.geometry.orientation  # the phantoms' axes are about those of the patient
-    return np.flip(array, [axis for axis, turned in enumerate((sideways == "R", upwards == "P")) if turned])
+    turned: NDArray[Any] = array[:: -1 if sideways == "R" else 1, :: -1 if upwards == "P" else 1]
+    return turned
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
     """Add what says which cases are evaluated, what their labels mean, and by which metrics and policies."""
     parser.add_argument(
         "--task",
-        help="what the labels mean: btcv, brats (the year is told from the data), brats2013, brats2021, brats2023, "
-        "brats2024 (after treatment), or a model folder, run folder, model.json or dataset.json; otherwise told by the "
-        "predictions or the data set",
+        help="what the labels mean: btcv, brats (the year is recognised from the data), brats2013, brats2021, "
+        "brats2023, brats2024 (after treatment), or a model folder, run folder, model.json or dataset.json; by default "
+        "what the predictions or the data set say",
     )
     parser.add_argument(
         "--labels", nargs="+", metavar="NAME=VALUE", help="the same by hand; NAME=VALUE,VALUE for a region of several"

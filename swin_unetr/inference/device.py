@@ -99,7 +99,7 @@ def _device(name: str) -> torch.device:
         return torch.device(f"cuda:{int(rank) % gpus}" if rank.isdecimal() else "cuda")
     here = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if mps else [])]
     if name not in here:
-        raise ConfigError(f"device: {name!r} is not to be had here; choose one of: auto, {', '.join(here)}")
+        raise ConfigError(f"device: {name!r} is not available on this machine; choose one of: auto, {', '.join(here)}")
     return torch.device(name)
 
 

@@ -152,7 +152,7 @@ def _loss(data: Fingerprint, machine: Machine) -> Iterator[Choice]:
     yield Choice(
         "loss.cross_entropy", 1, "binary, of each region" if regions else "for a clean gradient at every voxel"
     )
-    yield Choice("loss.include_background", False, "background is told by the structures")
+    yield Choice("loss.include_background", False, "background is implied by the structures")
     yield Choice("loss.batch", True, "a crop without a structure says little about it alone")
     deep = machine.device == "cuda"
     yield Choice("deep_supervision", deep, "faster to a good model" if deep else "saves the time on a processor")

@@ -178,7 +178,7 @@ def test_nothing_is_written_where_there_is_no_scan(run, model, tmp_path) -> None
         (["--overlap", "much"], "overlap"),
         (["--roi-size", 30, 32, 24], "the nearest that does is 32 32 24"),
         (["--batch-size", 0], "batch_size: must be positive"),
-        (["--device", "tpu"], "device: 'tpu' is not to be had here"),
+        (["--device", "tpu"], "device: 'tpu' is not available on this machine"),
         (["--precision", "float8"], "--precision"),
         (["--layout", "dicom"], "--layout"),
         (["--fold", 0], "folds: --folds FILE and --fold K go together"),

@@ -66,7 +66,9 @@ def test_what_does_not_go_together_is_refused(precision, backend, message, monke
 
 
 def test_what_is_not_here_is_refused_with_what_is() -> None:
-    with pytest.raises(ConfigError, match=r"device: 'cuda:99' is not to be had here; choose one of: auto, cpu"):
+    with pytest.raises(
+        ConfigError, match=r"device: 'cuda:99' is not available on this machine; choose one of: auto, cpu"
+    ):
         choose_compute("cuda:99")
     with pytest.raises(ConfigError, match="precision: 'float8' is not one of auto, float32, bfloat16"):
         choose_compute("cpu", "float8")
