@@ -18,6 +18,7 @@ from swin_unetr.cli import main
 from swin_unetr.config import InferenceConfig, IntensityConfig, PreprocessConfig
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.folds import Folds
+from swin_unetr.errors import ConfigError
 from swin_unetr.inference.run import predict
 from swin_unetr.tasks import Task, brats, exclusive, with_channels
 from transforms.likeness import describe_scans
@@ -84,7 +85,10 @@ def test_data_set_with_options(run, model, phantom_data, tmp_path) -> None:
     record = json.loads((out / "phantom_003.json").read_text())
     source = phantom_data / "imagesTr/phantom_003.nii.gz"
     stat = source.stat()
-    assert record["sources"] == [{"path": str(source), "bytes": stat.st_size, "modified": stat.st_mtime_ns}]
+    (of_source,) = record["sources"]
+    wanted = {"path": str(source), "bytes": stat.st_size, "modified": stat.st_mtime_ns}
+    assert {key: of_source[key] for key in wanted} == wanted
+    assert of_source.keys() - wanted == {"stamp", "hash"}
     assert record["labels"] == {"liver": 1, "spleen": 2}
     assert record["models"][0] == {
         **{"path": str(model), "sha256": record["models"][0]["sha256"]},
@@ -250,6 +254,8 @@ def test_what_was_made_of_the_same_files_in_the_same_way_is_kept(run, model, pha
     assert predicted("--overlap", 0.1, "--no-skip-empty", "--overwrite") == both
     assert predicted("--overlap", 0.1, "--no-skip-empty", "--batch-size", 2) == []
     os.utime(scans / "phantom_006.nii.gz", ns=(1, 1))
+    assert predicted("--overlap", 0.1, "--no-skip-empty") == []  # touched, with the same bytes
+    (scans / "phantom_006.nii.gz").write_bytes((scans / "phantom_007.nii.gz").read_bytes())
     assert predicted("--overlap", 0.1, "--no-skip-empty") == both[:1]
 
 
@@ -299,16 +305,20 @@ def test_too_little_memory_for_one_case_is_its_failure(make_threshold_model, pha
     assert report.failures[0].message.startswith("not enough memory on cpu")
 
 
-def test_result_that_cannot_be_written_leaves_nothing_half_written(
+def test_a_folder_in_the_place_of_a_result_is_told_before_anything_is_written(
     make_threshold_model, phantom_data, tmp_path
 ) -> None:
-    (tmp_path / "phantom_006_probabilities.nii.gz").mkdir()  # cannot be replaced by a file
-    report = predict(
-        make_threshold_model(-175, 250, 0), phantom_data / "imagesTs", tmp_path, save_probabilities=True, progress=False
-    )
-    assert report.done == ["phantom_007"]
-    assert report.failures[0].message.startswith(f"{tmp_path}/phantom_006_probabilities.nii.gz: cannot be written")
-    assert not [name for name in results(tmp_path) if name.startswith((".", "phantom_006."))]
+    folder = tmp_path / "phantom_006_probabilities.nii.gz"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=f"{folder} was not written by predict and is kept; name another folder"):
+        predict(
+            make_threshold_model(-175, 250, 0),
+            phantom_data / "imagesTs",
+            tmp_path,
+            save_probabilities=True,
+            progress=False,
+        )
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_regions_of_real_brain_tumours(run, make_model, test_data, tmp_path) -> None:

@@ -108,7 +108,7 @@ def test_labels_lie_where_the_structure_is(test_data, make_threshold_model, tmp_
     low, high = float(voxels.min()) - 1, float(voxels.max())
     for spacing, least in ((None, 1.0), ((1.5, 1.5, 1.5), 0.9)):
         model = make_threshold_model(low, high, value, spacing_mm=spacing)
-        predict(model, source, tmp_path / "out", progress=False)
-        found = bright(tmp_path / "out" / f"{name}.nii.gz", 0)
+        predict(model, source, tmp_path / str(spacing), progress=False)
+        found = bright(tmp_path / str(spacing) / f"{name}.nii.gz", 0)
         dice = 2 * (found & expected).sum() / (found.sum() + expected.sum())
         assert least <= dice <= 1

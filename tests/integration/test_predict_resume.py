@@ -184,6 +184,6 @@ def test_full_disk_leaves_nothing_half_written(root, tmp_path) -> None:
     assert (code, stdout) == (1, [f"0 segmented, 2 failed; results in {out}"])
     for case in CASES[:2]:
         file = f"{out / case}_probabilities.nii.gz"
-        words = f"failed: {case}: {file}: cannot be written (the file grows larger than is allowed)"
+        words = f"failed: {case}: {file}: cannot be written (File too large); raise the limit"
         assert any(line.startswith(words) for line in stderr)
     assert [path.name for path in out.iterdir()] == ["predictions.json"]

@@ -16,6 +16,7 @@ def test_epochs_are_counted_in_words(epochs: int, words: str) -> None:
     tuned = FinetuneResult(
         run_folder=run, best_model=run / "best", last_model=run / "last", best_epoch=1, reason="end of training",
         dice=0.5, dice_per_target={"liver": 0.5}, pooled_dice=0.5, untrained=(), epochs=epochs, seconds=17.0,
+        held_back=True,
     )  # fmt: skip
     trained = PretrainResult(
         run_folder=run, best_model=run / "best", last_model=run / "last", epochs=epochs, seconds=17.0, skipped="",

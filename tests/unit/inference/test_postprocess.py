@@ -70,7 +70,7 @@ def test_predict_records_it_and_makes_results_anew_without_it(make_model, phanto
     assert record["postprocess"][0]["min_volume_mm3"] == 1e9
     assert record["removed_voxels"]["spleen"] > 0
     assert not read_labels(output / "phantom_006.nii.gz").array.any()
-    assert predict(model, scan, output, **options, postprocess=False).exit_code == 0
+    assert predict(model, scan, output, **options, postprocess=False, overwrite=True).exit_code == 0
     record = json.loads((output / "phantom_006.json").read_text())
     assert not {"postprocess", "removed_voxels"} & record.keys()
     assert read_labels(output / "phantom_006.nii.gz").array.any()

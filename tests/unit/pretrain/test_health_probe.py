@@ -122,7 +122,7 @@ def test_voxels_have_the_classes_of_the_labels(phantom_data: Path) -> None:
 
 
 def test_an_encoder_of_other_channels_is_refused(phantom_data: Path) -> None:
-    with pytest.raises(ConfigError, match="1 channels, the encoder takes 4"):
+    with pytest.raises(ConfigError, match="1 channel, the encoder takes 4"):
         Probe(phantom_data, CONFIG, preprocess=PREPROCESS, window=(32, 32, 24), divisor=(8, 8, 8), in_channels=4)
 
 

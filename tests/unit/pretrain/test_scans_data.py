@@ -27,7 +27,16 @@ def cached(folder: Path, shapes: Sequence[tuple[int, int, int]]) -> CachedScans:
         scans.append(write_scan(folder / f"{index}.scan", str(index), (places + 1 + 1000 * index).astype(np.float32)))
     cases = tuple(Case(id=str(index), images=(Path(f"{index}.nii.gz"),)) for index in range(len(shapes)))
     hashes = tuple(f"{index:032x}" for index in range(len(shapes)))
-    return CachedScans(scans=tuple(scans), cases=cases, hashes=hashes, skipped=(), duplicates=(), excluded=())
+    return CachedScans(
+        scans=tuple(scans),
+        cases=cases,
+        hashes=hashes,
+        channel_hashes=(),
+        skipped=(),
+        duplicates=(),
+        excluded=(),
+        found=len(cases),
+    )
 
 
 @pytest.fixture
