@@ -12,7 +12,7 @@ from swin_unetr.machine import cores
 from swin_unetr.store.filling import in_parallel
 from swin_unetr.store.folder import Sources, source_key
 from swin_unetr.tasks import Task
-from transforms.told_by_labels import label_values
+from transforms.infer_task import label_values
 
 #: In the folder of a store: the values of label files that were read before.
 _REMEMBERED = "label_values.jsonl"

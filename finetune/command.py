@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from finetune.config import FinetuneConfig
-from finetune.plan_command import plan_of_run
+from finetune.planning.command import plan_of_run
 from finetune.recipes import find_recipe, shipped_recipes
-from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
+from swin_unetr.config_io import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.errors import ConfigError
 from swin_unetr.provenance import resume_command, telling_how_to_go_on
 from swin_unetr.warmup import keep_warmup_share

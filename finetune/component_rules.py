@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_unetr.evaluation.bootstrap import SEED, mean_interval
-from swin_unetr.evaluation.cases import Pair
-from swin_unetr.evaluation.measure import read_pair
+from swin_unetr.evaluation.inputs.cases import Pair
+from swin_unetr.evaluation.measures.measure import read_pair
 from swin_unetr.evaluation.scoring import patient_means
 from swin_unetr.machine import cores
 from swin_unetr.model_description import ComponentRule

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.component_rules import Trial
-from swin_unetr.configuration import to_dict
-from swin_unetr.evaluation.results import ALL_STRUCTURES, EvaluationResult
+from swin_unetr.config_io import to_dict
+from swin_unetr.evaluation.report.results import ALL_STRUCTURES, EvaluationResult
 from swin_unetr.evaluation.statistics import Summary, mean_defined, mean_over_patients
 from swin_unetr.evaluation.wording import scans_of_patients
 from swin_unetr.files import write_json, write_text

@@ -17,6 +17,7 @@ from finetune.config import FinetuneConfig
 from finetune.cross_report import CROSS_VALIDATION, CrossValidationResult, FoldRun, write_cross_report
 from finetune.deciding import refuse_single_patient
 from finetune.fold_processes import FoldProcesses, slots
+from finetune.planning import PLANNED
 from finetune.preprocessing import InitPreprocess, with_preprocess_of
 from finetune.resumed import changed_files
 from finetune.run import MAY_CHANGE, RECORD, finetune, open_data
@@ -26,12 +27,11 @@ from swin_unetr.checkpoints.starting_point import refuse_other_start, starting_p
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import Folds
 from swin_unetr.errors import CheckpointError, ConfigError, DataError, SwinUnetrError
-from swin_unetr.evaluation.cases import Pair
-from swin_unetr.evaluation.results import EvaluationResult
+from swin_unetr.evaluation.inputs.cases import Pair
+from swin_unetr.evaluation.report.results import EvaluationResult
 from swin_unetr.evaluation.run import evaluate
-from swin_unetr.inference.run import predict
+from swin_unetr.inference.batch.run import predict
 from swin_unetr.model_description import ComponentRule
-from swin_unetr.planning.names import PLANNED
 from swin_unetr.tasks import Task
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record

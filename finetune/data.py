@@ -20,12 +20,12 @@ from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.machine import cores
 from swin_unetr.tasks import Task
-from swin_unetr.training.course import derived_seed
 from swin_unetr.training.loaders import Loader
+from swin_unetr.training.step_hooks import derived_seed
 from swin_unetr.words import count
 from transforms.augment import change
 from transforms.crops import WIDE, RandomCrops, Sample
-from transforms.draws import changes_of
+from transforms.random_parameters import changes_of
 
 #: What a step gets: tensors by name; before that "changes" that are still to be made to them, and what is "wide" around
 #: the crops that are rotated (`transforms.augment.Wide`).

@@ -15,7 +15,7 @@ from finetune.config import FinetuneConfig
 from finetune.deep_supervision import AuxiliaryHeads, supervise
 from finetune.losses import SegmentationLoss
 from finetune.validation import POOLED, SMOOTHED, ValidationScores, score_names
-from swin_unetr.inference.sliding_window import slide
+from swin_unetr.inference.engine.sliding_window import slide
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
 from swin_unetr.training.choice import SmoothedScore

@@ -11,7 +11,7 @@ from finetune.config import FinetuneConfig
 from finetune.recipes import find_recipe
 from swin_unetr.checkpoints.starting_point import StartingPoint
 from swin_unetr.config import PreprocessConfig
-from swin_unetr.configuration import load
+from swin_unetr.config_io import load
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Task, is_ct
 from transforms.preprocess import channel_intensities

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from swin_unetr.checkpoints.starting_point import StartingPoint, refuse_other_start
-from swin_unetr.configuration import to_dict
+from swin_unetr.config_io import to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Task
 

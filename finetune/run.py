@@ -19,6 +19,7 @@ from finetune.deciding import Deciding, refuse_single_patient
 from finetune.leaks import seen_by_init
 from finetune.module import FinetuneModule, metric_names
 from finetune.notices import of_absent_classes, of_mirrored_sides, warn
+from finetune.planning import PLANNED
 from finetune.preprocessing import InitPreprocess, check_intensities, compared, with_preprocess_of
 from finetune.recipes import find_recipe
 from finetune.resumed import of_changed_files, refuse_another
@@ -27,22 +28,21 @@ from finetune.split import SPLIT, STORE, choose_split
 from finetune.validation import OF_CASES, POOLED, SMOOTHED
 from swin_unetr.checkpoints import save_model, start_from
 from swin_unetr.checkpoints.starting_point import starting_point
-from swin_unetr.configuration import load, to_dict
+from swin_unetr.config_io import load, to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import left_out
 from swin_unetr.model_description import ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
-from swin_unetr.planning.names import PLANNED
-from swin_unetr.planning.speed import float32_products, hardware, trainer_for
 from swin_unetr.provenance import command, commit, versions
 from swin_unetr.tasks import Task
-from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
+from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, train
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
+from swin_unetr.training.speed import float32_products, hardware, trainer_for
 from swin_unetr.words import count
+from transforms.infer_task import settle_task
 from transforms.likeness import describe_scans
-from transforms.told_by_labels import settle_task
 
 RECORD = "run.json"
 #: What may differ when a run is resumed: how long, where and how fast it trains, and what comes after it.
@@ -238,7 +238,7 @@ def _fit(
     clock = next(callback for callback in trainer.callbacks if isinstance(callback, ResumePoint))
     status = "failed"
     try:
-        fit(trainer, module, scans, resume_from=checkpoint)
+        train(trainer, module, scans, resume_from=checkpoint)
         status = "finished"
     except TrainingStopped as error:
         status = "stopped"

@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 
 from finetune.config import FinetuneConfig, FinetuneSpeed
-from finetune.memory import training_footprint
-from finetune.planning import this_machine
-from swin_unetr.inference.sizes import parse_size
+from finetune.planning.memory import training_footprint
+from finetune.planning.planner import this_machine
+from swin_unetr.machine import parse_size
 from swin_unetr.networks import build_network, recomputable
-from swin_unetr.planning.speed import hardware, least_recomputation, settle
 from swin_unetr.tasks import Task
+from swin_unetr.training.speed import hardware, least_recomputation, settle
 
 
 def settled_speed(config: FinetuneConfig, task: Task) -> FinetuneSpeed:

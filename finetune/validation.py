@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from swin_unetr.inference.finish import labels_of_scores
+from swin_unetr.inference.engine.finish import labels_of_scores
 from swin_unetr.tasks import Task
 from transforms.labels import ignored_value
 

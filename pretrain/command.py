@@ -9,7 +9,7 @@ from typing import Any
 
 from pretrain.config import PretrainConfig
 from pretrain.recipes import find_recipe, shipped_recipes
-from swin_unetr.configuration import CommandParser, add_config_arguments, from_dict, read_yaml
+from swin_unetr.config_io import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.provenance import resume_command, telling_how_to_go_on
 from swin_unetr.warmup import keep_warmup_share
 

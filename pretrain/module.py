@@ -16,9 +16,9 @@ from pretrain.proxies import Judged, Proxy, build_proxies
 from pretrain.proxies.masked import Masked, masked_tokens
 from pretrain.views import Views, start_views
 from swin_unetr.networks import SwinEncoder
-from swin_unetr.training.course import derived_seed
 from swin_unetr.training.gradient_clip import clip_gradients
 from swin_unetr.training.optimizer import build_optimizer
+from swin_unetr.training.step_hooks import derived_seed
 
 #: Sets the draws of the views apart from all others of a step.
 _VIEWS = 1

@@ -23,14 +23,14 @@ from pretrain.scans.exclusions import read_exclusions
 from pretrain.scans.find import find_scans
 from swin_unetr.checkpoints import start_from
 from swin_unetr.checkpoints.starting_point import refuse_other_start, starting_point
-from swin_unetr.configuration import load, to_dict
+from swin_unetr.config_io import load, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network, choose_fast_paths
-from swin_unetr.planning.speed import float32_products, hardware, settle, trainer_for
 from swin_unetr.provenance import command
-from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
+from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, train
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
+from swin_unetr.training.speed import float32_products, hardware, settle, trainer_for
 from swin_unetr.words import count
 
 RECORD = "run.json"
@@ -232,7 +232,7 @@ def _fit(
     clock = next(callback for callback in trainer.callbacks if isinstance(callback, ResumePoint))
     status = "failed"
     try:
-        fit(trainer, module, scans, resume_from=checkpoint)
+        train(trainer, module, scans, resume_from=checkpoint)
         status = "finished"
     except TrainingStopped as error:
         status = "stopped"

@@ -18,7 +18,7 @@ _PUBLIC = {
     "save_model": "swin_unetr.checkpoints",
     "import_monai_weights": "swin_unetr.checkpoints",
     "export_monai_weights": "swin_unetr.checkpoints",
-    "predict": "swin_unetr.inference.run",
+    "predict": "swin_unetr.inference.batch.run",
     "Predictor": "swin_unetr.inference.predictor",
     "segment": "swin_unetr.inference.segment",
     "evaluate": "swin_unetr.evaluation.run",

@@ -20,13 +20,13 @@ from swin_unetr.words import why_not_written
 COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain.command:main", "train an encoder on scans without labels"),
     "doctor": ("swin_unetr.doctor.command:main", "what is wrong with a data set, before the first epoch"),
-    "plan": ("finetune.plan_command:main", "choose how to train on a labelled folder of scans, with reasons"),
+    "plan": ("finetune.planning.command:main", "choose how to train on a labelled folder of scans, with reasons"),
     "finetune": ("finetune.command:main", "train on a labelled folder of scans"),
     "predict": ("swin_unetr.inference.command:main", "segment scans with one or more trained models"),
     "evaluate": ("swin_unetr.evaluation.command:main", "Dice report of predictions against references"),
     "view": ("swin_unetr.viewer.command:main", "look at a scan, labels, predictions and their errors in a browser"),
     "compare": (
-        "swin_unetr.evaluation.compare_command:main",
+        "swin_unetr.evaluation.comparison.command:main",
         "which of several models is better, with tests and ranks",
     ),
     "import-weights": ("swin_unetr.checkpoints.command:import_main", "published weights into a model folder"),

@@ -1,7 +1,7 @@
 """Typed configuration: frozen dataclasses that know no torch.
 
-They are read from YAML and the command line by `swin_unetr.configuration`, and written to JSON beside results.
-A wrong value raises `ValueError` with one line; `swin_unetr.configuration` turns it into a `ConfigError` that
+They are read from YAML and the command line by `swin_unetr.config_io`, and written to JSON beside results.
+A wrong value raises `ValueError` with one line; `swin_unetr.config_io` turns it into a `ConfigError` that
 names the dotted path of the field.
 """
 

@@ -1,4 +1,5 @@
-"""What this process may use of the machine: its memory and its cores, within all control groups that it is in.
+"""What this process may use of the machine: its memory and its cores, within all control groups that it is in; and
+sizes of memory, as people write them. Knows no torch.
 
 Containers, SLURM and systemd bound a process by control groups (cgroups), one inside the other. The limit of every
 group on the process's own path counts, in version 2 and in version 1.
@@ -7,13 +8,19 @@ group on the process's own path counts, in version 2 and in version 1.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from swin_unetr.errors import ConfigError
+
 _ROOT = Path("/")
+_UNITS = {unit: 1000**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB"))}
+_UNITS |= {unit: 1024**power for power, unit in enumerate(("KIB", "MIB", "GIB", "TIB"), start=1)}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", re.IGNORECASE)
 #: Where version 2 is mounted, alone or beside version 1; and version 1's parts.
 _UNIFIED = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
 _PARTS = {"memory": ("sys/fs/cgroup/memory",), "cpu": ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct")}
@@ -75,6 +82,30 @@ def peak_during(call: Callable[[], object]) -> int:
         done.set()
         watcher.join()
     return max(highest, resident())
+
+
+def parse_size(text: str, field: str = "max_memory") -> int:
+    """Bytes of "4GB", "500 MB", "3.5GiB"; GB are 10^9 bytes and GiB 2^30.
+
+    Args:
+        text: a number and its unit.
+        field: named in the error.
+
+    Raises:
+        ConfigError: it is no size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or not (size := int(float(match[1]) * _UNITS[match[2].upper()])):
+        raise ConfigError(f"{field}: {text!r} is no size; give a number with its unit, such as 4GB, 500MB or 4GiB")
+    return size
+
+
+def size_in_words(size: float) -> str:
+    """Bytes in the unit that suits them, such as "3.8 GB" or "512 MB"."""
+    for unit in ("TB", "GB", "MB", "KB"):
+        if size >= (least := _UNITS[unit]):
+            return f"{size / least:.1f} {unit}" if size < 10 * least else f"{size / least:.0f} {unit}"
+    return f"{size:.0f} bytes"
 
 
 def _groups(part: str, root: Path) -> Iterator[tuple[Path, int]]:

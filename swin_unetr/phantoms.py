@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swin_unetr.configuration import CommandParser
+from swin_unetr.config_io import CommandParser
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import write_json
 from swin_unetr.words import count

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swin_unetr.configuration import RUN_CONFIG, read_yaml
+from swin_unetr.config_io import RUN_CONFIG, read_yaml
 from swin_unetr.words import count
 
 _OPTION = "--optimizer.warmup_epochs"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transforms.draws import Changes
+from transforms.random_parameters import Changes
 
 #: Standard deviations of a Gaussian that its kernel reaches, as MONAI's.
 _REACH = 4.0

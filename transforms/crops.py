@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from swin_unetr.config import AugmentConfig, SamplingConfig, Triple
 from swin_unetr.tasks import Task
-from transforms.draws import draw, margins, orientation
 from transforms.labels import ignored_value
+from transforms.random_parameters import draw, margins, orientation
 
 #: "image": C x X x Y x Z, float32; "label": encoded targets (`transforms.labels`); of a training crop "draws": what is
 #: to be changed, and if it is to be rotated `WIDE`: the same with more around them, of which they are the middle.

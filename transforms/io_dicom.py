@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.claims import refuse_impossible_size
 from transforms.geometry import Volume
 from transforms.io_dicom_frames import read_frames
 from transforms.io_dicom_slices import Slice, read_voxels
 from transforms.io_dicom_stack import Problem, Stack, find_stack
+from transforms.size_check import refuse_impossible_size
 from transforms.verdict import RefusedError, Verdict
 
 #: So many files are named in an error; where more have the same fault, one is named.

@@ -11,9 +11,9 @@ import SimpleITK as sitk  # noqa: N813  # the name its documentation uses
 
 from swin_unetr.errors import DataError
 from swin_unetr.files import replacing
-from transforms.claims import bytes_on_disk, missing_spacing, refuse_impossible_size, refuse_stand_in
 from transforms.geometry import Geometry, Volume
 from transforms.nifti_grid import NOWHERE, is_sound
+from transforms.size_check import bytes_on_disk, missing_spacing, refuse_impossible_size, refuse_stand_in
 from transforms.slicer import LAYERED, is_segmentation, segments
 from transforms.verdict import RefusedError, Verdict
 

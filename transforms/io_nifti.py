@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
 from swin_unetr.files import replacing, require
-from transforms.claims import DEFLATE_LIMIT, refuse_stand_in
 from transforms.geometry import Geometry, Volume
 from transforms.nifti_grid import NOWHERE, NoGridError, place
 from transforms.note import Note
+from transforms.size_check import DEFLATE_LIMIT, refuse_stand_in
 from transforms.stored import Stored, is_gzip, open_binary
 from transforms.verdict import FileKind, RefusedError, Verdict
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from swin_unetr.config import IntensityConfig, PreprocessConfig, Triple
 from transforms.geometry import Geometry, Volume
+from transforms.grids import Grids, Turn
 from transforms.linear import Box, GridMap
 from transforms.preprocess import channel_intensities
-from transforms.way_back import Turn, WayBack
 
 #: Bytes of the source (as float32) that go through all steps at once: small enough for a cache that is shared.
 _SLAB = 16 << 20
@@ -33,12 +33,12 @@ class Prepared:
     Attributes:
         image: channels x X x Y x Z, float32, RAS, on the CPU.
         geometry: of the source.
-        way_back: to the source's grid.
+        grids: to the source's grid.
     """
 
     image: Tensor
     geometry: Geometry
-    way_back: WayBack
+    grids: Grids
 
 
 def prepare(volume: Volume, config: PreprocessConfig, channels: Sequence[str] | None = None) -> Prepared:
@@ -59,12 +59,12 @@ def prepare(volume: Volume, config: PreprocessConfig, channels: Sequence[str] | 
     turn = Turn.to_ras(volume.geometry)
     whole = _box(turn.shape)
     crop = _foreground(turn.view(volume.array), intensities) if config.crop_foreground else whole
-    way_back = WayBack.of(turn, crop or whole, config.spacing_mm)
-    image = _resample(turn.view(volume.array), way_back, intensities)
+    grids = Grids.of(turn, crop or whole, config.spacing_mm)
+    image = _resample(turn.view(volume.array), grids, intensities)
     for channel, intensity in zip(image, intensities, strict=True):
         if intensity.scheme != "hu_window":
             _z_score(channel, nonzero=intensity.scheme == "zscore_nonzero")
-    return Prepared(image, volume.geometry, way_back)
+    return Prepared(image, volume.geometry, grids)
 
 
 def _foreground(array: NDArray[Any], intensities: Sequence[IntensityConfig]) -> Box | None:
@@ -106,7 +106,7 @@ def _bound(intensity: IntensityConfig, dtype: np.dtype[Any]) -> float | None:
     return -math.inf if bound < limits.min else math.inf
 
 
-def _resample(array: NDArray[Any], way_back: WayBack, intensities: Sequence[IntensityConfig]) -> Tensor:
+def _resample(array: NDArray[Any], grids: Grids, intensities: Sequence[IntensityConfig]) -> Tensor:
     """The source (channels x turned grid) on the prepared grid, slab by slab; windows are scaled on the way.
 
     Slabs are cut along the axis that is slowest in the source's memory, and axes are interpolated from that one to
@@ -114,8 +114,8 @@ def _resample(array: NDArray[Any], way_back: WayBack, intensities: Sequence[Inte
     """
     order = _memory_order(array)
     ordered = array.transpose(0, *(axis + 1 for axis in order))
-    grid = source_grid(way_back, order)
-    image = torch.empty((len(array), *way_back.prepared_shape))
+    grid = source_grid(grids, order)
+    image = torch.empty((len(array), *grids.prepared_shape))
     target = image.permute(0, *(axis + 1 for axis in order))
     others = [grid.needed(axis, range(grid.target_shape[axis])) for axis in (1, 2)]
     for first, last in resampling_slabs(grid):
@@ -149,20 +149,20 @@ def resampling_slabs(grid: GridMap) -> Iterator[tuple[int, int]]:
         yield first, min(first + planes, grid.target_shape[0])
 
 
-def source_grid(way_back: WayBack, order: Triple) -> GridMap:
+def source_grid(grids: Grids, order: Triple) -> GridMap:
     """Where the voxels of the prepared grid lie in the source, turned to RAS; its axes in another order."""
     x, y, z = order
-    to_source = _prepared_to_turned(way_back)[np.ix_([x, y, z, 3], [x, y, z, 3])]
-    shape, crop = way_back.prepared_shape, way_back.crop
+    to_source = _prepared_to_turned(grids)[np.ix_([x, y, z, 3], [x, y, z, 3])]
+    shape, crop = grids.prepared_shape, grids.crop
     return GridMap(to_source, (shape[x], shape[y], shape[z]), (crop[x], crop[y], crop[z]))
 
 
-def _prepared_to_turned(way_back: WayBack) -> NDArray[np.float64]:
+def _prepared_to_turned(grids: Grids) -> NDArray[np.float64]:
     """4x4, prepared index to index in the turned, uncropped grid."""
     matrix: NDArray[np.float64] = np.eye(4)
-    if way_back.resampled:
-        matrix = np.asarray(np.linalg.solve(way_back.native_affine, way_back.prepared_affine), np.float64)
-    matrix[:3, 3] += [start for start, _ in way_back.crop]
+    if grids.resampled:
+        matrix = np.asarray(np.linalg.solve(grids.native_affine, grids.prepared_affine), np.float64)
+    matrix[:3, 3] += [start for start, _ in grids.crop]
     return matrix
 
 

@@ -87,7 +87,7 @@ class Fields(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """One table for each group of fields."""
-        from swin_unetr.configuration import documented_fields
+        from swin_unetr.config_io import documented_fields
 
         module, _, name = self.arguments[0].rpartition(".")
         groups: dict[str, list[tuple[str, str, str]]] = {}

@@ -20,8 +20,8 @@ from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.networks import SwinEncoder
 from swin_unetr.tasks import Task
 from swin_unetr.words import count
+from transforms.infer_task import settle_task
 from transforms.preprocess import preprocessing
-from transforms.told_by_labels import settle_task
 
 #: Of the scans and voxels: the same in every run, whatever its own seed, so that runs can be compared.
 SEED = 2026

@@ -16,8 +16,8 @@ from pretrain.scans.config import ScansConfig
 from pretrain.scans.sampler import Visit, VisitSampler
 from swin_unetr.machine import cores
 from swin_unetr.store.scan_file import StoredScan
-from swin_unetr.training.course import derived_seed
 from swin_unetr.training.loaders import Loader
+from swin_unetr.training.step_hooks import derived_seed
 
 #: "image": B x C x X x Y x Z, float32; "scan": B, int64, the index of the scan of each crop.
 Batch = dict[str, Tensor]

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 import torch
 from torch.utils.data import Sampler
 
-from swin_unetr.training.course import derived_seed
+from swin_unetr.training.step_hooks import derived_seed
 
 #: Epoch, place of the visit in the epoch over all processes, scan.
 Visit = tuple[int, int, int]

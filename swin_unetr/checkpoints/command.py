@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin_unetr.config import InferenceConfig, PreprocessConfig
-from swin_unetr.configuration import CommandParser, from_dict, read_yaml
+from swin_unetr.config_io import CommandParser, from_dict, read_yaml
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import BRATS_CONVENTIONS, BTCV, Task, brats
 

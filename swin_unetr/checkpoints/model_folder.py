@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from swin_unetr.configuration import from_dict, to_dict
+from swin_unetr.config_io import from_dict, to_dict
 from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.files import replacing, write_json
 from swin_unetr.model_description import ModelDescription

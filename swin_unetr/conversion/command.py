@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from swin_unetr.configuration import CommandParser
+from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets import LAYOUTS, Dataset
 
 _DESCRIPTION = """Write a data set of any layout and file type in another one, with the same voxels and affines.

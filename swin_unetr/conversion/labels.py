@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from swin_unetr.configuration import to_dict
+from swin_unetr.config_io import to_dict
 from swin_unetr.datasets import DESCRIPTION
 from swin_unetr.datasets.decathlon import DESCRIPTION as DATASET_JSON
 from swin_unetr.datasets.decathlon import IGNORE, decathlon_task

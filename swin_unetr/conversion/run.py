@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.batch import BatchReport, Failure
-from swin_unetr.configuration import read_yaml, to_dict
+from swin_unetr.config_io import read_yaml, to_dict
 from swin_unetr.conversion.labels import new_values
 from swin_unetr.conversion.layouts import To, Writer
 from swin_unetr.conversion.pieces import How, make
@@ -21,8 +21,8 @@ from swin_unetr.parallel import run_parallel
 from swin_unetr.provenance import versions
 from swin_unetr.tasks import Modality, Task
 from swin_unetr.words import why_not_written
+from transforms.infer_task import settle_task
 from transforms.io import read_verdict
-from transforms.told_by_labels import settle_task
 
 #: Record of a conversion, in its folder.
 RECORD = "convert.json"

@@ -1,6 +1,6 @@
 """Labelled and unlabelled data sets on disk: one reader per folder layout, all giving `Case`s.
 
-Only names are read here, no voxels: what the voxels alone can tell is `transforms.told_by_labels`.
+Only names are read here, no voxels: what the voxels alone can tell is `transforms.infer_task`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import get_args
 
-from swin_unetr.configuration import load
+from swin_unetr.config_io import load
 from swin_unetr.datasets.bids import is_bids, read_bids
 from swin_unetr.datasets.brats_layouts import is_brats, read_brats
 from swin_unetr.datasets.btcv import is_btcv, read_btcv

@@ -41,7 +41,7 @@ def read_brats(root: Path) -> Dataset:
     """List the cases; the channels are the modalities that the cases have, in the published order.
 
     The task's label values are those that the names suggest; the voxels have the last word
-    (`transforms.told_by_labels`).
+    (`transforms.infer_task`).
 
     Raises:
         DataError: a case lacks a modality that others have, or two cases have one name.

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_unetr.configuration import load
+from swin_unetr.config_io import load
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.folders import complete

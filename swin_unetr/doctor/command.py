@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from swin_unetr.configuration import CommandParser
+from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets import LAYOUTS
 from swin_unetr.provenance import command
 
@@ -40,12 +40,13 @@ def main(argv: Sequence[str]) -> int:
             on_case=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     if not arguments.no_machine:
-        from swin_unetr.doctor.training import examine_training
+        from finetune.trial import examine_training
+        from swin_unetr.doctor.findings import Finding
 
         recipe = arguments.plan or arguments.config
         with stderr.status("one training step"):
-            machine, findings = examine_training(diagnosis.dataset, diagnosis.survey, output, recipe)
-        diagnosis = diagnosis.on(machine, findings)
+            machine, obstacles = examine_training(diagnosis.dataset, diagnosis.survey, output, recipe)
+        diagnosis = diagnosis.on(machine, [Finding(of.code, of.words) for of in obstacles])
     paths = write_diagnosis(diagnosis, output)
     print_diagnosis(diagnosis)
     print(f"report: {paths[0]}, for a browser: {paths[1]}")

@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from swin_unetr.configuration import to_dict
+from finetune.trial import TrainingNeeds
+from swin_unetr.config_io import to_dict
 from swin_unetr.datasets import read_sound_cases
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.faults import DoubledIdError
@@ -18,7 +19,6 @@ from swin_unetr.doctor.findings import Finding
 from swin_unetr.doctor.geometry import geometry_findings
 from swin_unetr.doctor.intensities import intensity_findings, scale_notes
 from swin_unetr.doctor.labels import label_findings
-from swin_unetr.doctor.machine import Machine
 from swin_unetr.provenance import command, commit, versions
 from swin_unetr.survey.facts import Survey
 from swin_unetr.survey.run import survey
@@ -58,7 +58,7 @@ class Diagnosis:
     dataset: Dataset
     survey: Survey
     findings: tuple[Finding, ...]
-    machine: Machine | None = None
+    machine: TrainingNeeds | None = None
 
     @property
     def errors(self) -> int:
@@ -75,7 +75,7 @@ class Diagnosis:
         """1 with errors, 0 without."""
         return 1 if self.errors else 0
 
-    def on(self, machine: Machine, findings: Iterable[Finding]) -> Diagnosis:
+    def on(self, machine: TrainingNeeds, findings: Iterable[Finding]) -> Diagnosis:
         """The same with what a training would find on a machine."""
         return replace(self, machine=machine, findings=sorted_findings([*self.findings, *findings]))
 

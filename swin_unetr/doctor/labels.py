@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from swin_unetr.doctor.findings import Finding
-from swin_unetr.survey.facts import CaseFacts, Fit, LabelFacts, Survey
+from swin_unetr.survey.facts import Alignment, CaseFacts, LabelFacts, Survey
 from swin_unetr.words import count
 
 #: Mirrored labels go better with the image than labels as they are by this much (`survey.fit`). Real labels go better
@@ -67,7 +67,7 @@ def _values(case: CaseFacts, label: LabelFacts, survey: Survey) -> Iterator[Find
         yield finding("label-full", f"values {', '.join(str(of.value) for of in label.values[:5])} and no 0")
 
 
-def _place(case: CaseFacts, label: LabelFacts, fit: Fit) -> Iterator[Finding]:
+def _place(case: CaseFacts, label: LabelFacts, fit: Alignment) -> Iterator[Finding]:
     if fit.outside_body is not None and fit.outside_body > _IN_AIR:
         words = f"{fit.outside_body:.0%} of the labelled voxels lie outside the body"
         yield Finding("label-outside-body", words, label.path, case.id)

@@ -10,10 +10,10 @@ from swin_unetr.doctor.findings import KINDS
 from swin_unetr.doctor.overview import StructureRow, channels, grids, structures
 from swin_unetr.doctor.terminal import below, machine_lines, verdict
 from swin_unetr.errors import DataError
-from swin_unetr.evaluation.html_page import page
+from swin_unetr.evaluation.report.html_page import page
 from swin_unetr.files import keep_foreign, write_json, write_text
 from swin_unetr.survey.facts import CaseFacts, Survey
-from swin_unetr.survey.store import SURVEY_NAME, read_survey, write_survey
+from swin_unetr.survey.survey_file import SURVEY_NAME, read_survey, write_survey
 
 JSON_NAME, HTML_NAME = "diagnosis.json", "doctor.html"
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from finetune.trial import TrainingNeeds
 from swin_unetr.doctor.diagnosis import Diagnosis
 from swin_unetr.doctor.findings import Finding
-from swin_unetr.doctor.machine import Machine
 from swin_unetr.doctor.overview import ChannelRow, StructureRow, channels, grids, structures
 from swin_unetr.words import count
 
@@ -93,12 +93,12 @@ def below(file: Path, root: Path) -> str:
     return os.path.relpath(file, root) if file.is_relative_to(root) else str(file)
 
 
-def _print_machine(console: Console, machine: Machine) -> None:
+def _print_machine(console: Console, machine: TrainingNeeds) -> None:
     for line in machine_lines(machine):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def machine_lines(machine: Machine) -> list[str]:
+def machine_lines(machine: TrainingNeeds) -> list[str]:
     """What is here and what training needs, a line each."""
 
     def need(size: int | None) -> str:

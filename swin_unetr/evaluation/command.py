@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from swin_unetr.configuration import CommandParser
-from swin_unetr.evaluation.arguments import add_evaluation_arguments, evaluation_options
+from swin_unetr.config_io import CommandParser
+from swin_unetr.evaluation.inputs.arguments import add_evaluation_arguments, evaluation_options
 
 
 def main(argv: Sequence[str]) -> int:
@@ -17,8 +17,8 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from swin_unetr.evaluation.report.tables import print_result
     from swin_unetr.evaluation.run import evaluate
-    from swin_unetr.evaluation.tables import print_result
 
     stderr = Console(stderr=True)
     columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

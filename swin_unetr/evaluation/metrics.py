@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swin_unetr.errors import ConfigError
-from swin_unetr.evaluation.distances import PENALTY_MM, Distances, EmptyDistance, Surface
-from swin_unetr.evaluation.lesion_cases import StructureLesions
-from swin_unetr.evaluation.lesion_rules import LesionRules
-from swin_unetr.evaluation.lesions import LesionScores
-from swin_unetr.evaluation.overlap import EmptyPolicy, Overlap, dice, iou, precision, sensitivity, specificity
+from swin_unetr.evaluation.lesions.cases import StructureLesions
+from swin_unetr.evaluation.lesions.matching import LesionScores
+from swin_unetr.evaluation.lesions.rules import LesionRules
+from swin_unetr.evaluation.measures.distances import PENALTY_MM, Distances, EmptyDistance, Surface
+from swin_unetr.evaluation.measures.overlap import EmptyPolicy, Overlap, dice, iou, precision, sensitivity, specificity
 
 Kind = Literal["overlap", "surface", "lesion"]
 

@@ -10,25 +10,25 @@ from swin_unetr.batch import Failure
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.evaluation.cases import find_predictions, find_references, pair_cases
-from swin_unetr.evaluation.distances import (
+from swin_unetr.evaluation.inputs.cases import find_predictions, find_references, pair_cases
+from swin_unetr.evaluation.inputs.images import files_of, find_images
+from swin_unetr.evaluation.inputs.label_tasks import TaskArgument, find_labels
+from swin_unetr.evaluation.lesions.cases import find_rules
+from swin_unetr.evaluation.lesions.rules import LESION_RULES
+from swin_unetr.evaluation.measures.distances import (
     TOLERANCE_MM,
     DistancePolicy,
     EmptyDistance,
     Surface,
     implied_empty_distance,
 )
-from swin_unetr.evaluation.images import files_of, find_images
-from swin_unetr.evaluation.label_tasks import TaskArgument, find_labels
-from swin_unetr.evaluation.lesion_cases import find_rules
-from swin_unetr.evaluation.lesion_rules import LESION_RULES
-from swin_unetr.evaluation.measure import Measurement, Measuring, label_values, measure_all
+from swin_unetr.evaluation.measures.measure import Measurement, Measuring, label_values, measure_all
+from swin_unetr.evaluation.measures.overlap import EmptyPolicy
 from swin_unetr.evaluation.metrics import choose_metrics, wants_lesions
-from swin_unetr.evaluation.overlap import EmptyPolicy
 from swin_unetr.evaluation.patients import find_patients
-from swin_unetr.evaluation.report import JSON_NAME, PICTURES, REPORT_FILES, REPORT_KEYS, write_report
-from swin_unetr.evaluation.results import EvaluationResult
-from swin_unetr.evaluation.tabulate import summarise_rows, tabulate
+from swin_unetr.evaluation.report.markdown import JSON_NAME, PICTURES, REPORT_FILES, REPORT_KEYS, write_report
+from swin_unetr.evaluation.report.results import EvaluationResult
+from swin_unetr.evaluation.report.tabulate import summarise_rows, tabulate
 from swin_unetr.files import keep_foreign
 from swin_unetr.words import count
 

@@ -22,7 +22,7 @@ DECIMALS = 9
 
 def scoring_text() -> str:
     """The definition for readers, Markdown."""
-    return (files("swin_unetr.evaluation") / "page" / "scoring.md").read_text(encoding="utf-8")
+    return (files("swin_unetr.evaluation.report") / "page" / "scoring.md").read_text(encoding="utf-8")
 
 
 def correct_rejection(*, higher_is_better: bool) -> float:

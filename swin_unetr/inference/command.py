@@ -8,10 +8,10 @@ from argparse import BooleanOptionalAction
 from collections.abc import Sequence
 from pathlib import Path
 
-from swin_unetr.configuration import CommandParser
+from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets import LAYOUTS
-from swin_unetr.inference.parts import parse_part, part_of_array
-from swin_unetr.inference.sizes import parse_size
+from swin_unetr.inference.batch.parts import parse_part, part_of_array
+from swin_unetr.machine import parse_size
 from swin_unetr.provenance import command, telling_how_to_go_on
 
 _USAGE = "swin-unetr predict MODEL INPUT [INPUT ...] --output DIR [--with MODEL ...] [--tta] ..."
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
     output = arguments["output"]
     with telling_how_to_go_on(command(["predict", *(word for word in argv if word != "--overwrite")])):
-        from swin_unetr.inference.run import predict  # only now: torch takes seconds to import
+        from swin_unetr.inference.batch.run import predict  # only now: torch takes seconds to import
 
         report = predict(
             [arguments.pop("model"), *arguments.pop("with")],

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swin_unetr.config import InferenceConfig, NetworkConfig, PreprocessConfig
-from swin_unetr.configuration import to_dict
+from swin_unetr.config_io import to_dict
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.tasks import Task
 

@@ -11,20 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from swin_unetr.config import Triple
+from swin_unetr.device import give_back, is_out_of_memory, memory_errors_in_words, too_little_memory
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.inference.budget import Budget
-from swin_unetr.inference.device import (
-    choose_compute,
-    give_back,
-    is_out_of_memory,
-    memory_errors_in_words,
-    too_little_memory,
-)
-from swin_unetr.inference.finish import Result, finish_tile
+from swin_unetr.inference.compute import choose_compute
+from swin_unetr.inference.engine.budget import Budget
+from swin_unetr.inference.engine.finish import Result, finish_tile
+from swin_unetr.inference.engine.memory_plan import MemoryPlan
+from swin_unetr.inference.engine.work import Work
 from swin_unetr.inference.models import ModelArgument, load_ensemble
-from swin_unetr.inference.plan import Plan
-from swin_unetr.inference.sizes import parse_size
-from swin_unetr.inference.work import Work
+from swin_unetr.machine import parse_size
 from swin_unetr.postprocessing.components import clean
 from transforms.geometry import Volume
 from transforms.io_memory import from_memory
@@ -46,7 +41,7 @@ class Segmentation:
     windows_done: int
     windows_skipped: int
     #: How it was done.
-    plan: Plan
+    plan: MemoryPlan
     #: Voxels that the post-processing took out of the labels, by structure; the probabilities are as they were.
     removed: Mapping[str, int] = field(default_factory=dict)
     #: What went otherwise than planned, for people.
@@ -153,7 +148,7 @@ class Predictor:
         with memory_errors_in_words(self.compute.device), torch.inference_mode():
             return prepare(volume, self.ensemble.preprocess, channels)
 
-    def plan(self, prepared: Prepared, *, with_probabilities: bool = False, reserve: int = 0) -> Plan:
+    def plan(self, prepared: Prepared, *, with_probabilities: bool = False, reserve: int = 0) -> MemoryPlan:
         """How a scan will be segmented in the memory there is.
 
         Args:
@@ -175,7 +170,7 @@ class Predictor:
         self,
         prepared: Prepared,
         *,
-        plan: Plan | None = None,
+        plan: MemoryPlan | None = None,
         with_probabilities: bool = False,
         on_windows: OnWindows | None = None,
     ) -> Segmentation:
@@ -207,7 +202,7 @@ class Predictor:
             plan = self._smaller(plan, prepared, with_probabilities)
             notes.append(f"not enough memory for the plan; once more with a smaller one: {plan}")
 
-    def _smaller(self, plan: Plan, prepared: Prepared, with_probabilities: bool) -> Plan:
+    def _smaller(self, plan: MemoryPlan, prepared: Prepared, with_probabilities: bool) -> MemoryPlan:
         """A plan whose sums take half as much at the most.
 
         Raises:
@@ -220,12 +215,12 @@ class Predictor:
             raise too_little_memory(self.compute.device) from None
 
     def _segment(
-        self, prepared: Prepared, plan: Plan, with_probabilities: bool, on_windows: OnWindows | None
+        self, prepared: Prepared, plan: MemoryPlan, with_probabilities: bool, on_windows: OnWindows | None
     ) -> Segmentation:
         image = prepared.image.to(self.compute.device)  # once, for all models
         work = [Work(each, prepared.image, image, self.skip_empty) for each in self.ensemble.members]
-        way_back = prepared.way_back
-        total = sum(each.count(way_back, plan) for each in work)
+        grids = prepared.grids
+        total = sum(each.count(grids, plan) for each in work)
         done = 0
 
         def count(windows: int) -> None:
@@ -234,10 +229,10 @@ class Predictor:
             if on_windows is not None:
                 on_windows(done, total)
 
-        result = Result.empty(self.task, way_back.source_shape, with_probabilities=with_probabilities)
+        result = Result.empty(self.task, grids.source_shape, with_probabilities=with_probabilities)
         for tile in plan.tiles:
-            passes = [each.open(way_back, plan, tile, count) for each in work]
-            finish_tile(passes, plan, tile, way_back, self.task, result)
+            passes = [each.open(grids, plan, tile, count) for each in work]
+            finish_tile(passes, plan, tile, grids, self.task, result)
         del work, passes  # what they summed is not needed beside the components
         voxel_mm3 = abs(float(np.linalg.det(prepared.geometry.affine[:3, :3])))
         removed = clean(result.labels, self.ensemble.postprocess, self.task, voxel_mm3)

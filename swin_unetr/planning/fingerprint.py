@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from swin_unetr.config import Triple
-from swin_unetr.configuration import to_dict
+from swin_unetr.config_io import to_dict
 from swin_unetr.datasets import DESCRIPTION
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
@@ -21,8 +21,8 @@ from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
 from swin_unetr.survey.run import look_like_ct
 from swin_unetr.tasks import Task
 from transforms.geometry import Geometry
+from transforms.grids import Turn
 from transforms.labels import check_labels
-from transforms.way_back import Turn
 
 FloatTriple = tuple[float, float, float]
 #: Files that are named in one message.

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from swin_unetr.errors import ConfigError
-from swin_unetr.inference.sizes import size_in_words
+from swin_unetr.machine import size_in_words
 from swin_unetr.planning.fingerprint import Fingerprint
 from swin_unetr.planning.footprint import Footprint
 from swin_unetr.planning.grid import Grid, coarser_grid, target_grid
-from swin_unetr.planning.machine import EFFORTS, Effort, Machine
 from swin_unetr.planning.shape import Shape, shapes
+from swin_unetr.planning.target import EFFORTS, Effort, PlanTarget
 
 #: A crop of fewer voxels shows nothing but itself; a smaller scan is taken whole.
 FEWEST_VOXELS = 16**3
@@ -47,7 +47,7 @@ class Fitted:
     wanted: Shape
 
 
-def fit(data: Fingerprint, machine: Machine, trace: Trace) -> Fitted:
+def fit(data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
     """Choose a grid, and the largest training on it.
 
     Raises:
@@ -63,7 +63,7 @@ def fit(data: Fingerprint, machine: Machine, trace: Trace) -> Fitted:
     return _enlarge_batch(fitted, data, machine, trace)
 
 
-def _fit_on(grid: Grid, data: Fingerprint, machine: Machine, trace: Trace) -> Fitted:
+def _fit_on(grid: Grid, data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
     effort = EFFORTS[machine.device]
     shape = grid.shape_of(data.median_shape, data.median_spacing_mm)
     candidates = list(shapes(shape, grid.spacing_mm, effort.most_voxels))
@@ -104,7 +104,7 @@ def _attempts(effort: Effort) -> Iterator[tuple[int, int, bool, int]]:
 
 
 def _largest(
-    setting: Setting, candidates: list[Shape], machine: Machine, trace: Trace
+    setting: Setting, candidates: list[Shape], machine: PlanTarget, trace: Trace
 ) -> tuple[Setting, Footprint, int] | None:
     """The first candidate that fits, with its footprint and what it takes.
 
@@ -126,7 +126,7 @@ def _largest(
     return None
 
 
-def _enlarge_batch(fitted: Fitted, data: Fingerprint, machine: Machine, trace: Trace) -> Fitted:
+def _enlarge_batch(fitted: Fitted, data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
     """Double the batch while memory is left, where the crop need not grow any more."""
     effort, setting = EFFORTS[machine.device], fitted.setting
     voxels = sum(

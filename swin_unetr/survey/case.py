@@ -18,8 +18,8 @@ from swin_unetr.datasets.case import Case
 from swin_unetr.datasets.dicom_objects import is_dicom
 from swin_unetr.errors import DataError
 from swin_unetr.file_stamps import bytes_hash, file_stamps, parts_of
-from swin_unetr.survey.facts import CaseFacts, FileFacts, Fit, ImageFacts, LabelFacts, NoteFacts, Problem
-from swin_unetr.survey.fit import fit
+from swin_unetr.survey.alignment import alignment_of
+from swin_unetr.survey.facts import Alignment, CaseFacts, FileFacts, ImageFacts, LabelFacts, NoteFacts, Problem
 from swin_unetr.survey.intensities import channel_facts, choose_sample, foreground_positions, foreground_sample
 from swin_unetr.survey.labels import Labels, read_values
 from swin_unetr.words import count
@@ -49,7 +49,7 @@ def read_case(reading: Reading) -> CaseFacts:
     chosen = choose_sample(foreground, rng)
     images: list[ImageFacts] = []
     samples: list[tuple[float, ...]] = []
-    fitted: Fit | None = None
+    fitted: Alignment | None = None
     for path in case.images:
         file = _read_file(path, problems)
         if file is None:
@@ -62,7 +62,7 @@ def read_case(reading: Reading) -> CaseFacts:
             if same:
                 samples.append(foreground_sample(channel, foreground, chosen))
         if same and labels is not None and not images:
-            fitted = fit(volume.array[0], labels, volume.geometry, rng)
+            fitted = alignment_of(volume.array[0], labels, volume.geometry, rng)
         images.append(ImageFacts(**facts, of_channels=tuple(channels)))
         del file, volume
     return CaseFacts(

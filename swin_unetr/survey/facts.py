@@ -140,7 +140,7 @@ class LabelFacts(FileFacts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Alignment:
     """How well a label map sits on its image, and how well its mirror images would."""
 
     #: How well the labels go with the first channel (`survey.fit`); only differences mean something.
@@ -174,7 +174,7 @@ class CaseFacts:
     images: tuple[ImageFacts, ...]
     label: LabelFacts | None
     problems: tuple[Problem, ...]
-    fit: Fit | None = None
+    fit: Alignment | None = None
     #: Channels x up to SAMPLE_SIZE values of foreground voxels, the same voxels in every channel.
     sample: tuple[tuple[float, ...], ...] = ()
 

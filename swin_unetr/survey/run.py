@@ -15,8 +15,8 @@ from swin_unetr.parallel import run_parallel
 from swin_unetr.survey.case import Reading, read_case
 from swin_unetr.survey.facts import CaseFacts, Problem, Survey
 from swin_unetr.tasks import Task
+from transforms.infer_task import settle_task
 from transforms.io import read_header
-from transforms.told_by_labels import settle_task
 
 #: Share of the free memory that all processes may take together, and what a process takes before it reads anything.
 _MEMORY_SHARE, _PROCESS_BYTES = 0.6, 300 << 20

@@ -5,7 +5,7 @@ from swin_unetr.training.model_folders import ModelFolders
 from swin_unetr.training.optimizer import build_optimizer, warmup_cosine
 from swin_unetr.training.resume_point import ResumePoint, TrainingStopped
 from swin_unetr.training.run_record import RunRecord
-from swin_unetr.training.trainer import build_trainer, fit
+from swin_unetr.training.trainer import build_trainer, train
 
 __all__ = [
     "ModelFolders",
@@ -15,6 +15,6 @@ __all__ = [
     "WeightAverage",
     "build_optimizer",
     "build_trainer",
-    "fit",
+    "train",
     "warmup_cosine",
 ]

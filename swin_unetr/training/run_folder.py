@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from swin_unetr.configuration import RUN_CONFIG, from_dict, read_yaml, to_dict
+from swin_unetr.config_io import RUN_CONFIG, from_dict, read_yaml, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import is_partial, write_text
 from swin_unetr.training.checkpoint_files import is_there

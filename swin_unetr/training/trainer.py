@@ -19,7 +19,6 @@ from swin_unetr.config import TrainerConfig
 from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
 from swin_unetr.training.averaging import ValidatedWeights, WeightAverage
 from swin_unetr.training.checkpoint_files import PlainCheckpoints, newest_whole
-from swin_unetr.training.course import Course
 from swin_unetr.training.early_stop import EarlyStop
 from swin_unetr.training.finite_loss import FiniteLoss
 from swin_unetr.training.loader_clock import LoaderClock
@@ -27,6 +26,7 @@ from swin_unetr.training.metrics_table import MetricsTable
 from swin_unetr.training.progress import ProgressReport
 from swin_unetr.training.resume_point import ResumePoint, TrainingStopped
 from swin_unetr.training.sharding import ShardedStrategy
+from swin_unetr.training.step_hooks import Course
 from swin_unetr.training.stop_signals import Stop, handlers_kept
 
 #: Other ways to divide the weights among processes than ours.
@@ -101,7 +101,7 @@ def build_trainer(
             raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
 
-def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, *, resume_from: Path | None) -> None:
+def train(trainer: Trainer, module: LightningModule, data: LightningDataModule, *, resume_from: Path | None) -> None:
     """Train; Lightning's advertisements and known false alarms are kept from the user.
 
     Args:

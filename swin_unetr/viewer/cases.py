@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swin_unetr.configuration import from_dict, read_yaml
+from swin_unetr.config_io import from_dict, read_yaml
 from swin_unetr.datasets.decathlon import DESCRIPTION, read_decathlon_task
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.evaluation.label_tasks import find_labels, parse_labels
+from swin_unetr.evaluation.inputs.label_tasks import find_labels, parse_labels
 from swin_unetr.tasks import Task
 from swin_unetr.viewer.scene import CaseFiles
 from transforms.io import read_label_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from swin_unetr.configuration import CommandParser
+from swin_unetr.config_io import CommandParser
 from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
 from swin_unetr.provenance import command
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from swin_unetr.evaluation.pictures import COLOURS
+from swin_unetr.evaluation.report.pictures import COLOURS
 from swin_unetr.tasks import Task
 from transforms.geometry import Geometry
 

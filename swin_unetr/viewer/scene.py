@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from swin_unetr.errors import DataError
-from swin_unetr.evaluation.pictures import CONFUSED as CONFUSED_COLOUR
-from swin_unetr.evaluation.pictures import INVENTED as INVENTED_COLOUR
-from swin_unetr.evaluation.pictures import MISSED as MISSED_COLOUR
+from swin_unetr.evaluation.report.pictures import CONFUSED as CONFUSED_COLOUR
+from swin_unetr.evaluation.report.pictures import INVENTED as INVENTED_COLOUR
+from swin_unetr.evaluation.report.pictures import MISSED as MISSED_COLOUR
 from swin_unetr.tasks import Task
 from swin_unetr.viewer.overlays import centres_mm, error_map, number_classes
 from transforms.geometry import Geometry, Volume

@@ -24,7 +24,7 @@ def test_every_package_is_installed(project_root: Path) -> None:
 
 
 def test_nothing_shadows_a_package(project_root: Path) -> None:
-    assert not [path for path in (project_root / "scripts").glob("*.py") if path.stem in PACKAGES]
+    assert not [path for path in (project_root / "scripts").rglob("*.py") if path.stem in PACKAGES]
     assert not list((project_root / "tests").rglob("__init__.py"))
 
 
@@ -36,7 +36,7 @@ def test_files_stay_readable(project_root: Path) -> None:
 
 
 def test_scripts_use_the_public_interface_alone(project_root: Path) -> None:
-    for path in (project_root / "scripts").glob("*.py"):
+    for path in (project_root / "scripts").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
                 assert not [alias.name for alias in node.names if alias.name.startswith("_")], path

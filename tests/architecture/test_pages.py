@@ -15,7 +15,7 @@ from finetune.config import FinetuneConfig
 from finetune.recipes import shipped_recipes
 from pretrain.config import PretrainConfig
 from swin_unetr.cli import COMMANDS, main
-from swin_unetr.configuration import CommandParser, documented_fields, from_dict
+from swin_unetr.config_io import CommandParser, documented_fields, from_dict
 from swin_unetr.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""Official BraTS numbers of made and of real label maps, kept by scripts/check_brats_oracle.py --golden."""
+"""Official BraTS numbers of made and of real label maps, kept by scripts/check/brats_oracle.py --golden."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from swin_unetr.evaluation.brats_table import brats_csv
-from swin_unetr.evaluation.lesion_cases import lesions_of_case
-from swin_unetr.evaluation.lesion_rules import LESION_RULES
+from swin_unetr.evaluation.lesions.cases import lesions_of_case
+from swin_unetr.evaluation.lesions.rules import LESION_RULES
+from swin_unetr.evaluation.report.brats_table import brats_csv
 from swin_unetr.tasks import brats
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ MISTAKEN = {"brats2024": ("Sensitivity_", "Specificity_", "Hausdorff95_")}
 
 def brats_cases():
     """The module of the script that asked the oracle, so that both see the same label maps."""
-    spec = importlib.util.spec_from_file_location("brats_cases", ROOT / "scripts" / "brats_cases.py")
+    spec = importlib.util.spec_from_file_location("brats_cases", ROOT / "scripts" / "check" / "brats_cases.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

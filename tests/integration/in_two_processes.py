@@ -22,7 +22,7 @@ import finetune.run
 import pretrain.run
 from finetune.config import FinetuneConfig
 from pretrain.config import PretrainConfig
-from swin_unetr.configuration import from_dict
+from swin_unetr.config_io import from_dict
 from swin_unetr.errors import SwinUnetrError
 
 TINY: dict[str, Any] = {

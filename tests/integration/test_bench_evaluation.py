@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.slow
 def test_a_small_scan(project_root, tmp_path):
     pytest.importorskip("monai.metrics")
-    command = [sys.executable, project_root / "scripts" / "bench_evaluation.py", "--output", tmp_path]
+    command = [sys.executable, project_root / "scripts" / "bench" / "evaluation.py", "--output", tmp_path]
     options = ["--size", "160", "160", "72", "--repeats", "1"]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

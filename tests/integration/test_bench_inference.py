@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.slow
 def test_the_middle_of_both_scans(project_root, test_data, tmp_path):
     options = ["--feature-size", "12", "--roi", "64", "--overlap", "0.25", "--crop", "64", "64", "80"]
-    command = [sys.executable, project_root / "scripts" / "bench_inference.py", "--output", tmp_path, *options]
+    command = [sys.executable, project_root / "scripts" / "bench" / "inference.py", "--output", tmp_path, *options]
     done = subprocess.run([*command, "--variants", "torch:float32"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "bench_inference.json").read_text())

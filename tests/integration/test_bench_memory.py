@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.slow
 def test_a_small_scan(project_root, test_data, tmp_path):
-    command = [sys.executable, project_root / "scripts" / "bench_memory.py", "--output", tmp_path]
+    command = [sys.executable, project_root / "scripts" / "bench" / "memory.py", "--output", tmp_path]
     scan = test_data / "ct" / "volumes" / "torso_3mm.nii.gz"
     size = ["--size", "96", "80", "40", "--feature-size", "12", "--roi-size", "32", "32", "32"]
     options = ["--overlap", "0.25", "--backend", "torch", "--precision", "float32", "--classes", "14"]

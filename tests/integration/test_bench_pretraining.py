@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.slow
 def test_small_sub_volumes(project_root, tmp_path):
-    command = [sys.executable, project_root / "scripts" / "bench_pretraining.py", "--output", tmp_path]
+    command = [sys.executable, project_root / "scripts" / "bench" / "pretraining.py", "--output", tmp_path]
     options = ["--size", "64", "32", "32", "--feature-size", "12", "--steps", "1"]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ RECIPE = {
 def test_all_ways_train_the_same(project_root, phantom_data, tmp_path):
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
-    command = [sys.executable, project_root / "scripts" / "bench_recipe.py", "--config", recipe, "--epochs", "2"]
+    command = [sys.executable, project_root / "scripts" / "bench" / "recipe.py", "--config", recipe, "--epochs", "2"]
     command += ["--data", phantom_data, "--against", project_root, "--output", tmp_path]
     environment = {**os.environ, "PYTHONPATH": str(project_root)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.slow
 def test_small_scans(project_root, test_data, tmp_path):
-    command = [sys.executable, project_root / "scripts" / "bench_store.py", "--output", tmp_path]
+    command = [sys.executable, project_root / "scripts" / "bench" / "store.py", "--output", tmp_path]
     options = ["--scan", test_data / "ct" / "dicom_series", "--size", "96", "80", "64", "--crop", "32", "32", "32"]
     done = subprocess.run(
         [*command, *options, "--cases", "2", "--samples", "6", "--workers", "1", "--augment"],

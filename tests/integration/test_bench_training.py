@@ -8,7 +8,7 @@ import pytest
 
 
 def run(project_root, *options):
-    command = [sys.executable, project_root / "scripts" / "bench_training.py", "--feature-size", "12", *options]
+    command = [sys.executable, project_root / "scripts" / "bench" / "training.py", "--feature-size", "12", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -11,7 +11,7 @@ import pytest
 
 from swin_unetr.cli import main
 from swin_unetr.datasets.folds import Folds
-from swin_unetr.evaluation.compare import NOT_ASKED
+from swin_unetr.evaluation.comparison.run import NOT_ASKED
 
 LABELS = ("--labels", "liver=1", "spleen=2")
 
@@ -55,7 +55,7 @@ def written(folders, output="out"):
 @pytest.fixture(scope="module")
 def by_hand(request):
     """The script that computes a comparison again with numpy and scipy alone."""
-    path = request.config.rootpath / "scripts" / "check_compare.py"
+    path = request.config.rootpath / "scripts" / "check" / "comparison.py"
     specification = importlib.util.spec_from_file_location("check_compare", path)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
@@ -69,7 +69,7 @@ def test_computed_again_by_hand(arguments, folders, by_hand, monkeypatch, capsys
     assert evaluate(folders, "bad", *arguments) == 0
     capsys.readouterr()
     paths = [str(folders / name) for name in ("out", "report_good", "report_bad")]
-    monkeypatch.setattr("sys.argv", ["check_compare.py", *paths])
+    monkeypatch.setattr("sys.argv", ["comparison.py", *paths])
     assert by_hand.main() == 0
     assert "2 methods, 30 differences" in capsys.readouterr().out
     # And it would see a number that is wrong.
@@ -97,7 +97,7 @@ def test_real_labels_disturbed_in_two_ways(test_data, by_hand, tmp_path, monkeyp
         assert main(["evaluate", *paths, *names, *metrics, "--pictures", "0"]) == 0
     reports = [str(tmp_path / f"report_{name}") for name in ("one", "two")]
     assert main(["compare", *reports, "--output", str(tmp_path / "out")]) == 0
-    monkeypatch.setattr("sys.argv", ["check_compare.py", str(tmp_path / "out"), *reports])
+    monkeypatch.setattr("sys.argv", ["comparison.py", str(tmp_path / "out"), *reports])
     assert by_hand.main() == 0
 
 

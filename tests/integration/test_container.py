@@ -10,13 +10,13 @@ import pytest
 
 from swin_unetr.datasets import read_dataset
 
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
+sys.path.append(str(Path(__file__).parents[2] / "scripts" / "check"))
 
 
 def test_every_file_that_is_copied_is_there_and_none_that_is_needed_is_left_out(
     project_root: Path, tmp_path: Path
 ) -> None:
-    from check_container import copy_files
+    from container import copy_files
 
     copy_files(project_root / "Dockerfile", tmp_path)
     for package in ("swin_unetr", "pretrain", "finetune", "transforms"):

@@ -14,8 +14,8 @@ from swin_unetr.datasets import LAYOUTS, read_dataset
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Target, Task, brats
 from transforms.geometry import Volume
+from transforms.infer_task import settle_task
 from transforms.io import write_volume
-from transforms.told_by_labels import settle_task
 
 
 @pytest.mark.parametrize("to", TARGETS)

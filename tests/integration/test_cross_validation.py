@@ -14,10 +14,10 @@ from finetune.config import FinetuneConfig
 from finetune.cross_report import CrossValidationResult
 from finetune.cross_validation import cross_validate
 from swin_unetr.cli import main
-from swin_unetr.configuration import from_dict
+from swin_unetr.config_io import from_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.errors import CheckpointError, ConfigError
-from swin_unetr.inference.run import predict
+from swin_unetr.inference.batch.run import predict
 from transforms.io import read_image
 
 TINY: dict[str, Any] = {

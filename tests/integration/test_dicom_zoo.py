@@ -80,7 +80,7 @@ def table(project_root: Path, test_data: Path, tmp_path_factory: pytest.TempPath
     if not data.is_dir():
         pytest.skip(f"no DICOM files at {data}")
     output = tmp_path_factory.mktemp("zoo") / "zoo.json"
-    command = [sys.executable, project_root / "scripts" / "check_dicom_zoo.py", "--data", data, "--output", output]
+    command = [sys.executable, project_root / "scripts" / "check" / "dicom_zoo.py", "--data", data, "--output", output]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(project_root)})
     assert done.returncode == 0, done.stderr
     assert "9 encodings of one slice give 1 array" in done.stdout

@@ -12,7 +12,7 @@ import pytest
 
 from swin_unetr.doctor.diagnosis import Diagnosis, diagnose
 from swin_unetr.survey.run import survey
-from swin_unetr.survey.store import read_survey, write_survey
+from swin_unetr.survey.survey_file import read_survey, write_survey
 
 CHANNELS = ("flair", "t1ce")
 GRID = np.diag([-4.0, -4.0, 4.0, 1.0])

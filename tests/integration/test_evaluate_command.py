@@ -13,7 +13,7 @@ import pytest
 
 from swin_unetr import evaluate
 from swin_unetr.cli import main
-from swin_unetr.configuration import to_dict
+from swin_unetr.config_io import to_dict
 from swin_unetr.datasets.folds import Folds
 from swin_unetr.tasks import BTCV
 

@@ -133,7 +133,7 @@ def test_wrong_rules_and_missing_rules_are_one_line(folders, capsys):
 @pytest.mark.skipif("SWIN_UNETR_BRATS_ORACLE" not in os.environ, reason="SWIN_UNETR_BRATS_ORACLE names no environment")
 @pytest.mark.parametrize("given", [[], ["--files"]])
 def test_the_official_package_says_the_same(given, test_data):
-    script = ROOT / "scripts" / "check_brats_oracle.py"
+    script = ROOT / "scripts" / "check" / "brats_oracle.py"
     done = subprocess.run(
         [sys.executable, str(script), "--data", str(test_data), *given], capture_output=True, text=True, check=False
     )

@@ -23,7 +23,7 @@ from finetune.config import FinetuneConfig
 from finetune.run import finetune
 from swin_unetr.checkpoints import load_model
 from swin_unetr.cli import main
-from swin_unetr.configuration import from_dict
+from swin_unetr.config_io import from_dict
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.training.choice import COLLAPSE
 

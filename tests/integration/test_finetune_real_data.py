@@ -13,7 +13,7 @@ from finetune.config import FinetuneConfig
 from finetune.recipes import find_recipe
 from finetune.run import finetune
 from swin_unetr.checkpoints import load_model
-from swin_unetr.configuration import load
+from swin_unetr.config_io import load
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from finetune.run import finetune
 from finetune.split import choose_split, deal
 from swin_unetr.checkpoints import save_model
 from swin_unetr.config import NetworkConfig
-from swin_unetr.configuration import from_dict
+from swin_unetr.config_io import from_dict
 from swin_unetr.datasets import Dataset, read_dataset
 from swin_unetr.errors import DataError
 from swin_unetr.model_description import ModelDescription

@@ -21,7 +21,7 @@ from swin_unetr.checkpoints.model_folder import read_description
 from swin_unetr.checkpoints.starting_point import StartingPoint, starting_point
 from swin_unetr.cli import main
 from swin_unetr.config import IntensityConfig, NetworkConfig, PreprocessConfig
-from swin_unetr.configuration import load, to_dict
+from swin_unetr.config_io import load, to_dict
 from swin_unetr.errors import CheckpointError
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.networks import SwinEncoder

@@ -1,4 +1,4 @@
-"""A few kills of preprocessing and training; `scripts/check_kills.py` by itself does twenty."""
+"""A few kills of preprocessing and training; `scripts/check/kills.py` by itself does twenty."""
 
 import os
 import subprocess
@@ -18,7 +18,13 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system 
     ],
 )
 def test_what_was_killed_ends_as_what_was_not(project_root: Path, tmp_path: Path, arguments) -> None:
-    command = [sys.executable, str(project_root / "scripts" / "check_kills.py"), *arguments, "--folder", str(tmp_path)]
+    command = [
+        sys.executable,
+        str(project_root / "scripts" / "check" / "kills.py"),
+        *arguments,
+        "--folder",
+        str(tmp_path),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(project_root)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -28,7 +28,7 @@ TITLES = ("report", "runs", "main")
 @pytest.fixture(scope="module")
 def script(project_root: Path) -> Iterator[dict[str, ModuleType]]:
     """The modules of the script, imported as it imports them."""
-    sys.path.insert(0, str(project_root / "scripts"))
+    sys.path.insert(0, str(project_root / "scripts" / "studies"))
     try:
         import label_efficiency
         import label_efficiency_report
@@ -36,7 +36,7 @@ def script(project_root: Path) -> Iterator[dict[str, ModuleType]]:
 
         yield dict(zip(TITLES, (label_efficiency_report, label_efficiency_runs, label_efficiency), strict=True))
     finally:
-        sys.path.remove(str(project_root / "scripts"))
+        sys.path.remove(str(project_root / "scripts" / "studies"))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def make_encoder(tmp_path: Path) -> Callable[..., Path]:
 
         from swin_unetr.checkpoints import save_model
         from swin_unetr.config import NetworkConfig
-        from swin_unetr.configuration import from_dict
+        from swin_unetr.config_io import from_dict
         from swin_unetr.model_description import ModelDescription
         from swin_unetr.networks import SwinEncoder
 
@@ -222,7 +222,7 @@ def test_wrong_arguments_are_one_line(call, capsys, arguments, said) -> None:
 
 def test_shares_are_nested_and_differ_between_seeds(script, phantom_data: Path, tmp_path: Path) -> None:
     from finetune.config import FinetuneConfig
-    from swin_unetr.configuration import from_dict
+    from swin_unetr.config_io import from_dict
     from swin_unetr.datasets.folds import make_folds
 
     experiment = script["runs"].Experiment(

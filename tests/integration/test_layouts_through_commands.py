@@ -14,7 +14,7 @@ from swin_unetr.cli import main
 from swin_unetr.config import InferenceConfig, IntensityConfig, PreprocessConfig
 from swin_unetr.conversion.run import convert
 from swin_unetr.datasets import read_dataset
-from swin_unetr.inference.inputs import find_inputs
+from swin_unetr.inference.batch.inputs import find_inputs
 from swin_unetr.phantoms import LABELS
 from swin_unetr.tasks import Task, exclusive
 

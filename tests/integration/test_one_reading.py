@@ -17,9 +17,9 @@ from swin_unetr.config import InferenceConfig, IntensityConfig, PreprocessConfig
 from swin_unetr.conversion.pieces import Piece, make
 from swin_unetr.datasets import Case
 from swin_unetr.errors import DataError
-from swin_unetr.evaluation.cases import Pair
-from swin_unetr.evaluation.measure import read_pair
-from swin_unetr.inference.run import predict
+from swin_unetr.evaluation.inputs.cases import Pair
+from swin_unetr.evaluation.measures.measure import read_pair
+from swin_unetr.inference.batch.run import predict
 from swin_unetr.survey.case import Reading, read_case
 from swin_unetr.tasks import Task, exclusive
 from swin_unetr.viewer.cases import CaseFiles

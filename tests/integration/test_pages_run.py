@@ -10,11 +10,11 @@ import pytest
 from pages import Command, commands
 
 from swin_unetr.cli import main
-from swin_unetr.configuration import to_dict
+from swin_unetr.config_io import to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.patients import write_patients
 from swin_unetr.files import write_json
-from swin_unetr.inference.record import PREDICTIONS_JSON
+from swin_unetr.inference.batch.record import PREDICTIONS_JSON
 from swin_unetr.phantoms import make_phantoms
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from swin_unetr.config import InferenceConfig, IntensityConfig, PreprocessConfig
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.folds import Folds
 from swin_unetr.errors import ConfigError
-from swin_unetr.inference.run import predict
+from swin_unetr.inference.batch.run import predict
 from swin_unetr.tasks import Task, brats, exclusive, with_channels
 from transforms.likeness import describe_scans
 

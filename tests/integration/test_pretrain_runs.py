@@ -16,7 +16,7 @@ from pretrain.config import PretrainConfig
 from pretrain.run import PretrainResult, pretrain
 from swin_unetr.checkpoints.model_folder import read_description, read_weights
 from swin_unetr.cli import main
-from swin_unetr.configuration import from_dict
+from swin_unetr.config_io import from_dict
 from swin_unetr.errors import ConfigError
 
 NETWORK = {"feature_size": 4, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4, 4], "drop_path_rate": 0.2}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from swin_unetr.cli import main
-from swin_unetr.configuration import to_dict
+from swin_unetr.config_io import to_dict
 from swin_unetr.tasks import Task, exclusive
 
 LABELS = ("--labels", "liver=1", "spleen=2")
@@ -41,7 +41,7 @@ def folders(tmp_path):
 
 
 def script(request, name):
-    path = request.config.rootpath / "scripts" / f"{name}.py"
+    path = request.config.rootpath / "scripts" / "check" / f"{name}.py"
     specification = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
@@ -103,8 +103,8 @@ def test_patients_from_beside_the_references_are_in_every_report(folders, reques
     spleen = written(folders)["differences"][2]
     assert (spleen["pairs"], spleen["undefined"], spleen["patients"]) == (6, 2, 3)
     assert "patient" in (folders / "out" / "compare.csv").read_text().splitlines()[0]
-    monkeypatch.setattr("sys.argv", ["check_compare.py", *(str(folders / name) for name in ("out", *reports))])
-    assert script(request, "check_compare").main() == 0
+    monkeypatch.setattr("sys.argv", ["comparison.py", *(str(folders / name) for name in ("out", *reports))])
+    assert script(request, "comparison").main() == 0
 
 
 def test_a_list_of_patients_holds_for_predictions_and_reports(folders, capsys):
@@ -184,11 +184,11 @@ def test_reports_hold_how_cases_are_scored(folders):
 
 def test_the_documentation_is_the_same_text(project_root: Path):
     page = (project_root / "docs" / "explanation" / "how-cases-are-scored.md").read_text()
-    assert "{include} ../../swin_unetr/evaluation/page/scoring.md" in page
+    assert "{include} ../../swin_unetr/evaluation/report/page/scoring.md" in page
 
 
 def test_healthy_cases_through_the_commands(tmp_path, request, monkeypatch, capsys):
-    checks = script(request, "check_compare")
+    checks = script(request, "comparison")
     monkeypatch.setattr(checks, "swin_unetr", lambda *words: main(list(words)))  # in this process: quicker
     comparison, reports = checks.make_healthy(tmp_path / "made", with_tumour=6, without=24)
     assert checks.check_numbers(comparison, reports) == 0
@@ -197,8 +197,8 @@ def test_healthy_cases_through_the_commands(tmp_path, request, monkeypatch, caps
 
 
 def test_intervals_hold_what_they_promise(request):
-    """A quick simulation of a fixed seed; scripts/check_intervals.py has more samples and sizes."""
-    checks = script(request, "check_intervals")
+    """A quick simulation of a fixed seed; scripts/check/intervals.py has more samples and sizes."""
+    checks = script(request, "intervals")
     for patients, scans in ((5, 1), (10, 1), (10, 5)):
         drawn = checks.draw(checks.KINDS[1].quantiles, 1500, patients, scans, np.random.default_rng(3))
         assert 0.915 < checks.covered(drawn, checks.KINDS[1].mean, by_scan=False) < 0.975

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.device import Compute
+from swin_unetr.inference.compute import Compute
 
 
 class EagerBackend:

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.device import Compute
+from swin_unetr.inference.compute import Compute
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.networks.window_attention import WindowAttention
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.config import Triple
+from swin_unetr.inference.backends.cache import GraphCache
 from swin_unetr.inference.backends.eager import EagerBackend
 from swin_unetr.inference.backends.installed import BackendName, check_installed
 from swin_unetr.inference.backends.protocol import Backend, Output
 from swin_unetr.inference.backends.static import StaticBackend
-from swin_unetr.inference.backends.store import Store
-from swin_unetr.inference.device import Compute
+from swin_unetr.inference.compute import Compute
 from swin_unetr.networks import SwinUNETR
 
 
@@ -46,7 +46,7 @@ def open_backend(
         call = network if output == "scores" else network.forward_features
         return EagerBackend(call, output, channels, compute)
     backend = _static(name)
-    store = Store(cache, machine_code=backend.ahead_of_time)
+    store = GraphCache(cache, machine_code=backend.ahead_of_time)
     return backend(network, output, roi_size, batch_size, compute, store)
 
 

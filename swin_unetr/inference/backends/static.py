@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from swin_unetr.config import Triple
+from swin_unetr.inference.backends.cache import GraphCache, key_of
+from swin_unetr.inference.backends.folding import fold_upsampling
 from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.backends.store import Store, key_of
-from swin_unetr.inference.device import Compute
-from swin_unetr.inference.folding import fold_upsampling
+from swin_unetr.inference.compute import Compute
 from swin_unetr.networks import SwinUNETR
 
 #: Raised by one when the graphs change that are made of the same network.
@@ -46,7 +46,7 @@ class StaticBackend(Generic[Made]):
     ahead_of_time = False
 
     def __init__(
-        self, network: SwinUNETR, output: Output, roi_size: Triple, batch_size: int, compute: Compute, store: Store
+        self, network: SwinUNETR, output: Output, roi_size: Triple, batch_size: int, compute: Compute, store: GraphCache
     ) -> None:
         config = network.config
         self.precision: str = compute.precision

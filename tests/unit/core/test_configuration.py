@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from swin_unetr.config import AugmentConfig, InferenceConfig, NetworkConfig, SamplingConfig
-from swin_unetr.configuration import CommandParser, from_dict, load, read_yaml, to_dict
+from swin_unetr.config_io import CommandParser, from_dict, load, read_yaml, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.tasks import BTCV, brats

@@ -20,11 +20,11 @@ from swin_unetr.checkpoints import load_model
 from swin_unetr.checkpoints.published_file import read_published_file
 from swin_unetr.checkpoints.starting_weights import start_from
 from swin_unetr.config import NetworkConfig
-from swin_unetr.configuration import load
+from swin_unetr.config_io import load
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.folds import load_folds
 from swin_unetr.errors import DataError, SwinUnetrError
-from swin_unetr.inference.backends.store import Store
+from swin_unetr.inference.backends.cache import GraphCache
 from swin_unetr.networks import build_network
 from swin_unetr.training.checkpoint_files import newest_whole
 from swin_unetr.training.run_record import read_record
@@ -154,11 +154,13 @@ def test_machine_code_is_never_taken_from_a_model_folder(tmp_path: Path, monkeyp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     key = {"weights": "0", "backend": "compile"}
     model = tmp_path / "model"
-    theirs = Store(model).keep(key, lambda folder: (folder / "model.pt2").touch() or (folder / "x").write_text("x"))
+    theirs = GraphCache(model).keep(
+        key, lambda folder: (folder / "model.pt2").touch() or (folder / "x").write_text("x")
+    )
     assert theirs is not None
     assert theirs.is_relative_to(model)
-    assert Store(model, machine_code=True).find(key) is None
-    ours = Store(model, machine_code=True).keep(key, lambda folder: (folder / "x").write_text("x"))
+    assert GraphCache(model, machine_code=True).find(key) is None
+    ours = GraphCache(model, machine_code=True).keep(key, lambda folder: (folder / "x").write_text("x"))
     assert ours is not None
     assert ours.is_relative_to(tmp_path / "home")
 

@@ -12,7 +12,7 @@ import pretrain.command
 import pretrain.recipes
 from finetune.config import FinetuneConfig
 from pretrain.config import PretrainConfig
-from swin_unetr.configuration import from_dict, read_yaml
+from swin_unetr.config_io import from_dict, read_yaml
 from swin_unetr.warmup import keep_warmup_share
 
 

@@ -11,7 +11,7 @@ from pretrain.scans.find import find_scans
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.dicom_objects import dicom_object, is_dicom
 from swin_unetr.errors import DataError
-from swin_unetr.inference.inputs import find_inputs
+from swin_unetr.inference.batch.inputs import find_inputs
 from swin_unetr.tasks import BTCV
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from layouts import listed, refused, touch
 
-from swin_unetr.configuration import read_yaml
+from swin_unetr.config_io import read_yaml
 from swin_unetr.datasets import read_dataset, read_sound_cases
 from swin_unetr.datasets.side_files import known_ids, read_json, read_names, read_table
 from swin_unetr.errors import DataError

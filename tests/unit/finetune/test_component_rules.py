@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finetune.component_rules import LEAST_BETTER, choose_rule, learn_rules
-from swin_unetr.evaluation.cases import Pair
+from swin_unetr.evaluation.inputs.cases import Pair
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.postprocessing.effect import ComponentTable
 from swin_unetr.tasks import Task, exclusive

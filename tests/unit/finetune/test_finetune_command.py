@@ -8,7 +8,7 @@ import pytest
 from finetune.command import build_parser
 from finetune.config import FinetuneConfig
 from finetune.recipes import find_recipe
-from swin_unetr.configuration import from_dict, read_yaml, to_dict
+from swin_unetr.config_io import from_dict, read_yaml, to_dict
 from swin_unetr.errors import ConfigError
 
 OWN = ["--data", "scans", "--output", "run"]

@@ -9,7 +9,7 @@ from finetune.config import FinetuneConfig, LossConfig
 from finetune.losses import SegmentationLoss
 from finetune.recipes import find_recipe, shipped_recipes
 from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig
-from swin_unetr.configuration import from_dict, load, to_dict
+from swin_unetr.config_io import from_dict, load, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network
 from swin_unetr.tasks import BTCV, brats

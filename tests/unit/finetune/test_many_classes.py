@@ -16,11 +16,11 @@ from finetune.scans import ScansInMemory, ScansOnDisk
 from finetune.validation import dice_of, overlap
 from swin_unetr.checkpoints import LoadedModel
 from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
-from swin_unetr.configuration import to_dict
+from swin_unetr.config_io import to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.run import evaluate
-from swin_unetr.inference.run import predict
+from swin_unetr.inference.batch.run import predict
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.networks import build_network
 from swin_unetr.store.scan_file import stored_bytes, write_scan

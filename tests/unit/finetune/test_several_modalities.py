@@ -18,7 +18,7 @@ from finetune.scans import ScansInMemory
 from swin_unetr.checkpoints import LoadedModel, save_model
 from swin_unetr.checkpoints.model_folder import read_description
 from swin_unetr.config import IntensityConfig, NetworkConfig, PreprocessConfig
-from swin_unetr.configuration import from_dict, load, to_dict
+from swin_unetr.config_io import from_dict, load, to_dict
 from swin_unetr.datasets import read_dataset
 from swin_unetr.doctor.intensities import intensity_findings
 from swin_unetr.errors import CheckpointError, ConfigError

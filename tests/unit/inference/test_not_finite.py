@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from swin_unetr.checkpoints import LoadedModel
 from swin_unetr.config import InferenceConfig, NetworkConfig, PreprocessConfig
 from swin_unetr.errors import DataError
+from swin_unetr.inference.batch.run import predict
 from swin_unetr.inference.predictor import Predictor
-from swin_unetr.inference.run import predict
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.tasks import Task, brats, exclusive, with_channels
 from transforms.geometry import Geometry, Volume

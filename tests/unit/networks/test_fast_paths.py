@@ -83,7 +83,7 @@ def test_checkpointing_recomputes_the_same() -> None:
 
 
 def test_compiling_changes_no_names() -> None:
-    """What the compiled network computes is checked by scripts/bench_training.py: compiling takes a minute."""
+    """What the compiled network computes is checked by scripts/bench/training.py: compiling takes a minute."""
     image = torch.randn(1, 1, 32, 32, 32, dtype=torch.float64)
     plain, compiled = network(), network()
     assert choose_fast_paths(compiled, SpeedConfig(compile=True))["compile"] == "default"

@@ -9,12 +9,12 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.planning.fingerprint import ChannelPrint, Fingerprint, TargetPrint
 from swin_unetr.planning.fit import Setting, fit
 from swin_unetr.planning.footprint import LARGE, Footprint
-from swin_unetr.planning.machine import EFFORTS, Machine
+from swin_unetr.planning.target import EFFORTS, PlanTarget
 from swin_unetr.tasks import Task, exclusive
 
 MB = 1_000_000
-GPU = Machine(device="cuda", memory=24_000 * MB, bfloat16=True, cores=8)
-CPU = Machine(device="cpu", memory=8_000 * MB, bfloat16=False, cores=2, base=500 * MB)
+GPU = PlanTarget(device="cuda", memory=24_000 * MB, bfloat16=True, cores=8)
+CPU = PlanTarget(device="cpu", memory=8_000 * MB, bfloat16=False, cores=2, base=500 * MB)
 
 
 def data_of(shape=(160, 160, 160), spacing=(1.0, 1.0, 1.0), cases=20, smallest_mm3=0.0) -> Fingerprint:

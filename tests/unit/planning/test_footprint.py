@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from finetune.config import FinetuneConfig, FinetuneSpeed, LossConfig
-from finetune.memory import training_footprint
-from finetune.planning import this_machine
+from finetune.planning.memory import training_footprint
+from finetune.planning.planner import this_machine
 from finetune.speed import settled_speed
 from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig, TrainerConfig
 from swin_unetr.errors import ConfigError

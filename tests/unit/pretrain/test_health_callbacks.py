@@ -18,7 +18,7 @@ from pretrain.health.pictures import curves, draw_curves, reconstructions
 from swin_unetr.config import IntensityConfig, NetworkConfig, PreprocessConfig, TrainerConfig
 from swin_unetr.networks import SwinEncoder
 from swin_unetr.training import build_trainer, fit
-from swin_unetr.training.course import derived_seed
+from swin_unetr.training.step_hooks import derived_seed
 
 NAMES = ("masked/loss", "rotation/accuracy")
 STEPS = 5

@@ -4,7 +4,7 @@ import pytest
 
 from pretrain.config import PretrainConfig
 from pretrain.recipes import shipped_recipes
-from swin_unetr.configuration import from_dict, read_yaml, to_dict
+from swin_unetr.config_io import from_dict, read_yaml, to_dict
 from swin_unetr.errors import ConfigError
 
 TOKEN = {"contrastive": {"reads": "token"}}

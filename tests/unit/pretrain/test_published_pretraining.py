@@ -13,13 +13,13 @@ from monai.losses import ContrastiveLoss
 
 @pytest.fixture(scope="module")
 def published(project_root: Path) -> Iterator[ModuleType]:
-    sys.path.insert(0, str(project_root / "scripts"))
+    sys.path.insert(0, str(project_root / "scripts" / "bench"))
     try:
         import published_pretraining
 
         yield published_pretraining
     finally:
-        sys.path.remove(str(project_root / "scripts"))
+        sys.path.remove(str(project_root / "scripts" / "bench"))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swin_unetr.config import OptimizerConfig, TrainerConfig
-from swin_unetr.configuration import load
+from swin_unetr.config_io import load
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.training.run_folder import CHECKPOINT, check_run_folder, write_config
 from swin_unetr.training.run_record import RunRecord, read_record

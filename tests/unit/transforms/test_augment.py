@@ -14,8 +14,8 @@ from swin_unetr.config import AugmentConfig, SamplingConfig
 from swin_unetr.tasks import Target, Task, brats, exclusive
 from transforms.augment import change
 from transforms.crops import WIDE, RandomCrops, ScanInMemory
-from transforms.draws import changes_of
 from transforms.labels import IGNORED
+from transforms.random_parameters import changes_of
 
 TASK = Task(name="ct", modality="CT", channels=("CT",), targets=exclusive(("one", "two")))
 CROP = (16, 20, 12)

@@ -19,7 +19,7 @@ from monai.transforms import (
 
 from swin_unetr.config import AugmentConfig
 from transforms.augment import change
-from transforms.draws import NUMBERS, changes_of, draw, margins, orientation
+from transforms.random_parameters import NUMBERS, changes_of, draw, margins, orientation
 
 SIZE = (16, 20, 12)
 

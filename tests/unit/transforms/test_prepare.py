@@ -34,7 +34,7 @@ def check(volume: Volume, config: PreprocessConfig) -> None:
     assert found.image.shape == expected.shape
     assert found.image.dtype == torch.float32
     assert found.image.is_contiguous()
-    np.testing.assert_allclose(found.way_back.prepared_affine, expected.affine.numpy(), atol=1e-9)
+    np.testing.assert_allclose(found.grids.prepared_affine, expected.affine.numpy(), atol=1e-9)
     scale = max(1.0, float(expected.abs().max()))
     np.testing.assert_allclose(found.image.numpy(), expected.numpy(), atol=1e-5 * scale)
     np.testing.assert_array_equal(volume.array, before)

@@ -31,10 +31,10 @@ def there_and_back(case: Case, task: Task, config: PreprocessConfig) -> NDArray[
         targets = torch.nn.functional.one_hot(targets[0].long(), task.num_classes).movedim(-1, 0)
     ours = prepare(read_stored(case.images), config)
     np.testing.assert_allclose(ours.image.numpy(), image.numpy(), atol=2e-5 * max(1.0, float(image.abs().max())))
-    x, y, z = ours.way_back.native_shape
+    x, y, z = ours.grids.native_shape
     box = ((0, x), (0, y), (0, z))
-    maps = np.zeros((len(targets), *ours.way_back.source_shape), np.float32)
-    ours.way_back.place(ours.way_back.interpolate(targets.float(), (0, 0, 0), box).numpy(), box, maps)
+    maps = np.zeros((len(targets), *ours.grids.source_shape), np.float32)
+    ours.grids.place(ours.grids.interpolate(targets.float(), (0, 0, 0), box).numpy(), box, maps)
     back: NDArray[np.int64] = decode_activations(torch.from_numpy(maps), task).numpy()
     return back
 

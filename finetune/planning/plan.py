@@ -1,0 +1,172 @@
+"""A plan: choices that together are a recipe, and the text that a person reads."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from finetune.planning.rules import rules
+from swin_unetr.machine import size_in_words
+from swin_unetr.planning.choices import Choice
+from swin_unetr.planning.fingerprint import Fingerprint
+from swin_unetr.planning.fit import Fitted, Trace, fit
+from swin_unetr.planning.target import PlanTarget
+from swin_unetr.words import count
+
+_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was chosen for a data set on a machine."""
+
+    data: Fingerprint
+    machine: PlanTarget
+    fitted: Fitted
+    choices: tuple[Choice, ...]
+
+    def text(self) -> str:
+        """The recipe as YAML, with the reason of every choice beside it."""
+        groups: dict[str, list[Choice]] = {}
+        for choice in self.choices:
+            groups.setdefault(choice.path.rpartition(".")[0], []).append(choice)
+        lines = [f"# {line}" for line in self.headline()]
+        for group, members in groups.items():
+            lines += [f"{group}:"] if group else []
+            lines += [line for choice in members for line in _lines(choice, "  " if group else "")]
+        return "\n".join(lines) + "\n"
+
+    def headline(self) -> Iterator[str]:
+        """What was planned for, and what the training takes."""
+        data, setting = self.data, self.fitted.setting
+        yield f"Plan for {data.root.name}: {count(data.cases, 'case')}, channels {', '.join(data.task.channels)}"
+        where = "process" if self.machine.device == "cpu" else "GPU (modelled, not measured)"
+        yield (
+            f"A training step takes {size_in_words(self.fitted.needs)} of the {where}; "
+            f"{size_in_words(self.machine.memory)} may be taken"
+        )
+        if setting.shape != self.fitted.wanted:
+            wanted = " x ".join(map(str, self.fitted.wanted.crop))
+            yield f"With more memory the crop would be {wanted}"
+        if (validation := self.validation_bytes()) > self.machine.memory:
+            yield (
+                f"Validating the largest scan takes {size_in_words(validation)}, which is more: make "
+                "preprocess.spacing_mm coarser, or train on a machine with more memory"
+            )
+        if self.data.left_out:
+            yield (
+                "Cannot be read and have no part in the plan; mend or remove them before training: "
+                f"{', '.join(self.data.left_out)}"
+            )
+
+    def validation_bytes(self) -> int:
+        """What validating the largest scan takes: its voxels, their scores, and both label maps by structure."""
+        grid, classes = self.fitted.grid, self.data.task.num_classes
+        voxels = max(
+            math.prod(grid.shape_of(shape, spacing))
+            for shape, spacing in zip(self.data.shapes, self.data.spacings_mm, strict=True)
+        )
+        each = 4 * len(self.data.channels) + 4 * classes + 2 * len(self.data.targets) + 8
+        state = self.fitted.footprint.weights + self.fitted.footprint.training_state
+        return self.machine.needs(replace(self.fitted.footprint, peak=state, large=0)) + int(each * voxels)
+
+    def table(self) -> str:
+        """The main choices, a line each."""
+        values = {choice.path: choice.value for choice in self.choices}
+        modelled = "" if self.machine.device == "cpu" else " (modelled, not measured)"
+        rows = [
+            ("voxels", f"{_by(values['preprocess.spacing_mm'])} mm"),
+            ("intensities", _intensities(values)),
+            ("crop", f"{_by(values['sampling.crop_size'])}, {self.fitted.setting.batch} of them a batch"),
+            ("network", self._network()),
+            ("training", f"{values['trainer.max_epochs']} epochs, {self._folds(values['num_folds'])}"),
+            ("memory", f"{size_in_words(self.fitted.needs)} of {size_in_words(self.machine.memory)}{modelled}"),
+        ]
+        return "\n".join(f"  {name:12} {value}" for name, value in rows)
+
+    def _folds(self, number: int) -> str:
+        return f"{number} folds" if self.data.patients > 1 else "on all cases: a single patient has no folds"
+
+    def _network(self) -> str:
+        setting = self.fitted.setting
+        checkpointing = ", checkpointing" if setting.gradient_checkpointing else ""
+        return (
+            f"{setting.features} features, {len(setting.shape.strides)} stages, patch {_by(setting.shape.patch)}, "
+            f"window {_by(setting.shape.window)}{checkpointing}"
+        )
+
+
+def make_plan(data: Fingerprint, machine: PlanTarget, trace: Trace) -> Plan:
+    """Choose everything.
+
+    Args:
+        data: the data set in short.
+        machine: what to train on.
+        trace: goes through a training step of a setting.
+
+    Raises:
+        ConfigError: the memory is too little for anything.
+    """
+    fitted = fit(data, machine, trace)
+    first, *others = rules(data, fitted, machine)
+    return Plan(data, machine, fitted, (first, *_of_network(data, fitted), *others))
+
+
+def _of_network(data: Fingerprint, fitted: Fitted) -> Iterator[Choice]:
+    setting, shape = fitted.setting, fitted.setting.shape
+    network = shape.network(setting.features, gradient_checkpointing=setting.gradient_checkpointing)
+    sees = shape.maps[-1] <= shape.window
+    yield Choice("network.feature_size", setting.features, "the widest that fits into time and memory")
+    yield Choice(
+        "network.depths", list(network.depths), f"{len(shape.strides)} stages: {_why_stages(shape.maps[-1], sees)}"
+    )
+    yield Choice("network.num_heads", list(network.num_heads), "of 16 channels or a little less")
+    yield Choice("network.window_size", list(shape.window), "tiles the maps of all stages without padding")
+    yield Choice("network.patch_size", list(shape.patch), _why_patch(shape.patch))
+    strides = [list(stride) for stride in shape.strides]
+    yield Choice(
+        "network.merge_strides", strides, "an axis is halved while its voxels are not twice as large as others'"
+    )
+    why = "a third more time, for a larger crop" if setting.gradient_checkpointing else "everything fits without"
+    yield Choice("network.gradient_checkpointing", setting.gradient_checkpointing, why)
+    yield Choice("preprocess.spacing_mm", list(fitted.grid.spacing_mm), fitted.grid.reason)
+    median = fitted.grid.shape_of(data.median_shape, data.median_spacing_mm)
+    share = min(1.0, shape.voxels / math.prod(median))
+    words = " x ".join(f"{count:.0f}" for count in median)
+    yield Choice("sampling.crop_size", list(shape.crop), f"{share:.0%} of a median scan of {words} voxels")
+
+
+def _why_stages(last: tuple[int, ...], sees: bool) -> str:
+    return f"the last attends to a map of {_by(last)}" + (", all of it in one window" if sees else "")
+
+
+def _why_patch(patch: tuple[int, ...]) -> str:
+    whole = [name for name, size in zip("XYZ", patch, strict=True) if size == 1]
+    return "as published" if not whole else f"few or thick voxels along {', '.join(whole)}"
+
+
+def _lines(choice: Choice, indent: str) -> Iterator[str]:
+    """A field and its reason: beside it where they fit into a line, else above."""
+    value = yaml.safe_dump(choice.value, default_flow_style=True, width=math.inf, sort_keys=False)
+    field = f"{indent}{choice.path.rpartition('.')[2]}: {value.removesuffix('...' + chr(10)).strip()}"
+    reason = " ".join(choice.reason.split())
+    if len(field) + len(reason) + 4 <= _WIDTH:
+        yield f"{field}  # {reason}"
+    else:
+        yield from textwrap.wrap(reason, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+        yield field
+
+
+def _intensities(values: Mapping[str, Any]) -> str:
+    """The scheme, of several ones with the channel's name."""
+    named = values.get("preprocess.intensity_of") or {"": values["preprocess.intensity"]}
+    return "; ".join(f"{name} {', '.join(map(str, of.values()))}".strip() for name, of in named.items())
+
+
+def _by(values: tuple[float, ...] | list[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)

@@ -1,0 +1,237 @@
+"""The planned training on this machine: what it needs, and one step of it actually run."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from finetune.config import FinetuneConfig
+from finetune.data import Batches, TrainingCrops
+from finetune.module import FinetuneModule
+from finetune.planning.memory import training_footprint
+from finetune.planning.planner import plan_data, recipe_of, this_machine
+from finetune.recipes import find_recipe
+from finetune.scans import ScansInMemory
+from finetune.speed import settled_speed
+from swin_unetr.config_io import load
+from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.errors import SwinUnetrError
+from swin_unetr.machine import available, cores, peak_during, resident
+from swin_unetr.networks import build_network, choose_fast_paths
+from swin_unetr.planning.footprint import Footprint
+from swin_unetr.store.size import store_bytes
+from swin_unetr.survey.facts import Survey
+from swin_unetr.tasks import Task
+from swin_unetr.training.optimizer import build_optimizer
+
+#: A first step takes longer than those after it; where it takes more seconds than this, it must do.
+_LONG_STEP = 20.0
+#: Copies of the weights that a run keeps: two checkpoints with gradients' moments and average, two models.
+_COPIES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingNeeds:
+    """Bytes and seconds; none where it could not be told.
+
+    Attributes:
+        cores: that this process may use.
+        memory_free: of the machine or the container.
+        gpu: its name; none without one.
+        gpu_memory: of the GPU, free now.
+        disk_free: where results would go.
+        device: that trains.
+        memory_needed: of RAM, by a training.
+        gpu_memory_needed: peak of a step on the GPU, modelled.
+        disk_needed: of the results and the store.
+        step_seconds: of one training step, measured.
+        step_memory: what the measured step took at its peak: on a GPU of the GPU, else of RAM.
+        training_seconds: of the whole training, from the step.
+        recipe: what would be trained, in words.
+    """
+
+    cores: int
+    memory_free: int
+    gpu: str | None
+    gpu_memory: int | None
+    disk_free: int
+    device: str
+    memory_needed: int | None = None
+    gpu_memory_needed: int | None = None
+    disk_needed: int | None = None
+    step_seconds: float | None = None
+    step_memory: int | None = None
+    training_seconds: float | None = None
+    recipe: str | None = None
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a training cannot run here.
+
+    Attributes:
+        code: "memory", "gpu-memory", "disk" or "step-failed".
+        words: one line.
+    """
+
+    code: str
+    words: str
+
+
+def look_at_machine(disk: Path) -> TrainingNeeds:
+    """What is here, before anything is planned."""
+    gpu = torch.cuda.is_available()
+    while not disk.exists():
+        disk = disk.absolute().parent
+    return TrainingNeeds(
+        cores=cores(),
+        memory_free=available(),
+        gpu=torch.cuda.get_device_name() if gpu else None,
+        gpu_memory=int(torch.cuda.mem_get_info()[0]) if gpu else None,
+        disk_free=shutil.disk_usage(disk).free,
+        device="cuda" if gpu else "cpu",
+    )
+
+
+def examine_training(
+    dataset: Dataset, survey: Survey, disk: Path, recipe: str | Path | None = None
+) -> tuple[TrainingNeeds, list[Obstacle]]:
+    """What the training of a data set needs here, whether it can be had, and what a step of it takes.
+
+    Args:
+        dataset: the cases.
+        survey: their facts.
+        disk: folder on the disk that takes the results.
+        recipe: a plan or recipe, by file or name; none plans.
+
+    Raises:
+        ConfigError: no such recipe, or a wrong one.
+    """
+    here = look_at_machine(disk)
+    usable = {case.id for case in survey.cases if case.usable and case.label is not None and case.label.values}
+    cases = [case for case in dataset.cases if case.id in usable]
+    if survey.task is None or not cases:
+        return here, []
+    if recipe is not None:
+        config = load(FinetuneConfig, find_recipe(recipe))
+    else:
+        try:
+            config = recipe_of(plan_data(survey, this_machine()))
+        except SwinUnetrError as error:
+            return here, [Obstacle("step-failed", f"no plan can be made: {error}")]
+    network = replace(config.network, in_channels=len(survey.task.channels), num_classes=survey.task.num_classes)
+    config = replace(config, network=network, store="memory")
+    try:
+        config = replace(config, speed=settled_speed(config, survey.task))
+    except SwinUnetrError as error:
+        return here, [Obstacle("step-failed", str(error))]
+    footprint = training_footprint(config, survey.task, device=here.device)
+    machine = _needs(here, config, cases, survey.task, footprint)
+    machine = replace(machine, recipe=_in_words(config, "the plan" if recipe is None else Path(recipe).stem))
+    findings = list(_too_little(machine))
+    if not findings:
+        machine, failed = _step(machine, config, cases, survey.task)
+        findings += failed
+    return machine, findings
+
+
+def _needs(
+    here: TrainingNeeds, config: FinetuneConfig, cases: list[Case], task: Task, footprint: Footprint
+) -> TrainingNeeds:
+    planning = this_machine()
+    needed = planning.needs(footprint)
+    store = store_bytes(cases, config.preprocess, here.cores, task)
+    on_gpu = here.device == "cuda"
+    return replace(
+        here,
+        memory_needed=planning.base if on_gpu else needed - planning.base,
+        gpu_memory_needed=needed if on_gpu else None,
+        disk_needed=store + _COPIES * footprint.weights,
+    )
+
+
+def _too_little(machine: TrainingNeeds) -> Iterator[Obstacle]:
+    for code, needed, free in (
+        ("memory", machine.memory_needed, machine.memory_free),
+        ("gpu-memory", machine.gpu_memory_needed, machine.gpu_memory),
+        ("disk", machine.disk_needed, machine.disk_free),
+    ):
+        if needed is not None and free is not None and needed > free:
+            yield Obstacle(code, f"training needs {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free")
+
+
+def _step(
+    machine: TrainingNeeds, config: FinetuneConfig, cases: list[Case], task: Task
+) -> tuple[TrainingNeeds, list[Obstacle]]:
+    """Run it on crops of the first cases, as training does; its time, its memory, and the time of the whole."""
+    try:
+        batch = _batch(config, cases, task)
+        device = torch.device(machine.device)
+        taken: list[float] = []
+        memory = _peak(device, lambda: taken.extend(_timed_steps(batch, config, task, device)))
+    except (SwinUnetrError, RuntimeError, MemoryError) as error:
+        words = str(error).strip().partition("\n")[0]
+        return machine, [Obstacle("step-failed", words)]
+    seconds = taken[-1]
+    training = max(1, len(cases) * (config.num_folds - 1) // config.num_folds)
+    steps = config.trainer.max_epochs * max(1, training // config.sampling.scans_per_batch)
+    return replace(machine, step_seconds=seconds, step_memory=memory, training_seconds=steps * seconds), []
+
+
+def _batch(config: FinetuneConfig, cases: list[Case], task: Task) -> dict[str, Tensor]:
+    scans = ScansInMemory(cases, task, config.preprocess)
+    crops = TrainingCrops(scans, task, config)
+    batches = Batches(config.augment, at_once=True)
+    found = batches([crops[0, index % len(cases)] for index in range(config.sampling.scans_per_batch)])
+    if isinstance(found, SwinUnetrError):
+        raise found
+    return found
+
+
+def _timed_steps(batch: dict[str, Tensor], config: FinetuneConfig, task: Task, device: torch.device) -> Iterator[float]:
+    """Seconds of a first and a second step."""
+    counted = (1.0,) * task.num_classes if config.loss.class_weights == "frequencies" else None
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(config.trainer.seed)
+        module = FinetuneModule(build_network(config.network), task, config, counted).to(device)
+        choose_fast_paths(module.network, config.speed)
+    fused = config.speed.fused_optimizer is True
+    optimizer, _ = build_optimizer(
+        module.parameters(), config.optimizer, steps_per_epoch=1, total_steps=10**6, fused=fused
+    )
+    low = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config.trainer.precision)
+    for _ in range(2):
+        started = time.monotonic()
+        optimizer.zero_grad()
+        with torch.autocast(device.type, low or torch.bfloat16, enabled=low is not None):
+            loss = module.training_step({name: values.to(device) for name, values in batch.items()}, 0)
+        loss.backward()
+        optimizer.step()
+        if not torch.isfinite(loss):  # waits for a GPU, too
+            raise RuntimeError(f"the loss of the first step is {float(loss)}")
+        yield (seconds := time.monotonic() - started)
+        if seconds > _LONG_STEP:
+            return
+
+
+def _peak(device: torch.device, call: Any) -> int:
+    """Bytes that a call takes at its peak, of a GPU or of the process."""
+    if device.type != "cuda":
+        before = resident()
+        return peak_during(call) - before
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    return int(torch.cuda.max_memory_allocated())
+
+
+def _in_words(config: FinetuneConfig, name: str) -> str:
+    crop = "×".join(map(str, config.sampling.crop_size))
+    crops = config.sampling.scans_per_batch * config.sampling.crops_per_scan
+    return f"{name} ({crops} crops of {crop}, {config.network.feature_size} features)"

@@ -1,0 +1,1 @@
+"""What is compared: cases, pairs of files, their labels."""

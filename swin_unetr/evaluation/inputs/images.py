@@ -1,0 +1,50 @@
+"""The scans that belong to evaluated cases, for pictures and the viewer; an evaluation does without them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from swin_unetr.datasets import find_layout, read_dataset
+from swin_unetr.datasets.listing import images_by_stem
+from swin_unetr.errors import DataError
+from swin_unetr.evaluation.inputs.cases import Pair
+
+
+def find_images(path: Path | None, references: Path) -> dict[str, Path]:
+    """First channel of the scan by case id; empty where nothing is found.
+
+    Args:
+        path: root of a data set, folder of images or image file; none looks in the data set of the references, also
+            where `references` is the folder of labels in it (`labelsTr` beside `imagesTr`).
+        references: where the references lie.
+
+    Raises:
+        DataError: a path that was given and does not exist or holds no image.
+    """
+    if path is None:
+        beside = references.with_name(references.name.replace("labels", "images", 1))
+        path = beside if beside != references and beside.is_dir() else references
+        if not path.is_dir() or (path == references and find_layout(path) == "plain"):
+            return {}
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; check --images")
+    if find_layout(path) != "plain":
+        dataset = read_dataset(path, require_labels=False, with_test=True)
+        return {case.id: case.images[0] for case in dataset.cases}
+    found = images_by_stem(path) if path.is_dir() else images_by_stem(path.parent)
+    # nnU-Net's first channel goes by the name of its case.
+    return {re.sub(r"_0000$", "", name): file for name, file in reversed(found.items())}
+
+
+def files_of(pairs: Iterable[Pair], images: dict[str, Path]) -> dict[str, dict[str, str | None]]:
+    """Absolute paths "image", "reference" and "prediction" by case."""
+    return {
+        pair.case: {
+            "image": str(images[pair.case].absolute()) if pair.case in images else None,
+            "reference": str(pair.reference.absolute()),
+            "prediction": str(pair.prediction.absolute()),
+        }
+        for pair in pairs
+    }

@@ -1,0 +1,1 @@
+"""Scores lesion by lesion."""

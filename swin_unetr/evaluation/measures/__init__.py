@@ -1,0 +1,1 @@
+"""Counts, overlaps and distances of one pair of label maps."""

@@ -1,0 +1,1 @@
+"""Many scans: order, files, records, progress."""

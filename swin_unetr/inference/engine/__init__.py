@@ -1,0 +1,1 @@
+"""One scan through a network: windows, sums, memory."""
