@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.files import write_json
+from swin_unetr.provenance import machine
 
 #: Small enough for two CPU cores: the published recipes are made for several GPUs. A crop of 64 voxels often misses the
 #: tumour, which Dice alone learns little from: hence crops on the tumour, and cross-entropy beside Dice.
@@ -123,15 +122,6 @@ def same_grid(source: Path, written: Path) -> bool:
 
     one, other = read_geometry(source), read_geometry(written)
     return one.shape == other.shape and bool(np.array_equal(one.affine, other.affine))
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        cpu = next((row.split(":", 1)[1].strip() for row in info.read_text().splitlines() if "model name" in row), cpu)
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 #: Packages whose versions can change a result.
 _PACKAGES = ("swin-unetr", "torch", "monai", "lightning", "numpy", "scipy", "nibabel", "SimpleITK", "itk")
@@ -65,7 +67,7 @@ def _program(*, own: bool) -> str:
     """
     called = Path(sys.argv[0])
     if called.name not in ("", "swin-unetr", "__main__.py") and not own:  # the last: python -m, and torchrun -m
-        return shlex.quote(sys.argv[0])
+        return f"{'python ' if called.suffix == '.py' else ''}{shlex.quote(sys.argv[0])}"
     script = called if called.name == "swin-unetr" else Path(sys.executable).with_name("swin-unetr")
     found = shutil.which("swin-unetr")
     if found is not None and (not script.exists() or os.path.samefile(found, script)):
@@ -82,6 +84,32 @@ def _from_here(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def now() -> str:
+    """The time in UTC, in the ISO format, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def written_by() -> dict[str, Any]:
+    """When, by which command, on which machine and by which versions a result was written."""
+    return {"written": now(), "command": command(), "machine": machine(), "versions": versions(), "commit": commit()}
+
+
+def machine() -> dict[str, Any]:
+    """Name of the processor, its logical cores, and the operating system; with OMP_NUM_THREADS where it is set."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    found = {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()}
+    return found if threads is None else {**found, "OMP_NUM_THREADS": threads}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def versions() -> dict[str, str]:

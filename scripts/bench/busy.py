@@ -10,7 +10,6 @@ threads that wait in a loop cost.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -19,7 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from swin_unetr.provenance import commit
+from swin_unetr.files import write_json
+from swin_unetr.provenance import written_by
 
 _SPIN = "while True: pass"
 
@@ -38,10 +38,9 @@ def main() -> int:
         beside.append(demo(arguments.epochs, arguments.busy))
         print(f"alone {alone[-1]:.0f} s, beside {arguments.busy} busy processes {beside[-1]:.0f} s", flush=True)
     ratio = statistics.median(beside) / statistics.median(alone)
-    kept = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if name in os.environ}
+    waiting = os.environ.get("OMP_WAIT_POLICY", "as the commands choose")
     values = {"alone": alone, "beside": beside, "ratio": ratio, "busy": arguments.busy, "epochs": arguments.epochs}
-    text = json.dumps({**values, "cores": os.cpu_count(), "environment": kept, "commit": commit()}, indent=2)
-    arguments.output.write_text(text + "\n", encoding="utf-8")
+    write_json(arguments.output, {**written_by(), "OMP_WAIT_POLICY": waiting, "results": values})
     print(f"{ratio:.2f} times as long")
     return 0
 

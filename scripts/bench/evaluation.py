@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -29,7 +26,7 @@ from numpy.typing import NDArray
 
 from swin_unetr import evaluate
 from swin_unetr.files import write_json
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import written_by
 from transforms.io import read_labels, write_image
 
 SPACING_MM = (0.75, 0.75, 2.5)
@@ -74,11 +71,7 @@ def main() -> None:
         make_case(Path(folder), tuple(arguments.size))
         results = {side: measured(side, Path(folder), arguments.repeats if side == "ours" else 1) for side in SIDES}
     report = {
-        "command": shlex.join(sys.argv),
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
-        "environment": {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ},
-        "versions": versions(),
-        "commit": commit(),
+        **written_by(),
         "size": list(arguments.size),
         "spacing_mm": list(SPACING_MM),
         "largest_difference": check_agreement(results),
@@ -210,13 +203,6 @@ def print_table(report: dict[str, Any]) -> None:
         times, memory = of["seconds"] / ours["seconds"], of["peak_gb"] / ours["peak_gb"]
         print(f"{side:16}{metrics:>22}{of['seconds']:10.2f}{times:8.1f}{of['peak_gb']:10.2f}{memory:8.1f}")
     print("largest difference: " + ", ".join(f"{name} {of:.1e}" for name, of in report["largest_difference"].items()))
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
 
 
 if __name__ == "__main__":

@@ -23,9 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -44,7 +41,7 @@ from swin_unetr.config import InferenceConfig, NetworkConfig
 from swin_unetr.files import write_json
 from swin_unetr.inference.models import model_folder
 from swin_unetr.networks import build_network
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import written_by
 from transforms.io import read_labels
 
 VARIANTS = ("monai:float32", "torch:float32", "torch:bfloat16", "openvino:float32", "openvino:bfloat16")
@@ -61,10 +58,8 @@ def main() -> None:
         arguments.scans = ["ct"]
     arguments.output.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "versions": versions(),
-        "commit": commit(),
+        **written_by(),
+        "threads": torch.get_num_threads(),
     }
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -16,9 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -31,7 +28,7 @@ import numpy as np
 from memory_children import CHILDREN
 
 from swin_unetr.files import write_json
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import written_by
 
 #: Slices of the crop on which labels are compared, as a share of the whole.
 CROP = 0.2
@@ -53,7 +50,7 @@ def main() -> None:
         for part in arguments.parts:
             started = time.time()
             found = PARTS[part](run, arguments)
-            made = {"command": shlex.join(sys.argv), **_machine(), "seconds": time.time() - started}
+            made = {**written_by(), "seconds": time.time() - started}
             report[part] = {"results": found, **made}
             if path:
                 write_json(path, report)
@@ -152,14 +149,6 @@ PARTS = {"classes": measure_classes, "series": measure_series, "labels": compare
 
 def _words(result: dict[str, Any]) -> str:
     return f"{result['seconds']:.1f} s, at most {result['peak_bytes'] / 1e9:.2f} GB"
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
-        "commit": commit(),
-        "versions": versions(),
-    }
 
 
 def _plot(series: Sequence[dict[str, Any]], path: Path) -> None:

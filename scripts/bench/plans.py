@@ -108,8 +108,9 @@ def compare_memory(arguments: argparse.Namespace) -> None:
         print(f"{name:52}{row['predicted'] / 1e9:7.2f} GB predicted{row['measured'] / 1e9:7.2f} GB measured", end="")
         print(f"{row['error']:+8.1%}  {row['predict_seconds']:.0f} s {row['by_step']}", flush=True)
     from swin_unetr.files import write_json
+    from swin_unetr.provenance import written_by
 
-    write_json(arguments.output / "memory.json", rows)
+    write_json(arguments.output / "memory.json", {**written_by(), "results": rows})
 
 
 def predict(arguments: argparse.Namespace) -> dict[str, Any]:

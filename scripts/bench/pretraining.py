@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
-import shlex
 import statistics
 import subprocess
 import sys
@@ -33,8 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from published_pretraining import PublishedNetwork, PublishedViews, loss_of, make_views
 from torch import Tensor, nn
-from training import device_name
-from training_variants import PRECISIONS, clocks
+from training_variants import PRECISIONS, clocks, device_name
 
 from pretrain.config import PretrainConfig
 from pretrain.module import Outputs, PretrainModule
@@ -43,7 +40,7 @@ from pretrain.views import Views
 from swin_unetr.config_io import load
 from swin_unetr.files import write_json
 from swin_unetr.networks import choose_fast_paths
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import written_by
 
 PUBLISHED = "published"
 #: Parts of a step, in their order; the first and the third are outside the network.
@@ -151,14 +148,9 @@ def main() -> None:
         return
     rows = compared(arguments)
     facts = {
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": {
-            "system": platform.platform(),
-            "threads": torch.get_num_threads(),
-            "device": device_name(arguments),
-        },
-        "versions": versions(),
-        "commit": commit(),
+        **written_by(),
+        "threads": torch.get_num_threads(),
+        "device": device_name(arguments),
         "results": rows,
     }
     arguments.output.mkdir(parents=True, exist_ok=True)

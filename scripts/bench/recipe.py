@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.files import write_json
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import written_by
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -54,8 +54,7 @@ def main() -> None:
         losses = ", ".join(f"{loss:.4f}" for loss in row["losses"])
         print(f"{name:16}{row['epoch_s']:9.1f}{row['steps']:7d}{row['times_fast']:8.2f}", end="")
         print(f"{row['memory_gb']:7.2f}{waiting:>9}  {losses}", flush=True)
-    facts = {"command": shlex.join(["python", *sys.argv]), "threads": os.environ["OMP_NUM_THREADS"], "commit": commit()}
-    write_json(arguments.output / "bench_recipe.json", {**facts, "versions": versions(), "results": rows})
+    write_json(arguments.output / "bench_recipe.json", {**written_by(), "results": rows})
     print(f"written: {arguments.output / 'bench_recipe.json'}")
 
 

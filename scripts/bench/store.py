@@ -21,9 +21,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import platform
-import shlex
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -45,7 +42,7 @@ from finetune.scans import ScansOnDisk
 from swin_unetr.config import AugmentConfig, IntensityConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.datasets.case import Case
 from swin_unetr.files import write_json
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import written_by
 from swin_unetr.tasks import Task, exclusive
 from swin_unetr.training.step_hooks import derived_seed
 from transforms.crops import RandomCrops, Sample, ScanInMemory
@@ -144,10 +141,7 @@ def main() -> None:
     make_scans(cases, arguments.scan, tuple(arguments.size))
     rows = compared(arguments, cases, folder)
     facts = {
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-        "versions": versions(),
-        "commit": commit(),
+        **written_by(),
         "results": rows,
     }
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import shlex
 import subprocess
@@ -38,11 +37,22 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # torch's profiler announces its
 import psutil  # type: ignore[import-untyped]
 import torch
 from training_pictures import draw_curves, draw_parts, draw_table
-from training_variants import ALL, GRAPHS, PRECISIONS, RECOMPUTED, VARIANTS, floors, losses, measured, reference
+from training_variants import (
+    ALL,
+    GRAPHS,
+    PRECISIONS,
+    RECOMPUTED,
+    VARIANTS,
+    device_name,
+    floors,
+    losses,
+    measured,
+    reference,
+)
 
 from swin_unetr.files import write_json
 from swin_unetr.machine import parse_size, size_in_words
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import written_by
 
 #: What a process of its own can do.
 CHILDREN = {"floors": floors, "reference": reference, "measured": measured, "losses": losses}
@@ -65,14 +75,9 @@ def main() -> None:
     elif arguments.by_part:
         measure, name, draw = by_part, "bench_training_by_part", draw_parts
     facts = {
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": {
-            "system": platform.platform(),
-            "threads": torch.get_num_threads(),
-            "device": device_name(arguments),
-        },
-        "versions": versions(),
-        "commit": commit(),
+        **written_by(),
+        "threads": torch.get_num_threads(),
+        "device": device_name(arguments),
     }
     path = arguments.output / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -220,17 +225,6 @@ def in_process(arguments: argparse.Namespace, child: str, **case: Any) -> dict[s
     if done.returncode and not told:
         return {**facts, "failed": f"needs more than {size_in_words(parse_size(memory))} of memory"}
     return {**facts, **json.loads(told[-1])}
-
-
-def device_name(arguments: argparse.Namespace) -> str:
-    """What ran it."""
-    if arguments.device != "cpu":
-        return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from swin_unetr.checkpoints import export_monai_weights
 from swin_unetr.config import NetworkConfig, SpeedConfig
 from swin_unetr.networks import build_network, choose_fast_paths
+from swin_unetr.provenance import machine
 from swin_unetr.training.speed import float32_products, hardware, settle
 
 NUM_CLASSES = 14
@@ -54,6 +55,11 @@ PARTS = {
 #: How often a norm or activation has to touch its map at the least: read and written, and on the way back the map and
 #: the gradient read and a gradient written.
 TOUCHES = 5
+
+
+def device_name(arguments: argparse.Namespace) -> str:
+    """The processor or the GPU that computes."""
+    return str(machine()["processor"]) if arguments.device == "cpu" else torch.cuda.get_device_name()
 
 
 def speed_of(variant: str, device: str) -> SpeedConfig | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from swin_unetr.doctor.findings import Finding
 from swin_unetr.doctor.geometry import geometry_findings
 from swin_unetr.doctor.intensities import intensity_findings, scale_notes
 from swin_unetr.doctor.labels import label_findings
-from swin_unetr.provenance import command, commit, versions
+from swin_unetr.provenance import written_by
 from swin_unetr.survey.facts import Survey
 from swin_unetr.survey.run import survey
 
@@ -84,12 +83,7 @@ class Diagnosis:
         task = self.survey.task
         return {
             "format": FORMAT,
-            "provenance": {
-                "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "versions": versions(),
-                "commit": commit(),
-                "command": command(),
-            },
+            "provenance": written_by(),
             "root": str(self.survey.root),
             "layout": self.survey.layout,
             "notes": list(self.dataset.notes),

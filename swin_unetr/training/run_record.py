@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from swin_unetr import provenance
 from swin_unetr.errors import DataError
 from swin_unetr.files import write_json
-from swin_unetr.provenance import commit, versions
+from swin_unetr.provenance import commit, now, versions
 
 
 class RunRecord:
@@ -30,7 +29,7 @@ class RunRecord:
         sessions = read_record(path).get("sessions", []) if path.is_file() else []
         self._session: dict[str, Any] = {
             "command": list(sys.argv),
-            "started": _now(),
+            "started": now(),
             "status": "running",
             "versions": versions(),
             "machine": machine(),
@@ -46,7 +45,7 @@ class RunRecord:
             status: "finished", "stopped" or "failed".
             results: whatever is to stand at the top of the record.
         """
-        self._session.update(status=status, ended=_now())
+        self._session.update(status=status, ended=now())
         self.values.update(results)
         write_json(self._path, self.values)
 
@@ -67,19 +66,14 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine: name, system, processors, accelerators."""
+    """The machine: its name, system, processor and accelerators."""
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     cudnn: Any = torch.backends.cudnn  # untyped
     return {
         "host": platform.node(),
-        "system": platform.platform(),
-        "cpus": os.cpu_count(),
+        **provenance.machine(),
         "threads": torch.get_num_threads(),
         "gpus": devices,
         "cuda": torch.version.cuda,
         "cudnn": cudnn.version() if devices else None,
     }
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

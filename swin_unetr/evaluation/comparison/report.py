@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from swin_unetr.evaluation.report.html_page import page
 from swin_unetr.evaluation.report.results import ALL_STRUCTURES
 from swin_unetr.evaluation.scoring import correct_rejection
 from swin_unetr.files import keep_foreign, plain_json, write_json, write_text
-from swin_unetr.provenance import command, commit, versions
+from swin_unetr.provenance import written_by
 
 _DIFFERENCES = (
     "Differences are first minus second, over the cases that say something of the two: a structure that is in no mask "
@@ -104,12 +103,7 @@ def write_comparison(result: Comparison, methods: Mapping[str, Method], seed: in
 def _json(result: Comparison, methods: Mapping[str, Method], seed: int) -> dict[str, Any]:
     return {
         "format": 1,
-        "provenance": {
-            "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "versions": versions(),
-            "commit": commit(),
-            "command": command(),
-        },
+        "provenance": written_by(),
         "methods": list(result.methods),
         "sources": {name: {"path": str(method.path.absolute()), **method.inputs} for name, method in methods.items()},
         "policy": {**next(iter(methods.values())).policy, "missing": result.missing},

@@ -6,7 +6,6 @@ import csv
 import io
 import math
 from dataclasses import asdict, fields
-from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from swin_unetr.evaluation.report.results import ALL_STRUCTURES, EvaluationResul
 from swin_unetr.evaluation.report.tables import summary_tables, worst_cases
 from swin_unetr.evaluation.wording import scans_of_patients
 from swin_unetr.files import write_json, write_text
-from swin_unetr.provenance import command, commit, versions
+from swin_unetr.provenance import written_by
 from swin_unetr.tasks import Task
 
 #: Version of the form of results.json.
@@ -62,12 +61,12 @@ def write_report(result: EvaluationResult, folder: Path, pictures: int = PICTURE
         folder: takes the files.
         pictures: how many cases, the worst first, the page shows pictures of.
     """
-    written = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    provenance = written_by()
     paths = tuple(folder / name for name in (JSON_NAME, CSV_NAME, MARKDOWN_NAME, HTML_NAME))
-    values = _json(result, written)
+    values = _json(result, provenance)
     write_json(paths[0], values)
     write_text(paths[1], _csv(result.rows))
-    write_text(paths[2], _markdown(result, written))
+    write_text(paths[2], _markdown(result, provenance["written"]))
     texts = {
         "policy": _policy(result),
         "definitions": _DEFINITIONS.replace("*", ""),
@@ -91,10 +90,10 @@ def _write_brats(result: EvaluationResult, path: Path) -> tuple[Path, ...]:
     return (path,)
 
 
-def _json(result: EvaluationResult, written: str) -> dict[str, Any]:
+def _json(result: EvaluationResult, provenance: dict[str, Any]) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "provenance": {"written": written, "versions": versions(), "commit": commit(), "command": command()},
+        "provenance": provenance,
         "inputs": dict(result.inputs),
         "policy": {
             "empty": result.empty,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from swin_unetr.inference.batch.parts import Part
 from swin_unetr.inference.compute import Compute
 from swin_unetr.inference.method import short_hash
 from swin_unetr.inference.models import Ensemble
-from swin_unetr.provenance import versions
+from swin_unetr.provenance import now, versions
 from swin_unetr.tasks import Task
 
 #: Record of the whole run; `evaluate` takes the task from it.
@@ -89,7 +88,7 @@ class Records:
         self._run: dict[str, Any] = {
             "task": to_dict(ensemble.task),
             "inputs": [str(path.absolute()) for path in inputs],
-            "started": _now(),
+            "started": now(),
         }
 
     def will_write(self, cases: Sequence[Case], *, with_probabilities: bool) -> None:
@@ -122,7 +121,7 @@ class Records:
             **self._how,
             **self._machine,
             **facts,
-            "written": _now(),
+            "written": now(),
         }
         write_json(record_path(self.output, case.id), record)
 
@@ -242,7 +241,3 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """As it will be read back from JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
