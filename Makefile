@@ -29,8 +29,8 @@ help:
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt package-lock.json
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 10) else \
-	    f"Python 3.10 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; say which with: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
+	    f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; say which with: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'

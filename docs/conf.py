@@ -10,7 +10,7 @@ project = "swin-unetr"
 author = "the developers of swin-unetr"
 release = version = installed_version("swin-unetr")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages", "figures_page"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "extensions"]

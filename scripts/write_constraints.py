@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 #: The oldest Python that pyproject.toml admits; versions that need a newer one are tied to that.
-OLDEST_PYTHON = "3.10"
+OLDEST_PYTHON = "3.11"
 
 
 def closure(root: str) -> dict[str, Distribution]:

@@ -22,7 +22,7 @@ def _literal(text: str) -> nodes.literal_block:
     return block
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int], code: int = 1) -> nodes.table:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int], code: int = 1) -> nodes.table:
     """A table; the first `code` columns are set in a fixed-width font."""
     table = nodes.table(classes=["colwidths-given"])
     group = nodes.tgroup(cols=len(header))
@@ -96,7 +96,7 @@ class Fields(SphinxDirective):
         found: list[nodes.Node] = []
         for group, rows in groups.items():
             found.append(nodes.rubric(group, group or "at the top"))
-            found.append(_table(("field", "default", "meaning"), rows, (32, 20, 60), code=2))
+            found.append(table(("field", "default", "meaning"), rows, (32, 20, 60), code=2))
         return found
 
 
@@ -112,7 +112,7 @@ class Findings(SphinxDirective):
         from swin_unetr.doctor.findings import KINDS
 
         rows = [(code, kind.severity, kind.title, kind.remedy) for code, kind in KINDS.items()]
-        return [_table(("code", "severity", "what it is", "what to do"), rows, (18, 10, 34, 50))]
+        return [table(("code", "severity", "what it is", "what to do"), rows, (18, 10, 34, 50))]
 
 
 class Metrics(SphinxDirective):
@@ -123,7 +123,7 @@ class Metrics(SphinxDirective):
         from swin_unetr.evaluation.metrics import METRICS
 
         rows = [(of.name, of.title, of.definition) for of in METRICS]
-        return [_table(("key", "name", "definition and source"), rows, (22, 20, 60))]
+        return [table(("key", "name", "definition and source"), rows, (22, 20, 60))]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

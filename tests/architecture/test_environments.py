@@ -1,6 +1,7 @@
 """pyproject.toml, constraints.txt, environment.yml, Makefile and README tell one story of how to install."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,6 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-
-tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib; CI runs on a newer one")
 
 CPU_INDEX = re.compile(r"https://download\.pytorch\.org/\S+?(?=[\s`)]|$)")
 

@@ -1,11 +1,8 @@
 """Rules of the house that no linter knows."""
 
 import ast
+import tomllib
 from pathlib import Path
-
-import pytest
-
-tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib; CI runs on a newer one")
 
 PACKAGES = ("swin_unetr", "pretrain", "finetune", "transforms")
 LONGEST_FILE = 350
