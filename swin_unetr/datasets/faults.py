@@ -27,7 +27,7 @@ _LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
 
 @contextmanager
 def first_look() -> Iterator[None]:
-    """Within the block, which tells a layout, doubled files are no fault: they are one when the cases are read."""
+    """Within the block, which only looks at names, doubled files are no fault: they are when the cases are read."""
     token = _LOOKING.set(True)
     try:
         yield
@@ -36,7 +36,7 @@ def first_look() -> Iterator[None]:
 
 
 def is_first_look() -> bool:
-    """Whether a layout is being told."""
+    """Whether only names are looked at."""
     return _LOOKING.get()
 
 
