@@ -117,7 +117,8 @@ def evaluate(
     pairing = pair_cases(predicted, found, selected)
     evaluated = {pair.case for pair in pairing.pairs}
     asked = sorted(evaluated.union(failure.case for failure in pairing.failures))
-    known = find_patients(Path(patients) if patients is not None else None, references, found.patients, asked)
+    own_table = Path(patients) if patients is not None else None
+    known, of_patients = find_patients(own_table, references, found.patients, asked)
     scans, of_scans = find_images(Path(images) if images is not None else None, references, evaluated)
     if output is not None:
         _make_folder(Path(output))
@@ -148,7 +149,7 @@ def evaluate(
         patients=known,
         failures=tuple(failures),
         evaluated=tuple(measurement.pair.case for measurement in measurements),
-        notes=(*pairing.notes, *_notes(measurements), *of_scans),
+        notes=(*pairing.notes, *of_patients, *_notes(measurements), *of_scans),
         prediction_task=tasks.prediction,
         reference_task=tasks.reference,
         empty=empty,

@@ -186,6 +186,12 @@ def test_a_case_of_another_number_is_not_near():
     assert nearest("case_01", ["case_02", "case_03"]) is None
 
 
+def test_a_case_whose_zeros_a_spreadsheet_took_is_near():
+    assert nearest("7", ["0070", "0007", "0017"]) == "0007"
+    assert nearest("Case_0", ["case_10", "case_000"]) == "case_000"
+    assert nearest("7", ["0070", "0017"]) is None
+
+
 def test_nothing_in_common_names_both_sides(tmp_path):
     pred = touch(tmp_path / "pred", "p1.nii.gz")
     ref = touch(tmp_path / "ref", *(f"r{number}.nii.gz" for number in range(5)))
