@@ -16,7 +16,7 @@ from swin_unetr.evaluation.wording import scans_of_patients
 from swin_unetr.files import write_json, write_text
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.provenance import command, commit, versions
-from swin_unetr.words import count
+from swin_unetr.words import count, decimal, interval
 
 CROSS_VALIDATION, SUMMARY = "cross_validation.json", "cross_validation.md"
 
@@ -87,10 +87,10 @@ class CrossValidationResult:
     def summary(self) -> str:
         """The closing lines of the command."""
         whole = self.evaluation.summary_of(ALL_STRUCTURES)
-        parts = ", ".join(f"{each.structure} {each.mean:.3f}" for each in self.summaries()[:-1])
+        parts = ", ".join(f"{each.structure} {decimal(each.mean, 3)}" for each in self.summaries()[:-1])
         lines = [
-            f"{count(len(self.folds), 'fold')}; out-of-fold mean Dice of {self.cases} {whole.mean:.4f} "
-            f"(95 % CI {_interval(whole)}; {parts})",
+            f"{count(len(self.folds), 'fold')}; out-of-fold mean Dice of {self.cases} {decimal(whole.mean)} "
+            f"(95 % CI {interval(whole.ci_low, whole.ci_high, 3)}; {parts})",
             *(f"failed: {failure}" for failure in self.evaluation.failures),
             *(f"post-processing: {words}" for words in self.words_on_rules()),
             f"summary: {self.run_folder / SUMMARY}",
@@ -132,10 +132,6 @@ def write_cross_report(result: CrossValidationResult, report: str) -> None:
     write_json(result.run_folder / CROSS_VALIDATION, values)
 
 
-def _interval(summary: Summary) -> str:
-    return "–" if math.isnan(summary.ci_low) else f"{summary.ci_low:.3f} to {summary.ci_high:.3f}"
-
-
 def _markdown(result: CrossValidationResult, report: str) -> str:
     evaluation = result.evaluation
     lines = [
@@ -149,13 +145,13 @@ def _markdown(result: CrossValidationResult, report: str) -> str:
         "|:--|--:|:-:|--:|--:|--:|",
     ]
     for each in result.summaries():
-        numbers = f"{each.mean:.4f} | {_interval(each)} | {each.std:.4f} | {each.evaluated} | {each.failed}"
-        lines.append(f"| {each.structure} | {numbers} |")
+        values = f"{decimal(each.mean)} | {interval(each.ci_low, each.ci_high, 3)} | {decimal(each.std)}"
+        lines.append(f"| {each.structure} | {values} | {each.evaluated} | {each.failed} |")
     lines += ["", "| fold | cases | epochs | model of epoch | mean Dice | minutes |", "|--:|--:|--:|--:|--:|--:|"]
     for fold in result.folds:
         dice, minutes = result.dice_of_fold(fold), fold.seconds / 60
         lines.append(
-            f"| {fold.fold} | {len(fold.cases)} | {fold.epochs} | {fold.best_epoch} | {dice:.4f} | {minutes:.1f} |"
+            f"| {fold.fold} | {len(fold.cases)} | {fold.epochs} | {fold.best_epoch} | {decimal(dice)} | {minutes:.1f} |"
         )
     lines += ["", "## Post-processing", "", *(f"- {words}" for words in result.words_on_rules())]
     if shown := [each for each in result.trials if each.better or each.worse]:
@@ -163,9 +159,9 @@ def _markdown(result: CrossValidationResult, report: str) -> str:
         lines += ["| rule | mean Dice | gain | 95 % CI | patients better | worse | lesions lost | helps |"]
         lines += ["|:--|:-:|--:|:-:|--:|--:|--:|:-:|"]
         lines += [
-            f"| {each.rule} | {each.before:.4f} → {each.after:.4f} | {each.gain:+.4f} | {each.ci_low:+.4f} to "
-            f"{each.ci_high:+.4f} | {each.better} | {each.worse} | {each.lost} of {each.found} | "
-            f"{'yes' if each.helps else 'no'} |"
+            f"| {each.rule} | {each.before:.4f} → {each.after:.4f} | {each.gain:+.4f} | "
+            f"{interval(each.ci_low, each.ci_high, signed=True)} | {each.better} | {each.worse} | "
+            f"{each.lost} of {each.found} | {'yes' if each.helps else 'no'} |"
             for each in shown
         ]
     return "\n".join(lines) + "\n"

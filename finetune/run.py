@@ -40,7 +40,7 @@ from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingSt
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
 from swin_unetr.training.speed import float32_products, hardware, trainer_for
-from swin_unetr.words import count
+from swin_unetr.words import count, decimal
 from transforms.infer_task import settle_task
 from transforms.likeness import describe_scans
 
@@ -91,14 +91,14 @@ class FinetuneResult:
     def summary(self) -> str:
         """The closing lines of the command."""
         parts = ", ".join(
-            f"{name} {value:.3f}" + (" (not trained on)" if name in self.untrained else "")
+            f"{name} {decimal(value, 3)}" + (" (not trained on)" if name in self.untrained else "")
             for name, value in self.dice_per_target.items()
         )
         where = "in validation" if self.held_back else "on the cases that it was trained on"
         return (
             f"{count(self.epochs, 'epoch')} in {timedelta(seconds=round(self.seconds))}; "
             f"best/ has epoch {self.best_epoch} ({self.reason})\n"
-            f"{where}: mean Dice of cases {self.dice:.4f} ({parts}), pooled Dice {self.pooled_dice:.4f}\n"
+            f"{where}: mean Dice of cases {decimal(self.dice)} ({parts}), pooled Dice {decimal(self.pooled_dice)}\n"
             f"model: {self.best_model}\n"
             f"segment with it: {command(['predict', self.run_folder, 'SCANS', '--output', 'FOLDER'])}"
         )

@@ -17,10 +17,14 @@ def near_names(wanted: Iterable[str], there: Iterable[str], most: int = 3) -> st
 
 
 def nearest(name: str, there: Iterable[str]) -> str | None:
-    """The name that is nearly this one; none where the nearest differs by its numbers alone, which is another case."""
+    """The name that is nearly this one; None if the nearest differs by its numbers alone, which is another case.
+
+    A name without the leading zeros of another one, as spreadsheets write numbers, is nearly this one however short.
+    """
     known = list(there)
-    if folded := [other for other in known if other.lower() == name.lower()]:
-        return folded[0]
+    for form in (str.lower, _without_zeros):
+        if same := [other for other in known if form(other) == form(name)]:
+            return same[0]
     (near,) = difflib.get_close_matches(name, known, n=1) or (None,)
     return near if near is None or _numbers(near) == _numbers(name) or _words(near) != _words(name) else None
 
@@ -31,6 +35,10 @@ def listed_with_nearest(names: Iterable[str], there: Iterable[str], most: int = 
     pairs = ((name, nearest(name, known)) for name in listed[:most])
     words = [name if near is None else f"{name} (did you mean {near}?)" for name, near in pairs]
     return ", ".join(words) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def _without_zeros(name: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name.lower())
 
 
 def _numbers(name: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 
 #: What to do where something cannot be written, by the cause.
 _REMEDIES: dict[int, str] = {
@@ -37,3 +38,13 @@ def why_not_written(error: OSError) -> str:
     """Why something cannot be written, and what to do, as it fits the cause."""
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the disk")
     return f"cannot be written ({error.strerror or error}); {remedy}"
+
+
+def decimal(value: float, digits: int = 4, *, signed: bool = False) -> str:
+    """A value for people, such as 0.1235: an undefined one (NaN) is a dash, an infinite one is written ∞."""
+    return "–" if math.isnan(value) else f"{value:{'+' * signed}.{digits}f}".replace("inf", "∞")
+
+
+def interval(low: float, high: float, digits: int = 4, *, signed: bool = False) -> str:
+    """The ends of an interval, "0.123 to 0.456": a dash where it is undefined."""
+    return "–" if math.isnan(low) else " to ".join(decimal(end, digits, signed=signed) for end in (low, high))

@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.datasets.faults import ChannelMissingError, one_case
+from swin_unetr.datasets.faults import ChannelMissingError, DoubledIdError, one_case
 from swin_unetr.datasets.listing import image_suffix, stem, unique
 from swin_unetr.tasks import BRATS_CHANNELS, brats
 
@@ -44,15 +44,15 @@ def read_brats(root: Path) -> Dataset:
     (`transforms.infer_task`).
 
     Raises:
-        DataError: a case lacks a modality that others have, or two cases have one name.
+        DataError: a case lacks a modality that others have or has two label files, or two cases have one name.
     """
     found = brats_files(root)
     present = {channel for files in found.values() for channel in files}
     channels = tuple(channel for channel in BRATS_CHANNELS if channel in present)
     cases = []
     for name, folder in _named_folders(root).items():
-        files, label = found.get(name, {}), _label_file(folder)
         with one_case(name):
+            files, label = found.get(name, {}), _only_label(folder, _label_files(folder))
             if (files or label) and (missing := [channel for channel in channels if channel not in files]):
                 raise ChannelMissingError(
                     f"{folder}: lacks {', '.join(missing)}, which other cases have; add it or leave the case out"
@@ -75,9 +75,18 @@ def brats_files(root: Path) -> dict[str, dict[str, Path]]:
 
 
 def brats_labels(root: Path) -> dict[str, Path]:
-    """Case id to label file, of case folders `<id>/<id>_seg.nii.gz`, whether or not the scans lie beside them."""
-    labels = {name: _label_file(folder) for name, folder in _named_folders(root).items()}
-    return {name: path for name, path in labels.items() if path is not None and name and stem(path).startswith(name)}
+    """Case id to label file, of case folders `<id>/<id>_seg.nii.gz`, whether or not the scans lie beside them.
+
+    Raises:
+        DataError: a case has two label files, or two cases have one name.
+    """
+    labels = {}
+    for name, folder in _named_folders(root).items():
+        with one_case(name):
+            named = [path for path in _label_files(folder) if name and stem(path).startswith(name)]
+            if label := _only_label(folder, named):
+                labels[name] = label
+    return labels
 
 
 def _case_folders(root: Path) -> Iterator[Path]:
@@ -101,11 +110,22 @@ def _channel_files(folder: Path) -> dict[str, Path]:
         files = [path for path, name in zip(files, names, strict=True) if name == folder.name.lower()]
     elif len(files) < 2 or len(set(names)) > 1:
         return {}
-    return unique((_CHANNELS[_ending(path)], path) for path in files)
+    return unique(((_CHANNELS[_ending(path)], path) for path in files), lambda _: folder.name, "channel")
 
 
-def _label_file(folder: Path) -> Path | None:
-    return next((path for path in sorted(folder.iterdir()) if _ending(path) in _LABELS), None)
+def _label_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if _ending(path) in _LABELS]
+
+
+def _only_label(folder: Path, labels: Sequence[Path]) -> Path | None:
+    """The one label file, if there is any.
+
+    Raises:
+        DoubledIdError: there are two.
+    """
+    if len(labels) > 1:
+        raise DoubledIdError(f"{folder}: has two label files, {labels[0].name} and {labels[1].name}; keep one")
+    return next(iter(labels), None)
 
 
 def _ending(path: Path) -> str:

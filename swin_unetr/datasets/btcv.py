@@ -14,6 +14,10 @@ _FOLDERS = (("imagesTr", "labelsTr"), ("img", "label"))
 _TESTS = "imagesTs"
 
 
+def _case_of(label: str) -> str:
+    return label.replace(LABEL, IMAGE, 1)
+
+
 def is_btcv(root: Path) -> bool:
     """Whether a folder has images named as BTCV names them."""
     return any(
@@ -34,7 +38,7 @@ def read_btcv(root: Path, *, with_test: bool) -> Dataset:
     for images, labels in _FOLDERS:
         if not (root / images).is_dir():
             continue
-        numbered = images_by_stem(root / labels) if (root / labels).is_dir() else {}
+        numbered = images_by_stem(root / labels, _case_of) if (root / labels).is_dir() else {}
         for name, image in scans_by_stem(root / images).items():
             label = numbered.get(name.replace(IMAGE, LABEL, 1))
             cases.append(Case(id=name, images=(image,), label=label))

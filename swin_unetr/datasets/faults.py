@@ -27,7 +27,7 @@ _LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
 
 @contextmanager
 def first_look() -> Iterator[None]:
-    """Within the block, which tells a layout, doubled files are no fault: they are one when the cases are read."""
+    """Within the block, which only looks at names, doubled files are no fault: they are when the cases are read."""
     token = _LOOKING.set(True)
     try:
         yield
@@ -36,7 +36,7 @@ def first_look() -> Iterator[None]:
 
 
 def is_first_look() -> bool:
-    """Whether a layout is being told."""
+    """Whether only names are looked at."""
     return _LOOKING.get()
 
 
@@ -65,6 +65,9 @@ def fault_of_case(case: str | None, error: DataError) -> None:
 def one_case(case: str | None = None) -> Iterator[None]:
     """Around what reads one case: its faults are errors, unless somebody is `noting` them.
 
+    The first fault of a case is noted alone: that a channel is missing follows from two files that it has, neither of
+    which counts.
+
     Args:
         case: its id, where it is known.
     """
@@ -75,4 +78,5 @@ def one_case(case: str | None = None) -> Iterator[None]:
         noted = _NOTED.get()
         if noted is None:
             raise
-        noted.append(error)
+        if error.case is None or error.case not in {fault.case for fault in noted}:
+            noted.append(error)

@@ -70,7 +70,7 @@ def _roles(root: Path) -> dict[str, dict[str, Path]]:
     """Case folder to role to file; the role is the file's name less that of the folder."""
     found: dict[str, dict[str, Path]] = {}
     for folder in visible(root):
-        if folder.is_dir() and (files := scans_by_stem(folder)):
+        if folder.is_dir() and (files := scans_by_stem(folder, lambda _: folder.name)):  # noqa: B023
             own = folder.name
             found[own] = {name.removeprefix(own).strip("-_. ") or name: path for name, path in files.items()}
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,17 +40,26 @@ def stem(path: Path) -> str:
     return path.name[: -len(ending) or None]
 
 
-def images_by_stem(folder: Path) -> dict[str, Path]:
+def images_by_stem(folder: Path, case_of: Callable[[str], str] = str) -> dict[str, Path]:
     """Image files of a folder by their stem, sorted.
+
+    Args:
+        folder: holds the files.
+        case_of: id of the case that a stem is of.
 
     Raises:
         DataError: two files of one stem.
     """
-    return unique((stem(path), path) for path in visible(folder) if image_suffix(path) and is_listed(path))
+    files = (path for path in visible(folder) if image_suffix(path) and is_listed(path))
+    return unique(((stem(path), path) for path in files), case_of)
 
 
-def scans_by_stem(folder: Path) -> dict[str, Path]:
+def scans_by_stem(folder: Path, case_of: Callable[[str], str] = str) -> dict[str, Path]:
     """The same, and folders of DICOM series by their names.
+
+    Args:
+        folder: holds the files and the folders.
+        case_of: id of the case that a name is of.
 
     Raises:
         DataError: two scans of one name.
@@ -58,7 +67,7 @@ def scans_by_stem(folder: Path) -> dict[str, Path]:
     series = ((path.name, path) for path in visible(folder) if path.is_dir() and holds_series(path))
     files = (path for path in visible(folder) if image_suffix(path) and is_listed(path))
     images = ((stem(path), path) for path in files if image_suffix(path) not in SEGMENTATION_SUFFIXES)
-    return unique([*images, *series])
+    return unique([*images, *series], case_of)
 
 
 def is_listed(path: Path) -> bool:
@@ -90,8 +99,15 @@ def visible(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
 
 
-def unique(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+def unique(
+    pairs: Iterable[tuple[str, Path]], case_of: Callable[[str], str] = str, what: str = "case id"
+) -> dict[str, Path]:
     """A dict, with doubled keys refused: nobody but the user knows which of the two files is the right one.
+
+    Args:
+        pairs: keys and files.
+        case_of: id of the case that a key is of.
+        what: what the keys are, for messages.
 
     Raises:
         DataError: names both files.
@@ -99,13 +115,13 @@ def unique(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     doubled = set()
     for key, path in pairs:
-        with one_case(key):
+        with one_case(case_of(key)):
             if key in found and is_first_look():
                 continue
             if key in found:
                 doubled.add(key)
                 raise DoubledIdError(
-                    f"{path}: has the same case id {key!r} as {found[key]}; rename or remove one of them"
+                    f"{path}: has the same {what} {key!r} as {found[key]}; rename or remove one of them"
                 )
             found[key] = path
     return {key: path for key, path in found.items() if key not in doubled}

@@ -82,11 +82,16 @@ def _cases(folder: Path, ending: str | None, task: Task) -> Iterator[Case]:
 def _numbered(folder: Path, ending: str | None = None) -> dict[str, dict[int, Path]]:
     """Case to number of the channel to file."""
     found: dict[str, dict[int, Path]] = {}
-    for name, path in scans_by_stem(folder).items():
+    for name, path in scans_by_stem(folder, _case_of).items():
         match = _CHANNEL.fullmatch(name)
         if match and (ending is None or path.is_dir() or path.name.lower().endswith(str(ending).lower())):
             found.setdefault(match[1], {})[int(match[2])] = path
     return found
+
+
+def _case_of(name: str) -> str:
+    match = _CHANNEL.fullmatch(name)
+    return match[1] if match else name
 
 
 def _complete(folder: Path, case: str, files: Mapping[int, Path], task: Task) -> tuple[Path, ...]:

@@ -38,13 +38,14 @@ def with_patients(
         return dataset if dataset.groups else _named(dataset)
     ids = {case.id for case in dataset.cases}
     patients = read_patients(path, ids)
+    there = set(ids)
     if unmatched := [name for name in patients if name not in ids]:
-        there = set(others())
+        there |= set(others())
         unmatched = [name for name in unmatched if name not in there]
     if unmatched and not (is_part and ids <= patients.keys()):
         raise PatientsError(
             f"{path}: names {len(unmatched)} of {len(patients)} cases that are not there: "
-            f"{listed_with_nearest(unmatched, sorted(ids))}; write the ids of the cases, or take these rows out"
+            f"{listed_with_nearest(unmatched, sorted(there))}; write the ids of the cases, or take these rows out"
         )
     cases = tuple(replace(case, group=patients.get(case.id) or case.group) for case in dataset.cases)
     notes = dataset.notes

@@ -130,6 +130,7 @@ def diagnose(
     found = survey(dataset, workers=workers, known=known, on_case=on_case)
     listed = list(listing_findings(faults, dataset.root))
     doubled = {fault.case for fault in faults if isinstance(fault, DoubledIdError)}
+    doubled |= {stem(finding.file) for finding in listed if finding.code == "duplicate-id" and finding.file is not None}
     findings = [
         *listed,
         *(

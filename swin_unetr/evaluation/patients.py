@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from swin_unetr.datasets.names import patients_by_names
 from swin_unetr.datasets.patients import PATIENTS, read_patients
 from swin_unetr.errors import DataError
-from swin_unetr.suggestions import near_names
+from swin_unetr.suggestions import listed_with_nearest, near_names
+from swin_unetr.words import count
 
 
 def find_patients(
     table: Path | None, references: Path, known: Mapping[str, str], cases: Collection[str]
-) -> dict[str, str]:
-    """Patient by case, for the cases whose patient is known.
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Patient by case, for the cases whose patient is known; a note about the others.
 
     Args:
         table: the user's own list; it must name the patient of every case.
-        references: where the references lie; a `patients.csv` there, or beside their folder, is read.
+        references: where the references lie; a `patients.csv` there is read, and one beside their folder if the data
+            set says nothing.
         known: what the data set says of its cases, from such a file, its layout, or their names.
         cases: the cases that are asked for.
 
@@ -26,14 +28,24 @@ def find_patients(
         DataError: a table that cannot be read, or one of the user's that lacks a case.
     """
     if table is not None:
-        return patients_in(table, cases)
-    if known:
-        return {case: known[case] for case in cases if case in known}
-    for folder in (references, references.parent):
-        if (folder / PATIENTS).is_file():
-            named = read_patients(folder / PATIENTS, cases)
-            return {case: patient for case in cases if (patient := named.get(case))}
-    return patients_by_names(cases)
+        return patients_in(table, cases), ()
+    folders = (references,) if known else (references, references.parent)
+    beside = next((folder / PATIENTS for folder in folders if (folder / PATIENTS).is_file()), None)
+    if beside is None and not known:
+        return patients_by_names(cases), ()
+    # The data set does not say whose the cases are that it could not list.
+    named = {**(read_patients(beside, cases) if beside is not None else {}), **known}
+    patients = {case: patient for case in cases if (patient := named.get(case))}
+    return patients, tuple(_unknown(sorted(set(cases) - set(patients)), cases, set(named) - set(cases)))
+
+
+def _unknown(lacking: Sequence[str], cases: Collection[str], others: Iterable[str]) -> Iterator[str]:
+    """A note about cases whose patient is not known, with names of `others` that are nearly theirs."""
+    if lacking:
+        yield (
+            f"the patient of {len(lacking)} of {count(len(cases), 'case')} is not known, each of which counts as a "
+            f"patient of its own: {listed_with_nearest(lacking, sorted(others))}"
+        )
 
 
 def patients_in(table: Path, cases: Collection[str]) -> dict[str, str]:

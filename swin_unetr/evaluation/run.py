@@ -58,8 +58,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Compare label files with references, per case and structure.
 
-    A case that is asked for and cannot be evaluated (no prediction, another geometry, a label value that the task
-    does not know) becomes a failure: it is listed, counted beside every mean, and has no part in `Summary.mean`;
+    A case that is asked for and cannot be evaluated (no prediction or two, another geometry, a label value that the
+    task does not know) becomes a failure: it is listed, counted beside every mean, and has no part in `Summary.mean`;
     `Summary.mean_with_failures` counts it as 0.
 
     Args:
@@ -103,21 +103,23 @@ def evaluate(
         raise ConfigError(f"workers: must not be negative, got {workers}")
     predictions, references = Path(predictions), Path(references)
     selected = select_cases(folds, fold, cases)
-    files = find_predictions(predictions)
+    predicted = find_predictions(predictions)
     if selected is None and not predictions.is_dir():
-        selected = tuple(files)
+        selected = tuple(predicted.labels)
     elif selected is not None:
-        selected = known_ids(selected, files)
-    found = find_references(references, {*files, *(selected or ())})
+        selected = known_ids(selected, predicted.cases)
+    found = find_references(references, predicted.cases.union(selected or ()))
     labels = find_labels(task, predictions, found.task)
     rules = find_rules(lesions, labels.task) if lesions is not None or wants_lesions(metrics) else None
     if metrics is not None and wants_lesions(metrics) and rules is None:
         raise ConfigError(f"lesions: metrics of lesions need rules; give --lesions {'|'.join(LESION_RULES)}")
     chosen = choose_metrics(metrics, empty_distance, surface, rules)
-    pairing = pair_cases(files, found, selected, predictions)
-    asked = {*(pair.case for pair in pairing.pairs), *(failure.case for failure in pairing.failures)}
-    known = find_patients(Path(patients) if patients is not None else None, references, found.patients, sorted(asked))
-    scans = find_images(Path(images) if images is not None else None, references)
+    pairing = pair_cases(predicted, found, selected)
+    evaluated = {pair.case for pair in pairing.pairs}
+    asked = sorted(evaluated.union(failure.case for failure in pairing.failures))
+    own_table = Path(patients) if patients is not None else None
+    known, of_patients = find_patients(own_table, references, found.patients, asked)
+    scans, of_scans = find_images(Path(images) if images is not None else None, references, evaluated)
     if output is not None:
         _make_folder(Path(output))
 
@@ -147,7 +149,7 @@ def evaluate(
         patients=known,
         failures=tuple(failures),
         evaluated=tuple(measurement.pair.case for measurement in measurements),
-        notes=(*pairing.notes, *_notes(measurements)),
+        notes=(*pairing.notes, *of_patients, *_notes(measurements), *of_scans),
         prediction_task=tasks.prediction,
         reference_task=tasks.reference,
         empty=empty,

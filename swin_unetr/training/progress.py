@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from swin_unetr.machine import cores
 from swin_unetr.training.model_folders import ModelFolders
-from swin_unetr.words import count
+from swin_unetr.words import count, decimal
 
 #: Steps between two readings of the loss: reading waits for the accelerator.
 READ_EVERY_STEPS = 25
@@ -113,7 +113,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the score."""
         self._validated = True
-        self._score = f"  {self._label} {float(trainer.callback_metrics[self._monitor]):.4f}"
+        self._score = f"  {self._label} {decimal(float(trainer.callback_metrics[self._monitor]))}"
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the line of the epoch."""
@@ -123,7 +123,8 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         line = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {float(metrics['train/loss']):.4f}"
         if self._validated:
             prefix = f"{self._monitor}/"
-            parts = [f"{name[len(prefix) :]} {float(metrics[name]):.3f}" for name in metrics if name.startswith(prefix)]
+            scores = {name[len(prefix) :]: float(of) for name, of in metrics.items() if name.startswith(prefix)}
+            parts = [f"{name} {decimal(score, 3)}" for name, score in scores.items()]
             highest = any(isinstance(each, ModelFolders) and each.is_highest for each in trainer.callbacks)
             line += f"{self._score} ({', '.join(parts)})" + (" best" if highest else "")
         line += f"  {self._time_left(trainer, trainer.current_epoch + 1)}"

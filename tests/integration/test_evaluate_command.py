@@ -142,10 +142,15 @@ def not_integers(path):
     save(path, predicted_labels().astype(np.float32) + 0.25)
 
 
+def doubled(path):
+    save(path.with_suffix(""), predicted_labels())
+
+
 @pytest.mark.parametrize("side", ["pred", "ref"])
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
+        (doubled, "b.nii.gz: has the same case id 'b' as "),
         (missing, "no prediction b.nii.gz"),
         (truncated, "is not a readable NIfTI file"),
         (other_affine, "(spacing 2x1x4.5 and 2x1x3 mm); correct it, or resample it with --resample-prediction"),
@@ -175,6 +180,31 @@ def test_bad_case_is_listed_and_counted_and_the_others_go_on(spoil, word, side, 
     assert failure["message"] in (folders / "out" / "report.md").read_text()
     rows = [row for row in csv.DictReader((folders / "out" / "results.csv").open()) if row["case"] == "b"]
     assert [(row["status"], row["value"]) for row in rows] == [("failed", "")] * 2
+
+
+@pytest.mark.parametrize("side", ["pred", "ref"])
+def test_two_files_of_a_case_are_as_bad_as_none_in_the_rows(side, folders):
+    """Without a selection too; --strict refuses them, and what the predictions say of their labels is still read."""
+    (folders / "pred" / "a.json").write_text(json.dumps({"labels": {"liver": 1, "spleen": 2}}))
+    doubled(folders / side / "b.nii.gz")
+    assert run(folders, labels=()) == 1
+    found = results(folders)
+    assert [failure["case"] for failure in found["cases"]["failed"]] == ["b"]
+    assert {row["case"] for row in found["rows"] if row["status"] == "failed"} == {"b"}
+    assert f" as {folders / side / 'b.nii'}; rename" in found["cases"]["failed"][0]["message"]
+    assert run(folders, "--strict") == 1
+
+
+def test_two_scans_of_a_case_cost_its_picture_alone(folders, capsys):
+    for name in ("a.nii", "a.nii.gz", "b.nii.gz", "z.nii", "z.nii.gz"):
+        save(folders / "images" / name, reference_labels().astype(np.float32))
+    assert run(folders, "--images", str(folders / "images")) == 0
+    found = results(folders)
+    assert {case: bool(of["image"]) for case, of in found["files"].items()} == {"a": 0, "b": 1, "c": 0}
+    (note,) = found["notes"]
+    assert note.startswith(f"scans that are not shown: {folders}/images/a.nii.gz: has the same case id 'a'")
+    assert "'z'" not in note
+    assert note in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,37 @@ def test_a_list_of_patients_holds_for_predictions_and_reports(folders, capsys):
     assert "case case0 is of patient one, by another report of P0; say which with --patients FILE" in error(capsys)
 
 
+def test_a_case_that_the_list_beside_the_references_lacks_is_said(folders, capsys):
+    table(folders / "ref", [(f"case{index}", f"P{index // 2}") for index in range(1, 8)] + [("CASE0", "P0")])
+    assert evaluate(folders, "good", *METRICS) == 0
+    note = (
+        "the patient of 1 of 8 cases is not known, each of which counts as a patient of its own: "
+        "case0 (did you mean CASE0?)"
+    )
+    assert note in capsys.readouterr().out
+    results = json.loads((folders / "report_good" / "results.json").read_text())
+    assert results["notes"] == [note]
+    assert "case0" not in results["patients"]
+
+
+def test_a_case_that_cannot_be_listed_is_of_its_patient_all_the_same(folders):
+    """So that a failure counts once for each patient."""
+    (folders / "ref").rename(folders / "labels")
+    (folders / "images").mkdir()
+    (folders / "ref").mkdir()
+    for name in ("labels", "images"):
+        (folders / name).rename(folders / "ref" / name)
+    for path in (folders / "ref" / "labels").iterdir():
+        shutil.copy(path, folders / "ref" / "images")
+    table(folders / "ref")
+    shutil.copy(folders / "ref" / "images" / "case1.nii.gz", folders / "ref" / "images" / "case1.nii")
+    assert evaluate(folders, "good", *METRICS) == 1
+    results = json.loads((folders / "report_good" / "results.json").read_text())
+    assert [failure["case"] for failure in results["cases"]["failed"]] == ["case1"]
+    assert results["patients"] == {f"case{index}": f"P{index // 2}" for index in range(8)}
+    assert not results["notes"]
+
+
 def test_a_list_that_lacks_a_case_is_refused(folders, capsys):
     path = table(folders, [(f"Case_{index}", "p") for index in range(8)])
     assert evaluate(folders, "good", "--patients", str(path)) == 1

@@ -13,7 +13,7 @@ from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.report.tables import TextTable
 from swin_unetr.evaluation.scoring import ALPHA, LEAST_PATIENTS
 from swin_unetr.evaluation.wording import scans_of_patients
-from swin_unetr.words import count
+from swin_unetr.words import count, decimal, interval
 
 #: Heading of the predictions that were not on the grid of their reference.
 RESAMPLED = "resampled to the grid of the reference (own grid and the reference's)"
@@ -120,7 +120,7 @@ def _difference_table(metric: Metric, result: Comparison) -> TextTable:
             row = [
                 *(item.structure, str(item.pairs), *([str(item.patients)] if grouped else [])),
                 _signed(item.mean) + _beside(item),
-                "–" if math.isnan(item.ci_low) else f"{_signed(item.ci_low)} to {_signed(item.ci_high)}",
+                interval(item.ci_low, item.ci_high, signed=True),
                 *(_signed(item.median), f"{item.first_wins}-{item.ties}-{item.second_wins}"),
                 *(_p(item.p), _p(item.p_holm)),
             ]
@@ -146,7 +146,7 @@ def _pair(item: Difference) -> str:
 
 
 def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.4f}".replace("inf", "∞")
+    return decimal(value, signed=True)
 
 
 def _p(value: float) -> str:

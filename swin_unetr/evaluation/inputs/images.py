@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from swin_unetr.datasets import find_layout, read_dataset
+from swin_unetr.datasets.faults import noting
 from swin_unetr.datasets.listing import images_by_stem
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.inputs.cases import Pair
 
+#: Ends the name of nnU-Net's first channel, which otherwise goes by the name of its case.
+_FIRST_CHANNEL = re.compile(r"_0000$")
 
-def find_images(path: Path | None, references: Path) -> dict[str, Path]:
-    """First channel of the scan by case id; empty where nothing is found.
+
+def find_images(path: Path | None, references: Path, cases: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """First channel of the scan by case id, empty where nothing is found; notes about scans that cannot be told.
 
     Args:
-        path: root of a data set, folder of images or image file; none looks in the data set of the references, also
-            where `references` is the folder of labels in it (`labelsTr` beside `imagesTr`).
+        path: root of a data set, folder of images or image file. If None, looks in the data set of the references,
+            also where `references` is the folder of labels in it (`labelsTr` beside `imagesTr`).
         references: where the references lie.
+        cases: those that are evaluated; notes are about these.
 
     Raises:
         DataError: a path that was given and does not exist or holds no image.
     """
+    with noting() as faults:
+        try:
+            images = _images(path, references)
+        except DataError as error:
+            if path is not None:
+                raise (faults or [error])[0] from error
+            images, faults = {}, faults or [error]
+    told = [fault for fault in faults if fault.case is None or _FIRST_CHANNEL.sub("", fault.case) in cases]
+    return images, (f"scans that are not shown: {'; '.join(map(str, told))}",) if told else ()
+
+
+def _images(path: Path | None, references: Path) -> dict[str, Path]:
     if path is None:
         beside = references.with_name(references.name.replace("labels", "images", 1))
         path = beside if beside != references and beside.is_dir() else references
@@ -34,8 +51,7 @@ def find_images(path: Path | None, references: Path) -> dict[str, Path]:
         dataset = read_dataset(path, require_labels=False, with_test=True)
         return {case.id: case.images[0] for case in dataset.cases}
     found = images_by_stem(path) if path.is_dir() else images_by_stem(path.parent)
-    # nnU-Net's first channel goes by the name of its case.
-    return {re.sub(r"_0000$", "", name): file for name, file in reversed(found.items())}
+    return {_FIRST_CHANNEL.sub("", name): file for name, file in reversed(found.items())}
 
 
 def files_of(pairs: Iterable[Pair], images: dict[str, Path]) -> dict[str, dict[str, str | None]]:

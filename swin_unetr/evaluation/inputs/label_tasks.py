@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.config_io import from_dict, read_yaml
-from swin_unetr.datasets import read_dataset
+from swin_unetr.datasets import read_sound_cases
 from swin_unetr.datasets.decathlon import DESCRIPTION as DECATHLON
 from swin_unetr.datasets.decathlon import read_decathlon_task
+from swin_unetr.datasets.faults import first_look
 from swin_unetr.datasets.listing import images_by_stem, stem
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.inputs.reading import Labels
@@ -116,7 +117,7 @@ def _task_at(path: Path) -> Task:
     for candidate in candidates:
         if candidate.is_file():
             return _task_in(candidate)
-    task = read_dataset(path, require_labels=False).task
+    task = read_sound_cases(path, with_test=True)[0].task
     if task is None:
         raise DataError(f"{path}: says nothing of what the labels mean; give --labels NAME=VALUE ...")
     return task
@@ -128,7 +129,8 @@ def _task_beside(predictions: Path) -> tuple[Task | None, str]:
     run = folder / _PREDICTIONS_JSON
     if run.is_file():
         return _task_in(run), str(run)
-    names = sorted(images_by_stem(folder)) if predictions.is_dir() else [stem(predictions)]
+    with first_look():
+        names = sorted(images_by_stem(folder)) if predictions.is_dir() else [stem(predictions)]
     for case in (folder / f"{name}.json" for name in names):
         if case.is_file() and isinstance(labels := read_yaml(case).get("labels"), dict):
             # A case's record has the label values alone; the regions of BraTS are known by their names.

@@ -11,6 +11,7 @@ from swin_unetr.evaluation.report.results import ALL_STRUCTURES, EvaluationResul
 from swin_unetr.evaluation.scoring import correct_rejection
 from swin_unetr.evaluation.statistics import Summary
 from swin_unetr.evaluation.wording import scans_of_patients
+from swin_unetr.words import decimal
 
 #: Metrics that a terminal shows where there are more than `FEW`; the report has them all.
 SHOWN = ("dice", "hd95_mm", "nsd", "lesion_dice", "lesion_hd95_mm")
@@ -43,7 +44,7 @@ class TextTable:
 
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for index, heading in enumerate(self.headings):
-            table.add_column(Text(heading), justify="right" if index else "left", min_width=len(_number(0)))
+            table.add_column(Text(heading), justify="right" if index else "left", min_width=len(decimal(0)))
         for row in self.rows:
             table.add_row(*map(Text, row))
         # Text that is piped or logged has no width to keep to: nothing is folded there.
@@ -77,7 +78,7 @@ def print_result(result: EvaluationResult) -> None:
 def worst_cases(result: EvaluationResult) -> list[str]:
     """One line per structure with its worst cases by the first metric."""
     return [
-        f"{summary.structure}: " + ", ".join(f"{case} {_number(value)}" for case, value in summary.worst)
+        f"{summary.structure}: " + ", ".join(f"{case} {decimal(value)}" for case, value in summary.worst)
         for summary in _shown(result, result.summary)
         if summary.worst and summary.metric == result.metrics[0].name
     ]
@@ -101,10 +102,10 @@ def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
     for summary in summaries:
         worst = summary.minimum if metric.higher_is_better else summary.maximum
         row = [
-            *(summary.structure, _number(summary.mean), _range(summary.ci_low, summary.ci_high)),
-            *([_number(summary.mean_with_failures)] if failed else []),
-            *(_number(summary.std), _number(summary.median), _range(summary.quartile1, summary.quartile3)),
-            *(_number(worst), str(summary.evaluated), str(summary.failed)),
+            *(summary.structure, decimal(summary.mean), _range(summary.ci_low, summary.ci_high)),
+            *([decimal(summary.mean_with_failures)] if failed else []),
+            *(decimal(summary.std), decimal(summary.median), _range(summary.quartile1, summary.quartile3)),
+            *(decimal(worst), str(summary.evaluated), str(summary.failed)),
             *([str(summary.patients)] if grouped else []),
             *([str(summary.infinite)] if infinite else []),
             str(summary.both_empty),
@@ -130,11 +131,7 @@ def _shown(result: EvaluationResult, summaries: Sequence[Summary]) -> list[Summa
 
 def _range(low: float, high: float) -> str:
     """Two ends, a digit shorter than a value: they are less sure, and tables must fit a window."""
-    return "–" if math.isnan(low) else "–".join("∞" if math.isinf(end) else f"{end:.3f}" for end in (low, high))
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.4f}"
+    return "–" if math.isnan(low) else "–".join(decimal(end, 3) for end in (low, high))
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

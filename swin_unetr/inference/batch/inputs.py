@@ -101,7 +101,8 @@ def _list_brats(path: Path, task: Task, channels: Sequence[str] | None) -> Input
     with noting() as faults:
         listed = brats_files(path)
     found.failures += [_failure(path, fault) for fault in faults]
-    for case, files in listed.items():
+    faulty = {fault.case for fault in faults}
+    for case, files in ((case, files) for case, files in listed.items() if case not in faulty):
         places = match_channels(tuple(files), task.channels)
         if places is None:
             folder = next(iter(files.values())).parent

@@ -17,7 +17,7 @@ from swin_unetr.cli import main
 from swin_unetr.errors import CheckpointError
 from swin_unetr.files import replacing
 from swin_unetr.provenance import command, resume_command
-from swin_unetr.words import count, why_not_written
+from swin_unetr.words import count, decimal, interval, why_not_written
 
 
 def test_counts() -> None:
@@ -25,6 +25,13 @@ def test_counts() -> None:
     assert count(0, "case") == "0 cases"
     assert count(12000, "voxel") == "12,000 voxels"
     assert count(2, "series", "series") == "2 series"
+
+
+def test_undefined_values_are_dashes() -> None:
+    assert [decimal(value) for value in (0.12345, -0.5, float("nan"))] == ["0.1235", "-0.5000", "–"]
+    assert [decimal(value, 2, signed=True) for value in (1, float("inf"), -float("inf"))] == ["+1.00", "+∞", "-∞"]
+    assert interval(0.1, float("inf"), 1) == "0.1 to ∞"
+    assert interval(float("nan"), float("nan")) == "–"
 
 
 @pytest.mark.parametrize(

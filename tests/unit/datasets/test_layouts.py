@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from layouts import listed, refused, touch
 
-from swin_unetr.datasets import Dataset, find_layout, read_dataset
+from swin_unetr.datasets import Dataset, find_layout, read_dataset, read_sound_cases
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import BTCV, Task, brats, exclusive
 
@@ -229,7 +229,41 @@ def test_a_case_that_lacks_a_channel_is_named(tmp_path: Path, left: tuple[str, .
 
 def test_two_files_of_one_channel(tmp_path: Path) -> None:
     message = refused(touch(tmp_path, "a/a_flair.nii", "a/a_flair.nii.gz", "a/a_seg.nii.gz"))
-    assert "a_flair.nii.gz" in message
+    assert "a_flair.nii.gz: has the same channel 'FLAIR' as " in message
+
+
+def test_two_label_files_of_a_case_of_brats(tmp_path: Path) -> None:
+    for case in "abc":
+        touch(tmp_path, f"{case}/{case}_flair.nii.gz", f"{case}/{case}_t1.nii.gz", f"{case}/{case}_seg.nii.gz")
+    touch(tmp_path, "a/a_seg.nii")
+    assert refused(tmp_path).endswith("a: has two label files, a_seg.nii and a_seg.nii.gz; keep one")
+    touch(tmp_path, "b/b_t1.nii")
+    dataset, faults = read_sound_cases(tmp_path, with_test=True)
+    assert [case.id for case in dataset.cases] == ["c"]
+    assert sorted(fault.case or "" for fault in faults) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("files", "twice", "case"),
+    [
+        (("imagesTr/{}_0000.nii.gz", "imagesTr/{}_0001.nii.gz", "labelsTr/{}.nii.gz"), "imagesTr/1_0001.nii", "1"),
+        (("{}/ct.nii.gz", "{}/label.nii.gz"), "1/ct.nii", "1"),
+        (("imagesTr/img000{}.nii.gz", "labelsTr/label000{}.nii.gz"), "labelsTr/label0001.nii", "img0001"),
+    ],
+)
+def test_two_files_are_one_fault_of_their_case(files: tuple[str, ...], twice: str, case: str, tmp_path: Path) -> None:
+    for name in "123":
+        touch(tmp_path, *(file.format(name) for file in files))
+    if "0001" in files[1]:
+        values = {
+            "channel_names": {"0": "T1", "1": "T2"},
+            "labels": {"background": 0, "x": 1},
+            "file_ending": ".nii.gz",
+        }
+        (tmp_path / "dataset.json").write_text(json.dumps(values))
+    touch(tmp_path, twice)
+    _, faults = read_sound_cases(tmp_path, with_test=True)
+    assert [(fault.case, f"{tmp_path / twice}; rename" in str(fault)) for fault in faults] == [(case, True)]
 
 
 def test_other_files_in_a_case_folder_do_not_matter(tmp_path: Path) -> None:

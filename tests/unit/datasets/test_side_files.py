@@ -69,6 +69,9 @@ def test_patients_of_the_test_and_of_faulty_cases_are_there(tmp_path: Path) -> N
     (tmp_path / "images/b.nii").unlink()
     assert read_dataset(tmp_path, require_labels=True).groups == {"a": "p", "b": "p"}
     assert read_dataset(tmp_path / "images/a.nii", require_labels=False).groups == {}
+    (tmp_path / "patients.csv").write_text("case,patient\na,p\nB,p\nT,q\n")
+    with pytest.raises(DataError, match=r"2 of 3 .*: B \(did you mean b\?\), T \(did you mean t\?\); write the ids"):
+        read_dataset(tmp_path, require_labels=False, with_test=False)
 
 
 def test_columns_of_a_list_in_any_form(tmp_path: Path) -> None:

@@ -18,8 +18,7 @@ def touch(folder, *names):
 
 def pair(pred, ref, selected=None):
     predictions = find_predictions(pred)
-    references = find_references(ref, {*predictions, *(selected or ())})
-    return pair_cases(predictions, references, selected, pred)
+    return pair_cases(predictions, find_references(ref, predictions.cases.union(selected or ())), selected)
 
 
 def ids(pairing):
@@ -30,8 +29,8 @@ def test_folder_of_predictions_as_predict_leaves_it(tmp_path):
     folder = touch(
         tmp_path, "b.nii.gz", "a.nii", "a_probabilities.nii.gz", ".partial-1-c.nii.gz", "predictions.json", "a.json"
     )
-    assert find_predictions(folder) == {"a": folder / "a.nii", "b": folder / "b.nii.gz"}
-    assert find_predictions(folder / "b.nii.gz") == {"b": folder / "b.nii.gz"}
+    assert find_predictions(folder).labels == {"a": folder / "a.nii", "b": folder / "b.nii.gz"}
+    assert find_predictions(folder / "b.nii.gz").labels == {"b": folder / "b.nii.gz"}
 
 
 def test_folders_with_nothing_to_evaluate(tmp_path):
@@ -52,9 +51,82 @@ def test_data_set_with_scans_alone(tmp_path):
     assert find_references(tmp_path, ("a",)).labels == {"b": tmp_path / "labels" / "b.nii.gz"}
 
 
-def test_two_files_of_a_case(tmp_path):
+def twice(folder, name):
+    return f"{folder}/{name}.nii.gz: has the same case id {name!r} as {folder}/{name}.nii; rename or remove one of them"
+
+
+@pytest.mark.parametrize("side", ["pred", "ref"])
+def test_a_case_with_two_files_fails_and_the_others_go_on(side, tmp_path):
+    pred, ref = (touch(tmp_path / name, "a.nii.gz", "b.nii.gz") for name in ("pred", "ref"))
+    touch(tmp_path / side, "a.nii")
+    pairing = pair(pred, ref)
+    assert ids(pairing) == [("b", "b.nii.gz", "b.nii.gz")]
+    assert pairing.failures == (Failure("a", twice(tmp_path / side, "a")),)
+    assert not pairing.notes
+    assert pair(pred, ref, selected=("b",)).failures == ()
+    assert pair(pred, ref, selected=("a.nii.gz", "b")).failures == pairing.failures
+    with pytest.raises(DataError) as raised:
+        pair(pred, ref, selected=("a",))
+    assert str(raised.value) == f"no case can be evaluated; {twice(tmp_path / side, 'a')}"
+
+
+def test_two_files_on_both_sides_are_one_failure_that_names_all(tmp_path):
+    pred, ref = (touch(tmp_path / name, "a.nii", "a.nii.gz", "b.nii.gz") for name in ("pred", "ref"))
+    assert pair(pred, ref).failures == (Failure("a", f"{twice(pred, 'a')}; {twice(ref, 'a')}"),)
+
+
+def test_a_third_file_does_not_stand_in_for_two(tmp_path):
+    pred = touch(tmp_path / "pred", "a.nii.gz", "b.nii.gz")
+    ref = touch(tmp_path / "ref", "a.nii", "a.nii.gz", "a_seg.nii.gz", "b.nii.gz")
+    pairing = pair(pred, ref)
+    assert ids(pairing) == [("b", "b.nii.gz", "b.nii.gz")]
+    assert [failure.case for failure in pairing.failures] == ["a"]
+
+
+def test_label_files_named_after_one_case_are_two_files_of_it(tmp_path):
+    pred = touch(tmp_path / "pred", "a.nii.gz", "b.nii.gz")
+    ref = touch(tmp_path / "ref", "a.nii.gz", "a_seg.nii.gz", "b_seg.nii.gz")
+    (failure,) = pair(pred, ref).failures
+    assert failure.case == "a"
+    assert failure.message.startswith(f"{ref}/a_seg.nii.gz: has the same case id 'a' as {ref}/a.nii.gz;")
+
+
+def test_two_files_without_a_reference_are_no_failure(tmp_path):
+    pred = touch(tmp_path / "pred", "a.nii", "a.nii.gz", "b.nii.gz")
+    touch(pred, "b_probabilities.nii", "b_probabilities.nii.gz")
+    pairing = pair(pred, touch(tmp_path / "ref", "b.nii.gz"))
+    assert not pairing.failures
+    assert pairing.notes == ("predictions without a reference, not evaluated (1): a",)
+
+
+@pytest.mark.parametrize(
+    ("files", "case"),
+    [
+        (("images/{}.nii.gz", "labels/{}.nii.gz"), "case_{}"),
+        (("imagesTr/img{}.nii.gz", "labelsTr/label{}.nii.gz"), "img000{}"),
+    ],
+)
+def test_two_label_files_in_a_data_set(files, case, tmp_path):
+    """The case keeps its id in BTCV, whose labels have other names than its images."""
+    for number in (1, 2):
+        name = case.format(number).removeprefix("img")
+        touch(tmp_path / "data", *(file.format(name) for file in files))
+        touch(tmp_path / "pred", f"{case.format(number)}.nii.gz")
+    touch(tmp_path / "data", files[1].format(case.format(1).removeprefix("img")).removesuffix(".gz"))
+    pairing = pair(tmp_path / "pred", tmp_path / "data")
+    assert [pair.case for pair in pairing.pairs] == [case.format(2)]
+    (failure,) = pairing.failures
+    assert failure.case == case.format(1)
+    assert "rename or remove one of them" in failure.message
+
+
+def test_only_two_files_of_one_case(tmp_path):
+    pred, ref = (touch(tmp_path / name, "a.nii", "a.nii.gz") for name in ("pred", "ref"))
+    assert not find_predictions(pred).labels
     with pytest.raises(DataError, match=r"a\.nii\.gz: has the same case id 'a' as .*a\.nii"):
-        find_predictions(touch(tmp_path, "a.nii", "a.nii.gz"))
+        find_references(ref, {"a"})
+    with pytest.raises(DataError, match=r"no case can be evaluated; .*pred/a\.nii\.gz: has the same case id 'a'"):
+        pair(pred, touch(tmp_path / "one", "a.nii.gz"))
 
 
 def test_every_reference_is_asked_for(tmp_path):
@@ -112,6 +184,12 @@ def test_a_case_of_another_number_is_not_near():
     assert nearest("case_01", ["case_02", "cases_01"]) == "cases_01"
     assert nearest("case_01", ["case_1"]) == "case_1"
     assert nearest("case_01", ["case_02", "case_03"]) is None
+
+
+def test_a_case_whose_zeros_a_spreadsheet_took_is_near():
+    assert nearest("7", ["0070", "0007", "0017"]) == "0007"
+    assert nearest("Case_0", ["case_10", "case_000"]) == "case_000"
+    assert nearest("7", ["0070", "0017"]) is None
 
 
 def test_nothing_in_common_names_both_sides(tmp_path):

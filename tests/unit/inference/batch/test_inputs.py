@@ -143,6 +143,15 @@ def test_names_of_brats_are_matched_by_their_meaning(tmp_path) -> None:
         find(tmp_path, task=task, channels=("t1n", "t1gd"))
 
 
+def test_two_files_of_a_channel_fail_once(tmp_path) -> None:
+    for case in "ab":
+        touch(*(tmp_path / f"{case}/{case}_{name}.nii.gz" for name in ("flair", "t1ce")))
+    touch(tmp_path / "a/a_flair.nii")
+    found = find(tmp_path, task=brats(channels=("FLAIR", "T1ce")))
+    assert [case.id for case in found.cases] == ["b"]
+    assert [failure.case for failure in found.failures] == ["a"]
+
+
 def test_two_files_of_one_name_fail_and_the_others_go_on(tmp_path) -> None:
     touch(tmp_path / "a.nii", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
     found = find(tmp_path)
