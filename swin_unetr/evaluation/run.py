@@ -1,31 +1,19 @@
-"""Evaluates predictions against references: from two paths to a result, and its report on disk."""
+"""Evaluates predictions against references: validate, pair, measure, result; and the report on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
 
 from swin_unetr.batch import Failure
-from swin_unetr.datasets.folds import select_cases
-from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.evaluation.inputs.cases import find_predictions, find_references, pair_cases
-from swin_unetr.evaluation.inputs.images import files_of, find_images
-from swin_unetr.evaluation.inputs.label_tasks import TaskArgument, find_labels
-from swin_unetr.evaluation.lesions.cases import find_rules
-from swin_unetr.evaluation.lesions.rules import LESION_RULES
-from swin_unetr.evaluation.measures.distances import (
-    TOLERANCE_MM,
-    DistancePolicy,
-    EmptyDistance,
-    Surface,
-    implied_empty_distance,
-)
-from swin_unetr.evaluation.measures.measure import Measurement, Measuring, label_values, measure_all
+from swin_unetr.evaluation.inputs.find import Inputs, Selection, find_inputs
+from swin_unetr.evaluation.inputs.images import files_of
+from swin_unetr.evaluation.inputs.label_tasks import TaskArgument
+from swin_unetr.evaluation.inputs.options import Options, check_options
+from swin_unetr.evaluation.measures.distances import TOLERANCE_MM, EmptyDistance, Surface
+from swin_unetr.evaluation.measures.measure import Measurement, Measuring, measure_all
 from swin_unetr.evaluation.measures.overlap import EmptyPolicy
-from swin_unetr.evaluation.metrics import choose_metrics, wants_lesions
-from swin_unetr.evaluation.patients import find_patients
 from swin_unetr.evaluation.report.markdown import JSON_NAME, PICTURES, REPORT_FILES, REPORT_KEYS, write_report
 from swin_unetr.evaluation.report.results import EvaluationResult
 from swin_unetr.evaluation.report.tabulate import summarise_rows, tabulate
@@ -78,7 +66,7 @@ def evaluate(
         surface: what surfaces are made of: "voxels", as MONAI has it, or "area", as DeepMind has it.
         tolerance_mm: of the normalised surface Dice; one for all, or by structure (2 mm for those not named).
         metrics: names of the metrics; none takes all.
-        lesions: rules by which lesions are told apart and scored (`lesion_rules.LESION_RULES`), or "none". None takes
+        lesions: rules that separate and score lesions (`evaluation.lesions.rules.LESION_RULES`), or "none". If None,
             those of brats-evaluation for BraTS, unless `metrics` names none of lesions, and otherwise no lesions.
         resample_prediction: a prediction on another grid than its reference is put on it, nearest neighbour, and
             noted; otherwise its case fails.
@@ -94,85 +82,68 @@ def evaluate(
         ConfigError: arguments that do not fit each other, or no task to be found.
         DataError: a path that does not exist or holds nothing, or not one case in common; under `strict`, a failure.
     """
-    for name, value, values in (("empty", empty, EmptyPolicy), ("surface", surface, Surface)):
-        _require_one_of(name, value, values)
-    empty_distance = implied_empty_distance(empty) if empty_distance is None else empty_distance
-    _require_one_of("empty_distance", empty_distance, EmptyDistance)
-    choose_metrics(metrics, empty_distance, surface)
-    if workers < 0:
-        raise ConfigError(f"workers: must not be negative, got {workers}")
-    predictions, references = Path(predictions), Path(references)
-    selected = select_cases(folds, fold, cases)
-    predicted = find_predictions(predictions)
-    if selected is None and not predictions.is_dir():
-        selected = tuple(predicted.labels)
-    elif selected is not None:
-        selected = known_ids(selected, predicted.cases)
-    found = find_references(references, predicted.cases.union(selected or ()))
-    labels = find_labels(task, predictions, found.task)
-    rules = find_rules(lesions, labels.task) if lesions is not None or wants_lesions(metrics) else None
-    if metrics is not None and wants_lesions(metrics) and rules is None:
-        raise ConfigError(f"lesions: metrics of lesions need rules; give --lesions {'|'.join(LESION_RULES)}")
-    chosen = choose_metrics(metrics, empty_distance, surface, rules)
-    pairing = pair_cases(predicted, found, selected)
-    evaluated = {pair.case for pair in pairing.pairs}
-    asked = sorted(evaluated.union(failure.case for failure in pairing.failures))
-    own_table = Path(patients) if patients is not None else None
-    known, of_patients = find_patients(own_table, references, found.patients, asked)
-    scans, of_scans = find_images(Path(images) if images is not None else None, references, evaluated)
-    if output is not None:
-        _make_folder(Path(output))
-
-    recent = any(pair.case.startswith("BraTS-") for pair in pairing.pairs)
-    tasks = labels.tasks(label_values(pairing.pairs, workers) if labels.told_from_data else (), recent=recent)
-    policy = DistancePolicy(
-        **_tolerances(tolerance_mm, [target.name for target in tasks.reference.targets]),
+    options = check_options(
         empty=empty,
         empty_distance=empty_distance,
         surface=surface,
+        tolerance_mm=tolerance_mm,
+        metrics=metrics,
+        lesions=lesions,
+        resample_prediction=resample_prediction,
+        workers=workers,
     )
-    measuring = Measuring(
-        tasks=tasks,
-        policy=policy,
-        surfaces=any(metric.kind == "surface" for metric in chosen),
-        lesions=rules,
-        resample=resample_prediction,
-    )
-    measurements, failures = measure_all(pairing.pairs, measuring, workers, on_case)
-    failures = sorted([*pairing.failures, *failures], key=lambda failure: failure.case)
+    selection = Selection(folds=folds, fold=fold, cases=cases)
+    inputs = find_inputs(Path(predictions), Path(references), selection, options, task, patients, images)
+    if output is not None:
+        _make_folder(Path(output))
+    measurements, failures = _measure(inputs, options, on_case)
     if strict and failures:
         raise _strict_error(failures)
-    rows = tabulate(measurements, failures, tasks.reference, chosen, known)
-    result = EvaluationResult(
-        rows=rows,
-        summary=summarise_rows(rows, tasks.reference, [failure.case for failure in failures], chosen, known),
-        patients=known,
-        failures=tuple(failures),
-        evaluated=tuple(measurement.pair.case for measurement in measurements),
-        notes=(*pairing.notes, *of_patients, *_notes(measurements), *of_scans),
-        prediction_task=tasks.prediction,
-        reference_task=tasks.reference,
-        empty=empty,
-        metrics=chosen,
-        distances=policy,
-        lesion_rules=rules,
-        lesions={of.pair.case: of.lesions for of in measurements} if rules is not None else {},
-        inputs={
-            "predictions": str(predictions.absolute()),
-            "references": str(references.absolute()),
-            "task": labels.source,
-            "folds": str(Path(folds).absolute()) if folds is not None else None,
-            "fold": fold,
-            "patients": str(Path(patients).absolute()) if patients is not None else None,
-            "cases": list(selected) if cases is not None and selected is not None else None,
-        },
-        files=files_of((measurement.pair for measurement in measurements), scans),
-        sha256={measurement.pair.case: measurement.sha256 for measurement in measurements},
-        resampled={of.pair.case: of.resampled for of in measurements if of.resampled is not None},
-    )
+    result = _result(inputs, options, measurements, failures)
     if output is not None:
         write_report(result, Path(output), pictures)
     return result
+
+
+def _measure(
+    inputs: Inputs, options: Options, on_case: Callable[[int, int], None] | None
+) -> tuple[list[Measurement], list[Failure]]:
+    """Measure every pair of files; failures are those of pairing and of measuring, by case."""
+    measuring = Measuring(
+        tasks=inputs.tasks,
+        policy=options.distances(target.name for target in inputs.tasks.reference.targets),
+        surfaces=any(metric.kind == "surface" for metric in inputs.metrics),
+        lesions=inputs.lesion_rules,
+        resample=options.resample_prediction,
+    )
+    measurements, failures = measure_all(inputs.pairing.pairs, measuring, options.workers, on_case)
+    return measurements, sorted([*inputs.pairing.failures, *failures], key=lambda failure: failure.case)
+
+
+def _result(
+    inputs: Inputs, options: Options, measurements: list[Measurement], failures: list[Failure]
+) -> EvaluationResult:
+    reference, metrics, patients = inputs.tasks.reference, inputs.metrics, inputs.patients
+    rows = tabulate(measurements, failures, reference, metrics, patients)
+    return EvaluationResult(
+        rows=rows,
+        summary=summarise_rows(rows, reference, [failure.case for failure in failures], metrics, patients),
+        patients=patients,
+        failures=tuple(failures),
+        evaluated=tuple(measurement.pair.case for measurement in measurements),
+        notes=(*inputs.pairing.notes, *inputs.patient_notes, *_notes(measurements), *inputs.image_notes),
+        prediction_task=inputs.tasks.prediction,
+        reference_task=reference,
+        empty=options.empty,
+        metrics=metrics,
+        distances=options.distances(target.name for target in reference.targets),
+        lesion_rules=inputs.lesion_rules,
+        lesions={of.pair.case: of.lesions for of in measurements} if inputs.lesion_rules is not None else {},
+        inputs=inputs.sources,
+        files=files_of((measurement.pair for measurement in measurements), inputs.images),
+        sha256={measurement.pair.case: measurement.sha256 for measurement in measurements},
+        resampled={of.pair.case: of.resampled for of in measurements if of.resampled is not None},
+    )
 
 
 def _make_folder(path: Path) -> None:
@@ -182,22 +153,6 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output: {path} cannot be made a folder ({error.strerror}); name another one") from error
-
-
-def _require_one_of(name: str, value: str, values: Any) -> None:
-    if value not in get_args(values):
-        raise ConfigError(f"{name}: {value!r} is not one of {', '.join(get_args(values))}")
-
-
-def _tolerances(tolerance_mm: float | Mapping[str, float], names: list[str]) -> dict[str, Any]:
-    """The fields of `DistancePolicy` about tolerances."""
-    by_name = dict(tolerance_mm) if isinstance(tolerance_mm, Mapping) else {}
-    default = TOLERANCE_MM if isinstance(tolerance_mm, Mapping) else tolerance_mm
-    if unknown := sorted(set(by_name) - set(names)):
-        raise ConfigError(f"tolerance_mm: no structure {unknown[0]!r}; there are {', '.join(names)}")
-    if min([default, *by_name.values()]) < 0:
-        raise ConfigError("tolerance_mm: must not be negative")
-    return {"tolerances_mm": by_name, "default_tolerance_mm": default}
 
 
 def _notes(measurements: list[Measurement]) -> Iterator[str]:

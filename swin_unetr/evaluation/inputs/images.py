@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from swin_unetr.datasets import find_layout, read_dataset
@@ -54,7 +54,7 @@ def _images(path: Path | None, references: Path) -> dict[str, Path]:
     return {_FIRST_CHANNEL.sub("", name): file for name, file in reversed(found.items())}
 
 
-def files_of(pairs: Iterable[Pair], images: dict[str, Path]) -> dict[str, dict[str, str | None]]:
+def files_of(pairs: Iterable[Pair], images: Mapping[str, Path]) -> dict[str, dict[str, str | None]]:
     """Absolute paths "image", "reference" and "prediction" by case."""
     return {
         pair.case: {

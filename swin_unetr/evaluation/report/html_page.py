@@ -20,7 +20,7 @@ def page(
     body: str,
     script: str,
     data: Mapping[str, Any],
-    package: str = "swin_unetr.evaluation",
+    package: str = "swin_unetr.evaluation.report",
     *,
     scoring: bool = False,
 ) -> str:
