@@ -186,7 +186,8 @@ def finetune(
     facts["seen_by_init"], warnings = seen_by_init(init, before, dataset, () if fold == "all" else validation)
     if not before:
         warnings = [of_mirrored_sides(config.augment, task), *warnings]
-    known = describe_scans([cases[name].images for name in training]) if rank_zero_only.rank == 0 else None
+    of_training = [cases[name].images for name in training]
+    known = describe_scans(of_training, len(task.channels)) if rank_zero_only.rank == 0 else None
     folders = ModelFolders(run, SMOOTHED, _SaveFinetuned(config, facts, known))
     if fold == "all":  # the Dice of what is trained on says nothing of when to stop
         trainer_config = replace(trainer_config, early_stop_patience=None)

@@ -25,11 +25,12 @@ _AIR_HU = -500.0
 _RANGE_FACTOR, _SPACING_FACTOR = 10.0, 3.0
 
 
-def describe_scans(images: Sequence[Sequence[Path]]) -> TrainingScans | None:
+def describe_scans(images: Sequence[Sequence[Path]], channels: int | None = None) -> TrainingScans | None:
     """What some training scans have in common, for `unlike`.
 
     Args:
         images: files of each scan. At even distances, a few are read.
+        channels: how many each has. If None, as many as its files hold.
 
     Returns:
         None where none of them can be read, or their channels differ.
@@ -38,7 +39,7 @@ def describe_scans(images: Sequence[Sequence[Path]]) -> TrainingScans | None:
     found: list[list[tuple[float, float]]] = []
     for paths in images[:: max(1, -(-len(images) // _SCANS))]:
         try:
-            volume = read_stored(paths)
+            volume = read_stored(paths, channels)
         except DataError:
             continue
         spacings += volume.geometry.spacing_mm

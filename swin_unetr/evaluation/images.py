@@ -10,6 +10,9 @@ from swin_unetr.datasets import find_layout, read_dataset
 from swin_unetr.datasets.listing import images_by_stem
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.cases import Pair
+from swin_unetr.tasks import Task
+from transforms.geometry import Volume
+from transforms.io import read_image, read_verdict
 
 
 def find_images(path: Path | None, references: Path) -> dict[str, Path]:
@@ -36,6 +39,17 @@ def find_images(path: Path | None, references: Path) -> dict[str, Path]:
     found = images_by_stem(path) if path.is_dir() else images_by_stem(path.parent)
     # nnU-Net's first channel goes by the name of its case.
     return {re.sub(r"_0000$", "", name): file for name, file in reversed(found.items())}
+
+
+def read_shown(path: Path, tasks: Iterable[Task | None]) -> Volume:
+    """A scan to be shown. A fourth axis holds channels where one of the tasks names as many.
+
+    Raises:
+        DataError: the file is missing or cannot be used.
+    """
+    held = read_verdict(path).channels
+    named = {len(task.channels) for task in tasks if task is not None}
+    return read_image([path], held if held in named else None)
 
 
 def files_of(pairs: Iterable[Pair], images: dict[str, Path]) -> dict[str, dict[str, str | None]]:
