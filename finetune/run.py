@@ -38,6 +38,7 @@ from swin_unetr.planning.speed import float32_products, hardware, trainer_for
 from swin_unetr.provenance import command, commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, fit
+from swin_unetr.training.file_notes import FILE_NOTES, file_notes
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
 from swin_unetr.words import count
@@ -184,8 +185,9 @@ def finetune(
         "config": to_dict(config),
     }
     facts["seen_by_init"], warnings = seen_by_init(init, before, dataset, () if fold == "all" else validation)
+    facts[FILE_NOTES], of_files = file_notes([cases[name] for name in dict.fromkeys((*training, *validation))], before)
     if not before:
-        warnings = [of_mirrored_sides(config.augment, task), *warnings]
+        warnings = [*of_files, of_mirrored_sides(config.augment, task), *warnings]
     of_training = [cases[name].images for name in training]
     known = describe_scans(of_training, len(task.channels)) if rank_zero_only.rank == 0 else None
     folders = ModelFolders(run, SMOOTHED, _SaveFinetuned(config, facts, known))

@@ -86,9 +86,9 @@ class Writer:
 
     def _channels(self, case: Case) -> int:
         """How many channels the files hold: as many as are named, where names are given."""
-        named = case.channels if self.task is None else len(self.task.channels)
-        held = read_header(case.images, named)[1]
-        if self.task is not None and held != len(self.task.channels):
+        wanted = case.channels if self.task is None else len(self.task.channels)
+        held = read_header(case.images, wanted)[1]
+        if self.task is not None and held != wanted:
             named = ", ".join(self.task.channels)
             raise DataError(
                 f"{case.images[0]}: has {count(held, 'channel')}, but its data set names {named}; mend one of them"
