@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,6 +228,30 @@ def test_the_command_that_a_plan_of_one_case_prints_can_be_run(one_case: Path, t
         finetune([*words[:-2], "--output", str(tmp_path / "other")])
     with pytest.raises(DataError, match=r"1 case of a single patient .* --fold all"):
         finetune([*words[:-2], "--folds", "all", "--output", str(tmp_path / "third")])
+
+
+def test_label_values_of_many_cases_are_said_once(phantom_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    paths = sorted((data / "labelsTr").iterdir())
+    for path, value in zip(paths, (17, 17, 17, 17, 17, 9), strict=True):
+        label = read_labels(path)
+        values = np.array(label.array[0])
+        values.flat[:3] = value
+        write_labels(path, values, label.geometry, {})
+    (data / "imagesTr" / paths[0].name).write_bytes(b"")
+    with pytest.raises(DataError) as trained:
+        finetune(["--config", "demo", "--data", str(data), "--output", str(tmp_path / "run"), "--fold", "all"])
+    first, empty, many, single, remedy = str(trained.value).splitlines()
+    assert first == "6 of 6 scans cannot be used:"
+    assert paths[0].name in empty
+    names = ", ".join(path.name for path in paths[1:5])
+    assert many.startswith(f"  4 label files ({names}): hold label values [17] that task ")
+    assert single.startswith(f"  {paths[5]}: holds label values [9] that task ")
+    assert remedy.startswith("a task.yaml that takes 9, 17 for background is: {")
+    with pytest.raises(DataError) as planned:
+        main([str(data), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"])
+    assert str(planned.value).splitlines()[1:] == [many, single, remedy]
 
 
 def test_a_plan_refuses_the_label_values_that_a_training_refuses(one_case: Path, tmp_path: Path) -> None:
