@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from finetune.config import FinetuneConfig, LossConfig
 from finetune.memory import training_footprint
+from finetune.plan_origin import text_hash
 from swin_unetr.config import InferenceConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from swin_unetr.configuration import from_dict
 from swin_unetr.files import write_text
@@ -69,8 +71,9 @@ def recipe_of(plan: Plan) -> FinetuneConfig:
 
 def write_plan(plan: Plan, folder: Path) -> Path:
     """Write plan.yaml, and the fingerprint that it follows from; gives the plan's file."""
-    plan.data.save(folder / FINGERPRINT)
-    write_text(folder / PLAN, plan.text())
+    text = plan.text()
+    replace(plan.data, plan_hash=text_hash(text)).save(folder / FINGERPRINT)
+    write_text(folder / PLAN, text)
     return folder / PLAN
 
 

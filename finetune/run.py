@@ -116,6 +116,7 @@ def finetune(
     task: Task | None = None,
     init_preprocess: InitPreprocess | None = None,
     resume: bool = False,
+    plan_note: str = "",
 ) -> FinetuneResult:
     """Train on all folds of a labelled data set but one, and validate on that.
 
@@ -131,6 +132,7 @@ def finetune(
             None, keep, and warn where they differ.
         task: what the labels mean, where the data set does not say.
         resume: go on from the checkpoint in `output`, where there is one.
+        plan_note: what is to be known of the plan that `config` comes from, for the record.
 
     Returns:
         Where the models are, and how good.
@@ -179,6 +181,7 @@ def finetune(
         "init": before.get("init", report),
         "init_source": before.get("init_source", None if start is None else start.facts()),
         "init_preprocess": before.get("init_preprocess", of_init),
+        "plan_note": before.get("plan_note", plan_note),
         "seed": config.trainer.seed,
         "precision": trainer_config.precision,
         "fast_paths": fast_paths,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,10 @@ class Fingerprint:
     targets: tuple[TargetPrint, ...]
     #: Cases that were left out, since a file of theirs cannot be read.
     left_out: tuple[str, ...] = ()
+    #: Ids of the cases, in the order of their shapes.
+    ids: tuple[str, ...] = ()
+    #: Of the text of the plan that was made from it: tells whether a person changed the plan.
+    plan_hash: str = field(default="", compare=False)
 
     @property
     def median_shape(self) -> FloatTriple:
@@ -119,6 +123,7 @@ def fingerprint(survey: Survey) -> Fingerprint:
         spacings_mm=tuple(spacing for _, spacing in turned),
         channels=tuple(_channel(usable, index, name) for index, name in enumerate(task.channels)),
         targets=tuple(_target(usable, target.name, frozenset(target.labels)) for target in task.targets),
+        ids=tuple(case.id for case in usable),
         left_out=tuple(case.id for case in survey.cases if case not in usable),
     )
 

@@ -13,6 +13,7 @@ import yaml
 from finetune.command import main as finetune
 from finetune.config import FinetuneConfig
 from finetune.plan_command import main, plan_of_run
+from finetune.plan_origin import note_of_origin
 from finetune.planning import plan_data, recipe_of, this_machine, write_plan
 from finetune.recipes import find_recipe
 from swin_unetr.configuration import load
@@ -194,6 +195,44 @@ def test_a_run_without_a_recipe_plans_by_itself_and_goes_on(phantom_data: Path, 
     assert (done.trainer.max_epochs, planned.trainer.max_epochs) == (1, 400)
     assert finetune(["--trainer.max_epochs", "2", *options, "--resume", "auto"]) == 0
     assert len((run / "metrics.csv").read_text().splitlines()) == 3
+
+
+def test_a_plan_says_what_it_was_made_for(plan, phantom_data: Path, tmp_path: Path) -> None:
+    path = write_plan(plan, tmp_path / "run")
+    assert note_of_origin(path, phantom_data, "auto", named=False) == ""
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    assert note_of_origin(path, data, "auto", named=False) == ""  # the same cases in another place
+    description = json.loads((data / "dataset.json").read_text())
+    description["training"] = description["training"][1:]
+    write_json(data / "dataset.json", description)
+    words = "0 of the 5 cases here had no part in it, and 1 of its 6 cases is not here"
+    assert f"was made on other cases: {words}; if they differ, plan anew" in note_of_origin(
+        path, data, "auto", named=False
+    )
+    assert note_of_origin(path, data, "auto", named=True).endswith(words)
+    write_json(data / "dataset.json", {**description, "modality": {"0": "MRI"}})
+    assert note_of_origin(path, data, "auto", named=True).startswith("note: ")
+    options = ["--data", str(data), "--output", str(tmp_path / "run")]
+    with pytest.raises(ConfigError, match=r"plan.yaml was made for .* whose channels differ \(CT; here MRI\)"):
+        finetune(options)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_plan_that_a_person_changed_is_not_replaced(phantom_data: Path, tmp_path: Path) -> None:
+    arguments = [str(phantom_data), "--output", str(tmp_path), "--memory", "8GB", "--workers", "1"]
+    assert main(arguments) == main(arguments) == 0
+    path = tmp_path / "plan.yaml"
+    planned = path.read_text()
+    path.write_text(planned.replace("learning_rate: 0.002 ", "learning_rate: 0.005 "))
+    with pytest.raises(ConfigError, match=r"was changed since it was planned; .* --overwrite"):
+        main(arguments)
+    assert "0.005" in path.read_text()
+    assert main([*arguments, "--overwrite"]) == 0
+    assert "0.005" not in path.read_text()
+    (tmp_path / "fingerprint.json").unlink()
+    with pytest.raises(ConfigError, match="may have been changed"):
+        main(arguments)
 
 
 @pytest.fixture
