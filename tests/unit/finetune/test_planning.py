@@ -193,6 +193,13 @@ def test_a_run_without_a_recipe_plans_by_itself_and_goes_on(phantom_data: Path, 
     planned, done = (load(FinetuneConfig, run / name) for name in ("plan.yaml", "config.yaml"))
     assert done.network == replace(planned.network, in_channels=1, num_classes=6)
     assert (done.trainer.max_epochs, planned.trainer.max_epochs) == (1, 400)
+    planned_for = json.loads((run / "fingerprint.json").read_text())
+    write_json(run / "fingerprint.json", {**planned_for, "ids": planned_for["ids"][1:]})  # one case came later
+    other = ["--data", str(phantom_data), "--output", str(tmp_path / "other"), "--optimizer.warmup_epochs", "0"]
+    assert finetune(["--trainer.max_epochs", "1", *other, "--plan", str(run / "plan.yaml")]) == 0
+    note = json.loads((tmp_path / "other" / "run.json").read_text())["plan_note"]
+    assert note.endswith("was made on other cases: 1 of the 6 cases here had no part in it")
+    assert note in capsys.readouterr().err.splitlines()
     assert finetune(["--trainer.max_epochs", "2", *options, "--resume", "auto"]) == 0
     assert len((run / "metrics.csv").read_text().splitlines()) == 3
 
