@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from finetune.config import FinetuneConfig
 from finetune.planning.command import plan_of_run
+from finetune.planning.origin import note_of_origin
 from finetune.recipes import find_recipe, shipped_recipes
 from swin_unetr.config_io import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.errors import ConfigError
@@ -92,23 +93,28 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    parser = build_parser(_recipe(argv))
+    recipe, path, named = _recipe(argv)
+    parser = build_parser(recipe)
     values = parser.parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
     resumed = own["output"] if own["resume"] == "auto" else None
     warmup = keep_warmup_share(values, parser.get_defaults().as_dict(), argv, resumed)
     config = from_dict(FinetuneConfig, values, source="arguments")
     _check_folds(own)
+    note = "" if path is None else note_of_origin(path, own["data"], config.layout, named=named)
 
     # Only now: torch takes seconds to import.
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     from finetune.cross_validation import cross_validate
+    from finetune.notices import warn
     from finetune.run import finetune
 
+    warn(note)
     if warmup and rank_zero_only.rank == 0:
         print(warmup, flush=True)
     common = {key: own[key] for key in ("data", "output", "init", "init_preprocess")}
+    common["plan_note"] = note
     common["resume"] = own["resume"] == "auto"
     result: CrossValidationResult | FinetuneResult
     if own["folds"] == _ALL:
@@ -120,8 +126,11 @@ def _main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _recipe(argv: Sequence[str]) -> dict[str, Any]:
-    """The values of the recipe or plan that is named, or that lies in the run folder; else of a new plan."""
+def _recipe(argv: Sequence[str]) -> tuple[dict[str, Any], Path | None, bool]:
+    """The values of the recipe or plan that is named, or that lies in the run folder; else of a new plan.
+
+    With them its file, None for help alone, and whether it was named.
+    """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for option in ("--config", "--plan"):
         first.add_argument(option, nargs="?")
@@ -131,13 +140,13 @@ def _recipe(argv: Sequence[str]) -> dict[str, Any]:
     if named.config is not None or named.plan is not None:
         path = find_recipe(named.config or named.plan)
     elif {"-h", "--help"} & set(argv):
-        return {}
+        return {}, None, False
     else:
         arguments = build_parser({}).parse_args(list(argv))  # what is wrong is said before anything is planned
         path = plan_of_run(arguments.data, arguments.output, layout=arguments.layout)
     recipe = read_yaml(path)
     from_dict(FinetuneConfig, recipe, source=str(path))  # blames the file for what is wrong in the file
-    return recipe
+    return recipe, path, bool(named.config or named.plan)
 
 
 def _check_folds(own: dict[str, Any]) -> None:

@@ -51,6 +51,7 @@ def cross_validate(
     init_preprocess: InitPreprocess | None = None,
     resume: bool = False,
     parallel: int = 1,
+    plan_note: str = "",
 ) -> CrossValidationResult:
     """Train every fold of a data set, and evaluate each case with the model that did not see it.
 
@@ -68,6 +69,7 @@ def cross_validate(
         task: what the labels mean, where the data set does not say.
         init_preprocess: whose preprocessing counts, as for `finetune`.
         resume: go on; folds that are finished are not trained again, predictions that stand are kept.
+        plan_note: as for `finetune`; kept by folds that are trained in this process.
         parallel: folds that are trained at a time, in processes of their own, on GPUs one on each.
 
     Raises:
@@ -102,7 +104,7 @@ def cross_validate(
         failures = FoldProcesses(commands, environments, run / LOGS if parallel > 1 else None).run()
     else:
         given: dict[str, Any] = {"data": data, "folds": run / SPLIT, "task": task, "resume": True}
-        given |= {"init": init, "init_preprocess": init_preprocess}
+        given |= {"plan_note": plan_note, "init": init, "init_preprocess": init_preprocess}
         failures = _one_by_one(todo, lambda fold: finetune(config, output=folders[fold], fold=fold, **given))
     if failures:
         lines = "".join(f"\n  fold {fold}: {words}" for fold, words in sorted(failures.items()))

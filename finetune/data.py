@@ -26,6 +26,7 @@ from swin_unetr.words import count
 from transforms.augment import change
 from transforms.crops import WIDE, RandomCrops, Sample
 from transforms.random_parameters import changes_of
+from transforms.unknown_labels import problem_lines
 
 #: What a step gets: tensors by name; before that "changes" that are still to be made to them, and what is "wide" around
 #: the crops that are rotated (`transforms.augment.Wide`).
@@ -174,12 +175,12 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         """Preprocess the scans that have not been, before the first epoch.
 
         Raises:
-            DataError: scans that cannot be used, all of them, one line each.
+            DataError: scans that cannot be used, all of them, one line each, or one for those of the same label values.
             ConfigError: the disk is too small for the store.
         """
         if problems := self._scans.prepare():
-            lines = "\n".join(f"  {problem}" for problem in problems)
-            raise DataError(f"{len(problems)} of {count(len(self._scans), 'scan')} cannot be used:\n{lines}")
+            first = f"{len(problems)} of {count(len(self._scans), 'scan')} cannot be used:"
+            raise DataError("\n".join([first, *problem_lines(problems, self._task)]))
 
     def contents(self) -> dict[str, str]:
         """Names of what the files of each case hold, by the case; empty where no store knows them."""

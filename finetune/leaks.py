@@ -44,7 +44,7 @@ def seen_cases(provenance: Mapping[str, Any], cases: Sequence[Case], data: Path)
         try:
             if not hashes:
                 return False
-            volume = read_image(case.images)
+            volume = read_image(case.images, case.channels)
             return not hashes.isdisjoint((content_hash(volume), *channel_hashes(volume)))
         except DataError:
             return False  # what is wrong with scans is said when they are prepared

@@ -37,6 +37,7 @@ from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
 from swin_unetr.provenance import command, commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, train
+from swin_unetr.training.file_notes import FILE_NOTES, file_notes
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
 from swin_unetr.training.speed import float32_products, hardware, trainer_for
@@ -115,6 +116,7 @@ def finetune(
     task: Task | None = None,
     init_preprocess: InitPreprocess | None = None,
     resume: bool = False,
+    plan_note: str = "",
 ) -> FinetuneResult:
     """Train on all folds of a labelled data set but one, and validate on that.
 
@@ -130,6 +132,7 @@ def finetune(
             None, keep, and warn where they differ.
         task: what the labels mean, where the data set does not say.
         resume: go on from the checkpoint in `output`, where there is one.
+        plan_note: what is to be known of the plan that `config` comes from, for the record.
 
     Returns:
         Where the models are, and how good.
@@ -178,15 +181,18 @@ def finetune(
         "init": before.get("init", report),
         "init_source": before.get("init_source", None if start is None else start.facts()),
         "init_preprocess": before.get("init_preprocess", of_init),
+        "plan_note": before.get("plan_note", plan_note),
         "seed": config.trainer.seed,
         "precision": trainer_config.precision,
         "fast_paths": fast_paths,
         "config": to_dict(config),
     }
     facts["seen_by_init"], warnings = seen_by_init(init, before, dataset, () if fold == "all" else validation)
+    facts[FILE_NOTES], of_files = file_notes([cases[name] for name in dict.fromkeys((*training, *validation))], before)
     if not before:
-        warnings = [of_mirrored_sides(config.augment, task), *warnings]
-    known = describe_scans([cases[name].images for name in training]) if rank_zero_only.rank == 0 else None
+        warnings = [*of_files, of_mirrored_sides(config.augment, task), *warnings]
+    of_training = [cases[name].images for name in training]
+    known = describe_scans(of_training, len(task.channels)) if rank_zero_only.rank == 0 else None
     folders = ModelFolders(run, SMOOTHED, _SaveFinetuned(config, facts, known))
     if fold == "all":  # the Dice of what is trained on says nothing of when to stop
         trainer_config = replace(trainer_config, early_stop_patience=None)

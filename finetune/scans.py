@@ -12,7 +12,6 @@ from torch import Tensor
 
 from finetune.config import FinetuneConfig
 from finetune.notices import tell
-from swin_unetr.batch import Failure
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError, SwinUnetrError
@@ -41,8 +40,8 @@ class Scans(Protocol):
     def __len__(self) -> int:
         """How many there are."""
 
-    def prepare(self) -> list[str]:
-        """Preprocess what is not yet, and give what is wrong with scans, a line each."""
+    def prepare(self) -> list[SwinUnetrError]:
+        """Preprocess what is not yet, and give what is wrong with scans, an error each."""
 
     def scan(self, index: int) -> Scan:
         """One of them, to take crops from."""
@@ -98,14 +97,14 @@ class ScansInMemory:
     def __len__(self) -> int:
         return len(self._cases)
 
-    def prepare(self) -> list[str]:
-        """Read all; gives what is wrong with scans, a line each."""
+    def prepare(self) -> list[SwinUnetrError]:
+        """Read all; gives what is wrong with scans, an error each."""
 
-        def read(index: int) -> str | None:
+        def read(index: int) -> SwinUnetrError | None:
             try:
                 self.scan(index)
             except SwinUnetrError as error:
-                return str(error)
+                return error
             return None
 
         workers = workers_for(most_voxels(self._cases, self._config))
@@ -149,8 +148,8 @@ class ScansOnDisk:
     def __len__(self) -> int:
         return len(self._cases)
 
-    def prepare(self) -> list[str]:
-        """Preprocess the scans that are not in the store yet; gives what is wrong with scans, a line each.
+    def prepare(self) -> list[SwinUnetrError]:
+        """Preprocess the scans that are not in the store yet; gives what is wrong with scans, an error each.
 
         Files are known by their content: a copy is not preprocessed again, a changed file is. Stopped at any time, it
         goes on where it was.
@@ -171,7 +170,7 @@ class ScansOnDisk:
         rest = iter(made)
         scans = [scan or next(rest) for scan in found]
         self._scans = tuple(scan for scan in scans if isinstance(scan, StoredScan))
-        return [scan.message for scan in scans if isinstance(scan, Failure)]
+        return [scan for scan in scans if isinstance(scan, SwinUnetrError)]
 
     def contents(self) -> dict[str, str]:
         """Names of what the files of each case hold, by the case; `prepare` comes first."""
@@ -226,7 +225,7 @@ class ScansOnDisk:
             store.sources.note(key, files, {"hash": content})
         return scan
 
-    def _settle(self, store: Store, case: Case) -> StoredScan | Failure:
+    def _settle(self, store: Store, case: Case) -> StoredScan | DataError:
         files = _files(case)
         try:
             key, content = source_key(files), files_hash(files)
@@ -234,14 +233,14 @@ class ScansOnDisk:
             if scan is None:
                 sample = _preprocessed(self._steps, case)
                 if source_key(files) != key:
-                    return Failure(case.id, f"{case.images[0]}: was changed while it was read; start again")
+                    return DataError(f"{case.images[0]}: was changed while it was read; start again")
                 label = sample["label"].numpy()
                 places = class_places(label, len(self._task.targets))
                 scan = store.write(content, case.id, sample["image"].numpy(), label, places)
         except DataError as error:
-            return Failure(case.id, str(error))
+            return error
         except (RuntimeError, ValueError, MemoryError) as error:
-            return Failure(case.id, f"{case.images[0]}: cannot be preprocessed ({str(error).partition(chr(10))[0]})")
+            return DataError(f"{case.images[0]}: cannot be preprocessed ({str(error).partition(chr(10))[0]})")
         store.sources.note(key, files, {"hash": content})
         return scan
 

@@ -7,6 +7,7 @@ import math
 import torch
 
 from finetune.scans import Scans
+from swin_unetr.errors import SwinUnetrError
 from swin_unetr.tasks import Task
 from transforms.crops import ANY, Sample, Scan, ScanInMemory
 from transforms.labels import target_type
@@ -32,8 +33,8 @@ class ScansOnDevice:
     def __len__(self) -> int:
         return len(self._scans)
 
-    def prepare(self) -> list[str]:
-        """Preprocess what is not yet, and give what is wrong with scans, a line each."""
+    def prepare(self) -> list[SwinUnetrError]:
+        """Preprocess what is not yet, and give what is wrong with scans, an error each."""
         return self._scans.prepare()
 
     def scan(self, index: int) -> ScanInMemory:

@@ -28,6 +28,7 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.provenance import command
 from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, train
+from swin_unetr.training.file_notes import FILE_NOTES, file_notes
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import read_record
 from swin_unetr.training.speed import float32_products, hardware, settle, trainer_for
@@ -135,10 +136,13 @@ def pretrain(
     if start is not None and differs and not before:
         report.append(f"warning: {start.path} was trained on scans preprocessed otherwise: {'; '.join(differs)}")
     scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
-    _tell(*changed, *report, cached.summary(), *([scans.padding_notice] if scans.padding_notice else []))
+    notes, of_files = file_notes(cached.cases, before)
+    padding = [scans.padding_notice] if scans.padding_notice else []
+    _tell(*changed, *report, cached.summary(), *padding, *of_files)
     facts = {
         "kind": "pretrain",
         **cached.provenance(),
+        FILE_NOTES: notes,
         "init": before.get("init", report),
         "init_source": before.get("init_source", None if start is None else start.facts()),
         "init_preprocess": before.get("init_preprocess", differs),

@@ -62,7 +62,7 @@ def read_geometry(path: Path) -> Geometry:
     return read_verdict(path).geometry
 
 
-def read_header(paths: Sequence[Path]) -> tuple[Geometry, int, np.dtype[Any]]:
+def read_header(paths: Sequence[Path], channels: int | None = None) -> tuple[Geometry, int, np.dtype[Any]]:
     """What `read_stored` will give, without reading voxels: geometry, channels and type.
 
     Raises:
@@ -70,6 +70,7 @@ def read_header(paths: Sequence[Path]) -> tuple[Geometry, int, np.dtype[Any]]:
     """
     if not paths:
         raise DataError(_NO_FILES)
+    refuse_time_series(paths, channels)
     found = [read_verdict(path) for path in paths]
     dtype = np.result_type(*(verdict.dtype for verdict in found))
     return found[0].geometry, sum(verdict.channels for verdict in found), dtype
@@ -100,8 +101,7 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
     """
     if not paths:
         raise DataError(_NO_FILES)
-    for path in paths:
-        _refuse_time_series(path, channels)
+    refuse_time_series(paths, channels)
     first = read_file(paths[0], lean=True)
     notes = list(first.notes)
     if len(paths) == 1:
@@ -132,14 +132,22 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
     return Volume(array, first.geometry, tuple(notes))
 
 
-def _refuse_time_series(path: Path, channels: int | None) -> None:
-    """Refuse one scan at many times, unless as many channels are wanted: headers of channels may say seconds too."""
-    if not _is_nifti(path):
-        return  # other readers refuse it whatever is wanted
-    verdict = read_verdict(path)
-    if verdict.kind == "time series" and verdict.channels != channels:
-        words = f"is a time series of {verdict.channels} volumes where a 3-D scan is wanted"
-        raise RefusedError(f"{path}: {words}; split it, one file for each time", "wrong-dimensions")
+def refuse_time_series(paths: Sequence[Path], channels: int | None) -> None:
+    """Refuse one scan at many times, unless as many channels are wanted: headers of channels may say seconds too.
+
+    Args:
+        paths: one file per channel, or a single file whose fourth axis holds the channels.
+        channels: how many the task or the data set names. If None, nothing says it.
+
+    Raises:
+        RefusedError: one of the files is a time series.
+        DataError: a file is missing or cannot be used.
+    """
+    for path in filter(_is_nifti, paths):  # other readers refuse it whatever is wanted
+        verdict = read_verdict(path)
+        if verdict.kind == "time series" and (len(paths) > 1 or verdict.channels != channels):
+            words = f"is a time series of {verdict.channels} volumes where a 3-D scan is wanted"
+            raise RefusedError(f"{path}: {words}; split it, one file for each time", "wrong-dimensions")
 
 
 def _not_finite(channel: NDArray[Any]) -> int:
@@ -166,7 +174,9 @@ def read_labels(path: Path, like: Geometry | None = None) -> Volume:
     volume = read_file(path)
     array = volume.array
     if array.shape[0] != 1:
-        raise DataError(f"{path}: is 4-D with {array.shape[0]} channels where a 3-D label map is wanted")
+        is_series = read_verdict(path).kind == "time series"
+        held = f"a time series of {len(array)} volumes" if is_series else f"4-D with {len(array)} channels"
+        raise DataError(f"{path}: is {held} where a 3-D label map is wanted")
     if not np.issubdtype(array.dtype, np.integer):
         if not np.isfinite(array).all():
             raise DataError(f"{path}: has NaN or infinite voxels in a label map; replace them by 0")

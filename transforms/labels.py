@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from swin_unetr.datasets import DESCRIPTION
-from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Task
+from transforms.unknown_labels import UnknownLabelsError
 
 #: A region is where its probability exceeds this (BraTS 2021, reference.md).
 REGION_THRESHOLD = 0.5
@@ -28,15 +28,10 @@ def check_labels(values: Iterable[int], task: Task, path: Path) -> None:
     """Refuse a label map with values that the task does not know.
 
     Raises:
-        DataError: names the file, the values, and how to say what they mean.
+        UnknownLabelsError: names the file, the values, and how to say what they mean.
     """
-    if unknown := sorted({int(value) for value in values} - task.known_labels):
-        known = ", ".join(map(str, sorted(task.known_labels)))
-        raise DataError(
-            f"{path}: holds label values {unknown} that task {task.name!r} does not know (it has {known}); in a "
-            f"{DESCRIPTION} in the folder of the data, list them as other_labels to train on them as background, or "
-            "name them as structures"
-        )
+    if unknown := {int(value) for value in values} - task.known_labels:
+        raise UnknownLabelsError(path, unknown, task)
 
 
 def target_type(task: Task) -> torch.dtype:

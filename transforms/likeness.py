@@ -25,11 +25,12 @@ _AIR_HU = -500.0
 _RANGE_FACTOR, _SPACING_FACTOR = 10.0, 3.0
 
 
-def describe_scans(images: Sequence[Sequence[Path]]) -> TrainingScans | None:
+def describe_scans(images: Sequence[Sequence[Path]], channels: int | None = None) -> TrainingScans | None:
     """What some training scans have in common, for `unlike`.
 
     Args:
         images: files of each scan. At even distances, a few are read.
+        channels: how many each has. If None, as many as its files hold.
 
     Returns:
         None where none of them can be read, or their channels differ.
@@ -38,14 +39,14 @@ def describe_scans(images: Sequence[Sequence[Path]]) -> TrainingScans | None:
     found: list[list[tuple[float, float]]] = []
     for paths in images[:: max(1, -(-len(images) // _SCANS))]:
         try:
-            volume = read_stored(paths)
+            volume = read_stored(paths, channels)
         except DataError:
             continue
         spacings += volume.geometry.spacing_mm
         found.append([_ends(channel) for channel in volume.array])
     if not found or len({len(channels) for channels in found}) > 1:
         return None
-    channels = (np.array(of) for of in zip(*found, strict=True))
+    ends_of = (np.array(of) for of in zip(*found, strict=True))
     return TrainingScans(
         looked_at=len(found),
         spacing_mm=(round(min(spacings), 4), round(max(spacings), 4)),
@@ -54,7 +55,7 @@ def describe_scans(images: Sequence[Sequence[Path]]) -> TrainingScans | None:
                 lowest=(float(ends[:, 0].min()), float(ends[:, 0].max())),
                 highest=(float(ends[:, 1].min()), float(ends[:, 1].max())),
             )
-            for ends in channels
+            for ends in ends_of
         ),
     )
 

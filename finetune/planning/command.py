@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.planning import PLAN, PLANNED
+from finetune.planning.origin import refuse_edited
 from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets import LAYOUTS, read_dataset
 from swin_unetr.errors import ConfigError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from finetune.planning.plan import Plan
     from swin_unetr.survey.facts import Survey
 
-_USAGE = "swin-unetr plan DATA [--output DIR] [--gpu-memory 24GB | --memory 8GB] [--survey FILE]"
+_USAGE = "swin-unetr plan DATA [--output DIR] [--gpu-memory 24GB | --memory 8GB] [--survey FILE] [--overwrite]"
 _DESCRIPTION = """Look at a labelled data set and choose how to train on it.
 
 The output folder takes plan.yaml, a recipe with the reason of every choice beside it, to be read, changed and trained
@@ -37,6 +38,7 @@ def build_parser() -> CommandParser:
     add("--gpu-memory", metavar="SIZE", help="plan for a GPU of so much memory, such as 24GB; by default the one here")
     add("--memory", metavar="SIZE", help="plan for a processor, and so much memory for the process, such as 8GB")
     add("--survey", type=Path, help="survey.json that `doctor` wrote: files that are unchanged are not read again")
+    add("--overwrite", action="store_true", help="replace a plan.yaml that was changed by hand")
     add("--workers", type=int, default=0, help="processes that read; 0 for as many as suit cores and memory")
     return parser
 
@@ -57,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
         gpu_memory=_bytes(arguments.gpu_memory, "gpu_memory"),
         survey_file=arguments.survey,
         workers=arguments.workers,
+        overwrite=arguments.overwrite,
     )
     print(*plan.headline(), plan.table(), f"plan: {path}", sep="\n")
     words: list[str | Path] = ["finetune", "--plan", path, "--data", arguments.data, "--output", "RUN"]
@@ -74,6 +77,7 @@ def plan_folder(
     gpu_memory: int | None = None,
     survey_file: Path | None = None,
     workers: int = 0,
+    overwrite: bool = False,
 ) -> tuple[Plan, Path]:
     """Survey a data set, plan for it, and write both files; gives the plan and where it is.
 
@@ -85,13 +89,16 @@ def plan_folder(
         gpu_memory: bytes of a GPU.
         survey_file: an earlier survey.
         workers: processes that read.
+        overwrite: whether a plan that a person changed may be replaced.
 
     Raises:
-        ConfigError: options that do not go together, or too little memory.
+        ConfigError: options that do not go together, too little memory, or a plan that was changed.
         DataError: nothing to train on.
     """
     if memory is not None and gpu_memory is not None:
         raise ConfigError("memory: --memory plans for a processor and --gpu-memory for a GPU; give one of them")
+    if not overwrite:
+        refuse_edited(output / PLAN)
     from finetune.planning.planner import plan_data, this_machine, write_plan
 
     machine = this_machine(memory=memory, gpu_memory=gpu_memory)  # before the survey makes this process larger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from finetune.config import FinetuneConfig, LossConfig
 from finetune.planning import FINGERPRINT, PLAN
 from finetune.planning.memory import training_footprint
+from finetune.planning.origin import text_hash
 from finetune.planning.plan import Plan, make_plan
 from swin_unetr.config import InferenceConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from swin_unetr.config_io import from_dict
@@ -69,8 +71,9 @@ def recipe_of(plan: Plan) -> FinetuneConfig:
 
 def write_plan(plan: Plan, folder: Path) -> Path:
     """Write plan.yaml, and the fingerprint that it follows from; gives the plan's file."""
-    plan.data.save(folder / FINGERPRINT)
-    write_text(folder / PLAN, plan.text())
+    text = plan.text()
+    replace(plan.data, plan_hash=text_hash(text)).save(folder / FINGERPRINT)
+    write_text(folder / PLAN, text)
     return folder / PLAN
 
 

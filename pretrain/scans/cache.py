@@ -23,7 +23,7 @@ from swin_unetr.store.folder import Store, source_key
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.store.size import check_space, in_words, store_bytes
 from swin_unetr.words import count
-from transforms.io import read_image
+from transforms.io import read_image, refuse_time_series
 from transforms.preprocess import preprocess_volume, preprocessing_key
 
 _OPTION = "--cache"
@@ -92,6 +92,7 @@ class _Cache:
     def settle(self, case: Case) -> Entry | Failure:
         """The scan's entry, made where there is none; or what is wrong with it."""
         try:
+            refuse_time_series(case.images, case.channels)  # another run may have known what its volumes are
             key = source_key(case.images)
             content = self._known(key)
             scan = None if content is None else self._find(case, content)
@@ -126,12 +127,12 @@ class _Cache:
     def _content(self, case: Case) -> Content:
         key = source_key(case.images)
         if (content := self._known(key)) is None:
-            content = examine(read_image(case.images), self._preprocess)
+            content = examine(read_image(case.images, case.channels), self._preprocess)
             self._store.sources.note(key, case.images, asdict(content))
         return content
 
     def _make(self, key: str, case: Case) -> tuple[Content, StoredScan | None]:
-        volume = read_image(case.images)
+        volume = read_image(case.images, case.channels)
         content = examine(volume, self._preprocess)
         scan = self._find(case, content)
         if content.problem is None and scan is None:

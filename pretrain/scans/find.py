@@ -110,7 +110,7 @@ def _list(path: Path, layout: str, with_test: bool, found: _Found) -> None:
     require(path)
     if path.is_file() and find_list(path):
         # not `read_dataset`: scans of different folders may have one name
-        found.cases += read_list(path, with_test=with_test).cases
+        found.cases += read_list(path, with_test=with_test).with_counted_channels().cases
     elif is_image_file(path):
         found.cases.append(Case(id=stem(path), images=(path,)))
     elif path.is_file():

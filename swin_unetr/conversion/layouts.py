@@ -40,11 +40,11 @@ class Writer:
         """The files of a case.
 
         Raises:
-            DataError: the case has another number of channels than its task.
+            DataError: the case has another number of channels than its task, or is a time series.
         """
-        folder = self._images(case)
+        folder, held = self._images(case), self._channels(case)
         if self.to == "nnunet":
-            pieces = list(self._channels(case, folder))
+            pieces = list(self._each_channel(case, held, folder))
         else:
             pieces = [Piece(target=folder / f"{case.id}{self.suffix}", sources=case.images)]
         if case.label:
@@ -84,13 +84,18 @@ class Writer:
     def _labels(self) -> Path:
         return self.output / ("labels" if self.to == "plain" else "labelsTr")
 
-    def _channels(self, case: Case, folder: Path) -> Iterator[Piece]:
-        held = read_header(case.images)[1]
-        if self.task is not None and held != len(self.task.channels):
+    def _channels(self, case: Case) -> int:
+        """How many channels the files hold: as many as are named, where names are given."""
+        wanted = case.channels if self.task is None else len(self.task.channels)
+        held = read_header(case.images, wanted)[1]
+        if self.task is not None and held != wanted:
             named = ", ".join(self.task.channels)
             raise DataError(
                 f"{case.images[0]}: has {count(held, 'channel')}, but its data set names {named}; mend one of them"
             )
+        return held
+
+    def _each_channel(self, case: Case, held: int, folder: Path) -> Iterator[Piece]:
         for number in range(held):
             target = folder / f"{case.id}_{number:04d}{self.suffix}"
             if len(case.images) == held:

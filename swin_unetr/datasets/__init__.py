@@ -110,7 +110,7 @@ def read_dataset(
     if require_labels:
         _refuse_unlabelled(root, cases)
     dataset = _with_patients(root, dataset, found)
-    return replace(dataset, task=task or _described(dataset))
+    return replace(dataset, task=task or _described(dataset)).with_counted_channels()
 
 
 def read_sound_cases(root: Path, *, layout: str = "auto", with_test: bool) -> tuple[Dataset, list[DataError]]:

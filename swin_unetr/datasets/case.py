@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,8 @@ class Case:
     label: Path | None = None
     #: The patient, where the layout knows: scans of one patient belong into one fold.
     group: str | None = None
+    #: How many channels the data set names. If None, it does not say.
+    channels: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,11 @@ class Dataset:
     def groups(self) -> dict[str, str]:
         """Patient by case id, for the cases whose patient is known."""
         return {case.id: case.group for case in self.cases if case.group is not None}
+
+    def with_counted_channels(self) -> Dataset:
+        """The same, and each case knows how many channels are named."""
+        named = self.task.channels if self.task is not None else self.channels
+        return replace(self, cases=tuple(replace(case, channels=len(named) or None) for case in self.cases))
 
     def _patients(self) -> str:
         """How many patients; where their names told it, of how many scans, and how that can be overruled."""

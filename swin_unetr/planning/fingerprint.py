@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from swin_unetr.config import Triple
-from swin_unetr.config_io import to_dict
-from swin_unetr.datasets import DESCRIPTION
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
 from swin_unetr.provenance import command
@@ -23,10 +19,9 @@ from swin_unetr.tasks import Task
 from transforms.geometry import Geometry
 from transforms.grids import Turn
 from transforms.labels import check_labels
+from transforms.unknown_labels import problem_lines
 
 FloatTriple = tuple[float, float, float]
-#: Files that are named in one message.
-_MOST_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +70,10 @@ class Fingerprint:
     targets: tuple[TargetPrint, ...]
     #: Cases that were left out, since a file of theirs cannot be read.
     left_out: tuple[str, ...] = ()
+    #: Ids of the cases, in the order of their shapes.
+    ids: tuple[str, ...] = ()
+    #: Of the text of the plan that was made from it: tells whether a person changed the plan.
+    plan_hash: str = field(default="", compare=False)
 
     @property
     def median_shape(self) -> FloatTriple:
@@ -124,37 +123,23 @@ def fingerprint(survey: Survey) -> Fingerprint:
         spacings_mm=tuple(spacing for _, spacing in turned),
         channels=tuple(_channel(usable, index, name) for index, name in enumerate(task.channels)),
         targets=tuple(_target(usable, target.name, frozenset(target.labels)) for target in task.targets),
+        ids=tuple(case.id for case in usable),
         left_out=tuple(case.id for case in survey.cases if case not in usable),
     )
 
 
 def _refuse_unknown_labels(cases: Sequence[CaseFacts], task: Task) -> None:
     """Refuse the label values that a training would refuse, with a description of the task that allows them."""
-    lines: list[str] = []
-    unknown: set[int] = set()
+    problems: list[DataError] = []
     for case in cases:
         assert case.label is not None  # `fingerprint` has chosen cases with one
-        values = {of.value for of in case.label.values}
         try:
-            check_labels(values, task, case.label.path)
+            check_labels((of.value for of in case.label.values), task, case.label.path)
         except DataError as error:
-            lines.append(f"  {error}")
-            unknown |= values - task.known_labels
-    if not lines:
-        return
-    more = [f"  and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
-    allowed = dataclasses.replace(task, other_labels=(*task.other_labels, *sorted(unknown)))
-    text = yaml.safe_dump(to_dict(allowed), default_flow_style=True, width=math.inf, sort_keys=False).strip()
-    raise DataError(
-        "\n".join(
-            [
-                f"{len(lines)} of {len(cases)} label files cannot be trained on:",
-                *lines[:_MOST_LINES],
-                *more,
-                f"a {DESCRIPTION} that takes {', '.join(map(str, sorted(unknown)))} for background is: {text}",
-            ]
-        )
-    )
+            problems.append(error)
+    if problems:
+        first = f"{len(problems)} of {len(cases)} label files cannot be trained on:"
+        raise DataError("\n".join([first, *problem_lines(problems, task)]))
 
 
 def _turned(image: FileFacts) -> tuple[Triple, FloatTriple]:

@@ -25,7 +25,7 @@ from swin_unetr.survey.labels import Labels, read_values
 from swin_unetr.words import count
 from transforms.content import content_hash
 from transforms.geometry import Geometry, Volume
-from transforms.io import NIFTI_SUFFIXES, dicom_problems, read_file, read_geometry
+from transforms.io import NIFTI_SUFFIXES, dicom_problems, read_file, read_geometry, refuse_time_series
 from transforms.slicer import is_segmentation, on_grid_of
 
 
@@ -51,7 +51,7 @@ def read_case(reading: Reading) -> CaseFacts:
     samples: list[tuple[float, ...]] = []
     fitted: Alignment | None = None
     for path in case.images:
-        file = _read_file(path, problems)
+        file = _read_file(path, problems, case=case)
         if file is None:
             continue
         volume, facts = file
@@ -79,7 +79,7 @@ def read_case(reading: Reading) -> CaseFacts:
 def _read_label(
     path: Path, images: Sequence[Path], problems: list[Problem]
 ) -> tuple[LabelFacts | None, NDArray[np.uint16] | None]:
-    file = _read_file(path, problems, images[0])
+    file = _read_file(path, problems, image=images[0])
     if file is None:
         return None, None
     volume, facts = file
@@ -101,8 +101,17 @@ def _of_label(held: Labels) -> dict[str, Any]:
     }
 
 
-def _read_file(path: Path, problems: list[Problem], image: Path | None = None) -> tuple[Volume, dict[str, Any]] | None:
-    """Voxels as stored and the fields of `FileFacts`; a problem is noted where the file cannot be used."""
+def _read_file(
+    path: Path, problems: list[Problem], *, case: Case | None = None, image: Path | None = None
+) -> tuple[Volume, dict[str, Any]] | None:
+    """Voxels as stored and the fields of `FileFacts`; a problem is noted where the file cannot be used.
+
+    Args:
+        path: the file.
+        problems: takes what is wrong with it.
+        case: of a scan, the case that it belongs to.
+        image: of a label map, the scan.
+    """
     try:
         if not path.exists():
             is_dead = path.is_symlink()
@@ -116,6 +125,8 @@ def _read_file(path: Path, problems: list[Problem], image: Path | None = None) -
         if (path.is_dir() or is_dicom(path)) and (uneven := dicom_problems(path)):
             problems += [Problem(code="dicom-series", path=file, words=words) for file, words in uneven]
             return None
+        if case is not None:
+            refuse_time_series([path], case.channels if len(case.images) == 1 else 1)
         volume = read_file(path)
         if image is not None and is_segmentation(path):
             with suppress(DataError):  # of the image, which its own reading tells
@@ -179,9 +190,10 @@ def _unchanged(case: Case, known: CaseFacts) -> bool:
     if not known.usable or sorted(map(os.path.abspath, wanted)) != sorted(files):
         return False
     try:
+        refuse_time_series(case.images, case.channels)  # the data set may name other channels by now
         return all(
             stamp(path) == files[os.path.abspath(path)].stamp or bytes_hash(path) == files[os.path.abspath(path)].hash
             for path in wanted
         )
-    except OSError:
+    except (OSError, DataError):
         return False

@@ -115,7 +115,7 @@ def _in_memory(case: Case, on_disk: int) -> int:
     most = 0
     for path in _files(case):
         try:
-            geometry, channels, dtype = read_header([path])
+            geometry, channels, dtype = read_header([path], case.channels)
         except (DataError, OSError):
             return _GROWTH * on_disk
         x, y, z = geometry.shape

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from swin_unetr.errors import DataError
+from swin_unetr.evaluation.inputs.images import read_shown
 from swin_unetr.evaluation.report.pictures import CONFUSED as CONFUSED_COLOUR
 from swin_unetr.evaluation.report.pictures import INVENTED as INVENTED_COLOUR
 from swin_unetr.evaluation.report.pictures import MISSED as MISSED_COLOUR
 from swin_unetr.tasks import Task
 from swin_unetr.viewer.overlays import centres_mm, error_map, number_classes
 from transforms.geometry import Geometry, Volume
-from transforms.io import nifti_bytes, read_geometry, read_image, read_labels, read_verdict
+from transforms.io import nifti_bytes, read_geometry, read_labels, read_verdict
 from transforms.resample import labels_on_grid
 
 
@@ -107,7 +108,7 @@ def _scans(case: CaseFiles, geometry: Geometry, scene: Scene) -> list[dict[str, 
         if _as_it_is(path):
             add(path.name, f"scan-{number}{''.join(path.suffixes[-2:]) if path.suffix == '.gz' else '.nii'}", path)
             continue
-        volume = read_image([path])
+        volume = read_shown(path, (case.reference_task, case.prediction_task))
         for index, channel in enumerate(volume.array):
             label = path.name if len(volume.array) == 1 else f"{path.name}, channel {index + 1}"
             add(label, f"scan-{number}-{index}.nii", _content(channel, volume.geometry))

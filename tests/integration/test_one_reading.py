@@ -1,5 +1,6 @@
 """Every command reads a file in one way: what one refuses, all refuse, and what one accepts, all accept."""
 
+import json
 import os
 import struct
 from collections.abc import Callable
@@ -12,10 +13,13 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from pretrain.scans.cache import cache_scans
-from pretrain.scans.find import ScanList
+from pretrain.scans.find import ScanList, find_scans
 from swin_unetr.config import InferenceConfig, IntensityConfig, PreprocessConfig
-from swin_unetr.conversion.pieces import Piece, make
-from swin_unetr.datasets import Case
+from swin_unetr.conversion.layouts import Writer
+from swin_unetr.conversion.pieces import make
+from swin_unetr.conversion.run import convert as convert_data
+from swin_unetr.datasets import Case, read_dataset
+from swin_unetr.doctor.diagnosis import diagnose
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.inputs.cases import Pair
 from swin_unetr.evaluation.measures.measure import read_pair
@@ -24,7 +28,7 @@ from swin_unetr.survey.case import Reading, read_case
 from swin_unetr.tasks import Task, exclusive
 from swin_unetr.viewer.cases import CaseFiles
 from swin_unetr.viewer.scene import open_scene
-from transforms.io import read_verdict
+from transforms.io import read_header, read_verdict
 from transforms.preprocess import LoadCase
 
 TASK = Task(name="one", modality="MR", channels=("MR",), targets=exclusive(("one", "two", "three")))
@@ -55,6 +59,15 @@ def nifti(path: Path, array: Any = None, affine: Any = SPACING, units: str = "mm
     return path
 
 
+def series(path: Path) -> Path:
+    """Four volumes, 2.5 s apart by the header."""
+    image = nibabel.Nifti1Image(np.random.default_rng(0).integers(0, 4, (*SHAPE, 4)).astype(np.int16), SPACING)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4] = 2.5
+    nibabel.save(image, path)
+    return path
+
+
 def patched(path: Path, offset: int, content: bytes) -> None:
     whole = bytearray(path.read_bytes())
     whole[offset : offset + len(content)] = content
@@ -81,6 +94,7 @@ odd("five.nii", "has shape 12 x 10 x 8 x 1 x 2")(lambda path: nifti(path, np.zer
 odd("flat.nrrd", "is a picture of 2 dimensions")(
     lambda path: sitk.WriteImage(sitk.GetImageFromArray(np.ones((10, 12), np.int16)), str(path))
 )
+odd("series.nii.gz", "is a time series of 4 volumes")(lambda path: series(path))
 odd("pointer.nii.gz", "is a Git LFS pointer")(
     lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
 )
@@ -116,16 +130,22 @@ def said_by(command: Callable[[], Any]) -> str:
     return ""
 
 
-def doctor(path: Path) -> None:
+def doctor(case: Case) -> None:
     """And `plan`, which works on the same survey."""
-    facts = read_case(Reading(Case(id="a", images=(path,))))
+    facts = read_case(Reading(case))
     for problem in facts.problems:
-        raise DataError(f"{path}: {problem.words}")
+        raise DataError(f"{problem.path}: {problem.words}")
     assert {note.code for note in facts.images[0].notes} <= {said for _, said in ODD.values()}
 
 
-def pretrain(path: Path, cache: Path) -> None:
-    cache_scans(ScanList(cases=(Case(id="a", images=(path,)),)), Z_SCORE, cache, workers=1, tell=lambda line: None)
+def pretrain(case: Case, cache: Path) -> None:
+    cache_scans(ScanList(cases=(case,)), Z_SCORE, cache, workers=1, tell=lambda line: None)
+
+
+def convert(case: Case, output: Path) -> None:
+    writer = Writer(to="plain", output=output, suffix=".nii", task=None, values={}, any_label=False)
+    for piece in writer.pieces(case):
+        make(piece, link=False)
 
 
 @pytest.mark.parametrize("name", sorted(ODD))
@@ -133,17 +153,17 @@ def test_no_command_accepts_what_another_refuses(name: str, make_model, tmp_path
     write, words = ODD[name]
     path = tmp_path / name
     write(path)
-    case = Case(id="a", images=(path,), label=path)
+    case, labelled = Case(id="a", images=(path,)), Case(id="a", images=(path,), label=path)
     model = make_model("model", TASK, preprocess=Z_SCORE, inference=InferenceConfig(roi_size=(16, 16, 16)))
     report = predict(model, path, tmp_path / "out", progress=False, device="cpu", backend="torch")
     said = {
-        "verdict": said_by(lambda: read_verdict(path)),
-        "doctor": said_by(lambda: doctor(path)),
-        "finetune": said_by(lambda: LoadCase(TASK, with_label=True)({"case": case})),
-        "pretrain": said_by(lambda: pretrain(path, tmp_path / "cache")),
+        "verdict": said_by(lambda: read_header([path])),
+        "doctor": said_by(lambda: doctor(case)),
+        "finetune": said_by(lambda: LoadCase(TASK, with_label=True)({"case": labelled})),
+        "pretrain": said_by(lambda: pretrain(case, tmp_path / "cache")),
         "predict": report.failures[0].message if report.failures else "",
         "evaluate": said_by(lambda: read_pair(Pair("a", path, path))),
-        "convert": said_by(lambda: make(Piece(target=tmp_path / "new.nii", sources=(path,)), link=False)),
+        "convert": said_by(lambda: convert(case, tmp_path / "new")),
         "view": said_by(lambda: open_scene(CaseFiles("a", images=(path,)))),
     }
     refused = " " in words
@@ -153,3 +173,48 @@ def test_no_command_accepts_what_another_refuses(name: str, make_model, tmp_path
     else:
         assert [note.code for note in read_verdict(path).notes] == ([words] if words else [])
         assert bool(report.warnings) == bool(words)
+
+
+FOUR = Task(name="four", modality="MR", channels=("FLAIR", "T1w", "t1gd", "T2w"), targets=exclusive(("one",)))
+
+
+def test_a_fourth_axis_holds_channels_where_as_many_are_named(make_model, tmp_path) -> None:
+    """As in a data set of the Decathlon whose files have times in their headers."""
+    root = tmp_path / "Task01"
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    path, label = series(root / "imagesTr" / "a.nii.gz"), root / "labelsTr" / "a.nii.gz"
+    nifti(label, (np.random.default_rng(1).random(SHAPE) > 0.5).astype(np.int16))
+    described = {
+        "modality": dict(enumerate(FOUR.channels)),
+        "labels": {"0": "background", "1": "one"},
+        "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}],
+        "test": [],
+    }
+    (root / "dataset.json").write_text(json.dumps(described))
+    (case,) = read_dataset(root, require_labels=True).cases
+    assert said_by(lambda: doctor(case)) == ""
+    assert LoadCase(FOUR, with_label=True)({"case": case})["image"].shape == (4, *SHAPE)
+    pretrain(find_scans([root]).cases[0], tmp_path / "cache")
+    model = make_model("model", FOUR, preprocess=Z_SCORE, inference=InferenceConfig(roi_size=(16, 16, 16)))
+    assert not predict(model, root, tmp_path / "out", progress=False, device="cpu", backend="torch").failures
+    scene = open_scene(CaseFiles("a", images=(path,), references=(label,), reference_task=FOUR))
+    assert len(scene.description["scans"]) == 4
+    for to, files in (("plain", 1), ("nnunet", 4), ("decathlon", 1)):
+        report = convert_data(root, tmp_path / to, to=to, workers=1)
+        assert not report.failures
+        assert sum(report.files.values()) == files + 1
+
+
+def test_a_time_series_is_refused_and_the_other_cases_go_on(tmp_path) -> None:
+    (tmp_path / "scans").mkdir()
+    nifti(tmp_path / "scans" / "b.nii.gz")
+    path = series(tmp_path / "scans" / "a.nii.gz")
+    line = f"{path}: is a time series of 4 volumes where a 3-D scan is wanted; split it, one file for each time"
+    report = convert_data(tmp_path / "scans", tmp_path / "new", to="plain", workers=1)
+    assert [failure.message for failure in report.failures] == [line]
+    assert report.done == ["b"]
+    diagnosis = diagnose(tmp_path / "scans", tolerance_mm=0.1)
+    (finding,) = [finding for finding in diagnosis.findings if finding.code == "wrong-dimensions"]
+    assert (finding.case, finding.severity) == ("a", "error")
+    assert finding.words in line

@@ -11,6 +11,9 @@ from swin_unetr.datasets.faults import noting
 from swin_unetr.datasets.listing import images_by_stem
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.inputs.cases import Pair
+from swin_unetr.tasks import Task
+from transforms.geometry import Volume
+from transforms.io import read_image, read_verdict
 
 #: Ends the name of nnU-Net's first channel, which otherwise goes by the name of its case.
 _FIRST_CHANNEL = re.compile(r"_0000$")
@@ -52,6 +55,17 @@ def _images(path: Path | None, references: Path) -> dict[str, Path]:
         return {case.id: case.images[0] for case in dataset.cases}
     found = images_by_stem(path) if path.is_dir() else images_by_stem(path.parent)
     return {_FIRST_CHANNEL.sub("", name): file for name, file in reversed(found.items())}
+
+
+def read_shown(path: Path, tasks: Iterable[Task | None]) -> Volume:
+    """A scan to be shown. A fourth axis holds channels where one of the tasks names as many.
+
+    Raises:
+        DataError: the file is missing or cannot be used.
+    """
+    held = read_verdict(path).channels
+    named = {len(task.channels) for task in tasks if task is not None}
+    return read_image([path], held if held in named else None)
 
 
 def files_of(pairs: Iterable[Pair], images: Mapping[str, Path]) -> dict[str, dict[str, str | None]]:

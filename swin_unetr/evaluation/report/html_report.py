@@ -10,6 +10,7 @@ from typing import Any
 
 from swin_unetr.errors import DataError
 from swin_unetr.evaluation.inputs.cases import Pair
+from swin_unetr.evaluation.inputs.images import read_shown
 from swin_unetr.evaluation.measures.measure import read_pair
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.report.html_page import page
@@ -18,7 +19,6 @@ from swin_unetr.evaluation.report.results import ALL_STRUCTURES, EvaluationResul
 from swin_unetr.evaluation.statistics import mean_defined
 from swin_unetr.evaluation.wording import scans_of_patients
 from transforms.geometry import Volume
-from transforms.io import read_image
 from transforms.resample import is_part_of, padded
 
 #: Name of the page in a report's folder.
@@ -113,15 +113,15 @@ def _pictures(
         if files is None:
             continue
         pair = Pair(case, *(Path(str(files[side])) for side in ("prediction", "reference")))
+        tasks = {"prediction_task": result.prediction_task, "reference_task": result.reference_task}
         try:
             labels = read_pair(pair, resample=case in result.resampled)
             scan = files.get("image")
-            image = None if scan is None else read_image([Path(scan)])
+            image = None if scan is None else read_shown(Path(scan), tasks.values())
         except DataError:
             continue  # it was readable a moment ago: a report without this picture is better than none
         prediction, reference = (Volume(side[None], labels.geometry) for side in (labels.prediction, labels.reference))
         if image is not None and image.geometry.difference(labels.geometry):
             image = padded(image, labels.geometry) if is_part_of(image.geometry, labels.geometry) else None
-        tasks = {"prediction_task": result.prediction_task, "reference_task": result.reference_task}
         drawn[case] = [asdict(plane) for plane in case_pictures(prediction, reference, image, **tasks)]
     return drawn

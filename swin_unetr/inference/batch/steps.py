@@ -122,7 +122,7 @@ class CaseSteps:
 
     def _reading_bytes(self, case: Case) -> int:
         """The most that reading and preparing a scan takes, from its header."""
-        geometry, channels, dtype = read_header(case.images)
+        geometry, channels, dtype = read_header(case.images, len(self.predictor.task.channels))
         preprocess = self.predictor.ensemble.preprocess
         return prepare_bytes(geometry, channels, dtype, preprocess, files=len(case.images))
 

@@ -132,7 +132,7 @@ def test_a_changed_source_is_made_anew_and_a_touched_or_moved_one_is_not(own, mo
     whole = dataset.cases[4].images[0].read_bytes()
     dataset.cases[4].images[0].write_bytes(whole[:-100])
     (problem,) = on_disk(dataset, folder).prepare()
-    assert dataset.cases[4].images[0].name in problem
+    assert dataset.cases[4].images[0].name in str(problem)
 
 
 def test_a_torn_file_is_made_anew_and_a_damaged_block_names_the_case(own, capsys) -> None:

@@ -115,7 +115,7 @@ def test_a_file_that_is_changed_while_it_is_read_is_not_kept(tmp_path: Path, mon
     with monkeypatch.context() as patched:
         patched.setattr(finetune.scans, "_preprocessed", slow)
         (problem,) = ScansOnDisk(cases, TASK, PREPROCESS, tmp_path / "store").prepare()
-    assert problem == f"{cases[0].images[0]}: was changed while it was read; start again"
+    assert str(problem) == f"{cases[0].images[0]}: was changed while it was read; start again"
     scans = opened(cases, tmp_path / "store")
     np.testing.assert_array_equal(scans[0]["label"][0], np.roll(voxels(10, 3), 3, 0))
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 from finetune.command import main as finetune
 from finetune.config import FinetuneConfig
 from finetune.planning.command import main, plan_of_run
+from finetune.planning.origin import note_of_origin
 from finetune.planning.planner import plan_data, recipe_of, this_machine, write_plan
 from finetune.recipes import find_recipe
 from finetune.trial import TrainingNeeds
@@ -191,8 +193,53 @@ def test_a_run_without_a_recipe_plans_by_itself_and_goes_on(phantom_data: Path, 
     planned, done = (load(FinetuneConfig, run / name) for name in ("plan.yaml", "config.yaml"))
     assert done.network == replace(planned.network, in_channels=1, num_classes=6)
     assert (done.trainer.max_epochs, planned.trainer.max_epochs) == (1, 400)
+    planned_for = json.loads((run / "fingerprint.json").read_text())
+    write_json(run / "fingerprint.json", {**planned_for, "ids": planned_for["ids"][1:]})  # one case came later
+    other = ["--data", str(phantom_data), "--output", str(tmp_path / "other"), "--optimizer.warmup_epochs", "0"]
+    assert finetune(["--trainer.max_epochs", "1", *other, "--plan", str(run / "plan.yaml")]) == 0
+    note = json.loads((tmp_path / "other" / "run.json").read_text())["plan_note"]
+    assert note.endswith("was made on other cases: 1 of the 6 cases here had no part in it")
+    assert note in capsys.readouterr().err.splitlines()
     assert finetune(["--trainer.max_epochs", "2", *options, "--resume", "auto"]) == 0
     assert len((run / "metrics.csv").read_text().splitlines()) == 3
+
+
+def test_a_plan_says_what_it_was_made_for(plan, phantom_data: Path, tmp_path: Path) -> None:
+    path = write_plan(plan, tmp_path / "run")
+    assert note_of_origin(path, phantom_data, "auto", named=False) == ""
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    assert note_of_origin(path, data, "auto", named=False) == ""  # the same cases in another place
+    description = json.loads((data / "dataset.json").read_text())
+    description["training"] = description["training"][1:]
+    write_json(data / "dataset.json", description)
+    words = "0 of the 5 cases here had no part in it, and 1 of its 6 cases is not here"
+    assert f"was made on other cases: {words}; if they differ, plan anew" in note_of_origin(
+        path, data, "auto", named=False
+    )
+    assert note_of_origin(path, data, "auto", named=True).endswith(words)
+    write_json(data / "dataset.json", {**description, "modality": {"0": "MRI"}})
+    assert note_of_origin(path, data, "auto", named=True).startswith("note: ")
+    options = ["--data", str(data), "--output", str(tmp_path / "run")]
+    with pytest.raises(ConfigError, match=r"plan.yaml was made for .* whose channels differ \(CT; here MRI\)"):
+        finetune(options)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_plan_that_a_person_changed_is_not_replaced(phantom_data: Path, tmp_path: Path) -> None:
+    arguments = [str(phantom_data), "--output", str(tmp_path), "--memory", "8GB", "--workers", "1"]
+    assert main(arguments) == main(arguments) == 0
+    path = tmp_path / "plan.yaml"
+    planned = path.read_text()
+    path.write_text(planned.replace("learning_rate: 0.002 ", "learning_rate: 0.005 "))
+    with pytest.raises(ConfigError, match=r"was changed since it was planned; .* --overwrite"):
+        main(arguments)
+    assert "0.005" in path.read_text()
+    assert main([*arguments, "--overwrite"]) == 0
+    assert "0.005" not in path.read_text()
+    (tmp_path / "fingerprint.json").unlink()
+    with pytest.raises(ConfigError, match="may have been changed"):
+        main(arguments)
 
 
 @pytest.fixture
@@ -227,6 +274,30 @@ def test_the_command_that_a_plan_of_one_case_prints_can_be_run(one_case: Path, t
         finetune([*words[:-2], "--output", str(tmp_path / "other")])
     with pytest.raises(DataError, match=r"1 case of a single patient .* --fold all"):
         finetune([*words[:-2], "--folds", "all", "--output", str(tmp_path / "third")])
+
+
+def test_label_values_of_many_cases_are_said_once(phantom_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    paths = sorted((data / "labelsTr").iterdir())
+    for path, value in zip(paths, (17, 17, 17, 17, 17, 9), strict=True):
+        label = read_labels(path)
+        values = np.array(label.array[0])
+        values.flat[:3] = value
+        write_labels(path, values, label.geometry, {})
+    (data / "imagesTr" / paths[0].name).write_bytes(b"")
+    with pytest.raises(DataError) as trained:
+        finetune(["--config", "demo", "--data", str(data), "--output", str(tmp_path / "run"), "--fold", "all"])
+    first, empty, many, single, remedy = str(trained.value).splitlines()
+    assert first == "6 of 6 scans cannot be used:"
+    assert paths[0].name in empty
+    names = ", ".join(path.name for path in paths[1:5])
+    assert many.startswith(f"  4 label files ({names}): hold label values [17] that task ")
+    assert single.startswith(f"  {paths[5]}: holds label values [9] that task ")
+    assert remedy.startswith("a task.yaml that takes 9, 17 for background is: {")
+    with pytest.raises(DataError) as planned:
+        main([str(data), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"])
+    assert str(planned.value).splitlines()[1:] == [many, single, remedy]
 
 
 def test_a_plan_refuses_the_label_values_that_a_training_refuses(one_case: Path, tmp_path: Path) -> None:
