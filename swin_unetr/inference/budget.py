@@ -19,6 +19,7 @@ from swin_unetr.inference.plan import Plan, Summed, make_plan
 from swin_unetr.inference.sizes import size_in_words
 from swin_unetr.inference.sums import SUMS
 from swin_unetr.inference.windows import lay_windows
+from swin_unetr.inference.work import network_of
 from swin_unetr.machine import available, peak_during, resident
 from swin_unetr.postprocessing.components import BYTES_PER_VOXEL
 from transforms.prepare import Prepared
@@ -152,9 +153,10 @@ class Budget:
         settings, channels = member.inference, len(self._ensemble.task.channels)
         batch = torch.zeros(settings.batch_size, channels, *settings.roi_size, device=self._device)
         member.backend(batch)  # what is taken once, at the first call, is not given back
+        network = network_of(member)
         if self._device.type == "cuda":
-            return batch.nbytes + gpu_peak_during(lambda: member.backend(batch), self._device)
-        return peak_during(lambda: member.backend(batch)) - resident()
+            return batch.nbytes + gpu_peak_during(lambda: network(batch), self._device)
+        return peak_during(lambda: network(batch)) - resident()
 
 
 def _in_words(member: Member) -> str:
