@@ -377,7 +377,7 @@ def test_a_prediction_far_away_is_refused_in_one_line(tmp_path):
 
 def test_a_file_that_breaks_between_two_readings_is_the_failure_of_its_case(tmp_path, monkeypatch):
     """`--task brats` looks at all files before it measures them."""
-    from swin_unetr.evaluation import run as module
+    from swin_unetr.evaluation.inputs import find as module
 
     for case in "ab":
         for side in ("pred", "ref"):

@@ -140,6 +140,7 @@ class Sweep:
                         box = with_span(self._owned, self._axis, (max(span[0], self._released), span[1]))
                         self._sums[span] = self._sum(box, self._channels, result.device)
                     self._sums[span].add(result, self._weights, start)
+            del result  # else it is held while the next batch is computed
             if self._on_windows is not None:
                 self._on_windows(1)
 
@@ -151,8 +152,8 @@ def computed(
     left = list(starts)
     while left:
         batch, left = left[:batch_size], left[batch_size:]
-        results = network(torch.stack([layout.cut(image, start) for start in batch]))
-        yield from zip(batch, results, strict=True)
+        # Without a name, so that what a batch gave is not held while the next one is computed.
+        yield from zip(batch, network(torch.stack([layout.cut(image, start) for start in batch])), strict=True)
 
 
 def spans(layout: WindowLayout, axis: int) -> list[Span]:

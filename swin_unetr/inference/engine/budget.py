@@ -17,6 +17,7 @@ from swin_unetr.inference.engine.finish import BLOCK_BYTES, BLOCKS_HELD, label_t
 from swin_unetr.inference.engine.memory_plan import MemoryPlan, Summed, make_plan
 from swin_unetr.inference.engine.sums import SUMS
 from swin_unetr.inference.engine.windows import lay_windows
+from swin_unetr.inference.engine.work import network_of
 from swin_unetr.inference.models import Ensemble, Member
 from swin_unetr.machine import available, peak_during, resident, size_in_words
 from swin_unetr.postprocessing.components import BYTES_PER_VOXEL
@@ -151,9 +152,10 @@ class Budget:
         settings, channels = member.inference, len(self._ensemble.task.channels)
         batch = torch.zeros(settings.batch_size, channels, *settings.roi_size, device=self._device)
         member.backend(batch)  # what is taken once, at the first call, is not given back
+        network = network_of(member)
         if self._device.type == "cuda":
-            return batch.nbytes + gpu_peak_during(lambda: member.backend(batch), self._device)
-        return peak_during(lambda: member.backend(batch)) - resident()
+            return batch.nbytes + gpu_peak_during(lambda: network(batch), self._device)
+        return peak_during(lambda: network(batch)) - resident()
 
 
 def _in_words(member: Member) -> str:

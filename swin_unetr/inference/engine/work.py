@@ -50,7 +50,7 @@ class Work:
             self._layout,
             plan.axis,
             _owned(grids, tile),
-            _network(member),
+            network_of(member),
             channels=member.backend.channels,
             weights=self._weights,
             batch_size=member.inference.batch_size,
@@ -66,7 +66,7 @@ def _owned(grids: Grids, tile: Box) -> Box:
     return x, y, z
 
 
-def _network(member: Member) -> Network:
+def network_of(member: Member) -> Network:
     """The network of a model; with `tta` its mean over mirror images of each window, along the model's own axes."""
     if not member.inference.tta:
         return member.backend
