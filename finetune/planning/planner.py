@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from rich.progress import Progress
 
 from finetune.config import FinetuneConfig, LossConfig
 from finetune.planning import FINGERPRINT, PLAN
 from finetune.planning.memory import training_footprint
-from finetune.planning.origin import text_hash
+from finetune.planning.origin import refuse_edited, text_hash
 from finetune.planning.plan import Plan, make_plan
 from swin_unetr.config import InferenceConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from swin_unetr.config_io import from_dict
+from swin_unetr.datasets import read_dataset
+from swin_unetr.datasets.case import Dataset
 from swin_unetr.device import is_native
+from swin_unetr.errors import ConfigError
 from swin_unetr.files import write_text
-from swin_unetr.machine import available, cores, resident
+from swin_unetr.machine import available, cores, parse_size, resident
 from swin_unetr.planning.choices import as_recipe
 from swin_unetr.planning.fingerprint import fingerprint
 from swin_unetr.planning.fit import Setting
 from swin_unetr.planning.footprint import Footprint
 from swin_unetr.planning.target import Device, PlanTarget
 from swin_unetr.survey.facts import Survey
+from swin_unetr.survey.run import survey
+from swin_unetr.survey.survey_file import read_survey
 
 #: Share of the memory that is free now which a training may take where nobody says how much.
 _SHARE = 0.8
+
+
+def plan(
+    data: Path | str,
+    output: Path | str,
+    *,
+    layout: str = "auto",
+    memory: int | str | None = None,
+    gpu_memory: int | str | None = None,
+    survey_file: Path | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+) -> Plan:
+    """Look at a labelled data set, choose how to train on it, and write plan.yaml and fingerprint.json.
+
+    Args:
+        data: folder of scans and labels.
+        output: folder for both files.
+        layout: of `data`.
+        memory: bytes that the process may take on a processor, or a size such as "8GB".
+        gpu_memory: the same of a GPU, which need not be in this machine. If both are None, the plan is for this
+            machine.
+        survey_file: survey.json that `doctor` wrote; files that are unchanged since then are not read again.
+        workers: processes that read; 0 for as many as suit cores and memory.
+        overwrite: whether a plan that a person changed may be replaced.
+
+    Raises:
+        ConfigError: options that do not go together, too little memory, or a plan that a person changed.
+        DataError: nothing to train on.
+    """
+    if memory is not None and gpu_memory is not None:
+        raise ConfigError("memory: --memory plans for a processor and --gpu-memory for a GPU; give one of them")
+    sizes = {"memory": _bytes(memory, "memory"), "gpu_memory": _bytes(gpu_memory, "gpu_memory")}
+    if not overwrite:
+        refuse_edited(Path(output) / PLAN)
+    machine = this_machine(**sizes)  # before the survey makes this process larger
+    dataset = read_dataset(Path(data), layout=layout, require_labels=True)
+    made = plan_data(_survey(dataset, survey_file, workers), machine)
+    write_plan(made, Path(output))
+    return made
 
 
 def this_machine(*, memory: int | None = None, gpu_memory: int | None = None) -> PlanTarget:
@@ -90,3 +137,16 @@ def _step_of(setting: Setting, machine: PlanTarget) -> FinetuneConfig:
         deep_supervision=machine.device == "cuda",
         trainer=TrainerConfig(precision="bf16-mixed" if machine.bfloat16 else "32-true", ema_decay=0.99),
     )
+
+
+def _survey(dataset: Dataset, known: Path | None, workers: int) -> Survey:
+    before = None if known is None else read_survey(known)
+    with Progress(disable=not sys.stdout.isatty()) as progress:
+        row = progress.add_task("reading scans", total=len(dataset.cases))
+        return survey(
+            dataset, workers=workers, known=before, on_case=lambda done, _: progress.update(row, completed=done)
+        )
+
+
+def _bytes(size: int | str | None, field: str) -> int | None:
+    return parse_size(size, field) if isinstance(size, str) else size

@@ -9,9 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import swin_unetr
 from swin_unetr.cli import main
 from swin_unetr.datasets.folds import Folds
-from swin_unetr.evaluation.comparison.run import NOT_ASKED
+from swin_unetr.errors import ConfigError
+from swin_unetr.evaluation.comparison.values import NOT_ASKED
 
 LABELS = ("--labels", "liver=1", "spleen=2")
 
@@ -317,3 +319,19 @@ def test_one_case_says_nothing_of_how_sure_a_place_is(folders, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "good is first by the ranks in every case. A single patient does not say how sure that is." in lines
     assert not any("of resamples" in line for line in lines)
+
+
+def test_python_compares_as_the_command_does(folders):
+    assert compare(folders) == 0
+    methods = {name: folders / name for name in ("good", "bad")}
+    labels = {"liver": 1, "spleen": 2}
+    found = swin_unetr.compare(methods, reference=folders / "ref", task=labels, output=folders / "python")
+    assert found.methods == ("good", "bad")
+    of_command, of_python = written(folders), written(folders, "python")
+    assert of_python["differences"] == of_command["differences"]
+    assert of_python["rankings"] == of_command["rankings"]
+    assert evaluate(folders, "good") == 0
+    with pytest.raises(ConfigError, match="two or more"):
+        swin_unetr.compare({"good": folders / "good"}, reference=folders / "ref")
+    with pytest.raises(ConfigError, match="empty: the reports were made with --empty nan"):
+        swin_unetr.compare({name: folders / "report_good" for name in "ab"}, empty="brats")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from swin_unetr.config_io import CommandParser
 from swin_unetr.errors import ConfigError
@@ -23,61 +21,23 @@ def main(argv: Sequence[str]) -> int:
     if len(names) != len(paths) or len(set(names)) != len(names):
         raise ConfigError(f"names: {len(paths)} different names are needed, got {', '.join(names)}")
     options = evaluation_options(arguments)
-    if arguments.seed < 0:
-        raise ConfigError(f"seed: must not be negative, got {arguments.seed}")
 
-    from swin_unetr.evaluation.comparison.inputs import check_methods, metrics_of, read_methods
-    from swin_unetr.evaluation.comparison.report import make_folder, write_comparison
-    from swin_unetr.evaluation.comparison.run import compare_values
+    from swin_unetr.evaluation.comparison.run import compare_methods
     from swin_unetr.evaluation.comparison.tables import print_comparison
-    from swin_unetr.evaluation.lesions.rules import LESION_RULES
-    from swin_unetr.evaluation.metrics import choose_metrics
-    from swin_unetr.evaluation.patients import merged_patients, patients_in
 
-    choose_metrics(arguments.metrics, arguments.empty_distance)
-    if arguments.output is not None:
-        make_folder(arguments.output)
-    methods = read_methods(dict(zip(names, paths, strict=True)), arguments.reference, options)
-    check_methods(methods)
-    if arguments.patients is None:
-        patients = merged_patients((name, method.patients) for name, method in methods.items())
-    else:
-        cases = {case for method in methods.values() for case in (*method.cases, *method.failures)}
-        patients = patients_in(arguments.patients, sorted(cases))
-    policy = max((method.policy for method in methods.values()), key=lambda policy: policy["lesions"] is not None)
-    _refuse_ignored(arguments, parser, policy)
-    shared = metrics_of(methods.values(), arguments.metrics)
-    result = compare_values(
-        {name: method.values for name, method in methods.items()},
-        next(iter(methods.values())).structures,
-        failures={name: method.failures for name, method in methods.items()},
-        metrics=choose_metrics(
-            arguments.metrics or shared,
-            policy["empty_distance"],
-            policy["surface"],
-            LESION_RULES.get(policy["lesions"]),
-        ),
+    result, methods = compare_methods(
+        dict(zip(names, paths, strict=True)),
+        arguments.reference,
+        arguments.output,
+        options,
         rank_by=arguments.rank_by,
         missing=arguments.missing,
         seed=arguments.seed,
-        patients=patients,
     )
     print_comparison(result, methods)
     if arguments.output is not None:
-        write_comparison(result, methods, arguments.seed, arguments.output)
         print(f"report: {arguments.output / 'compare.html'}")
     return 1 if any(result.lacking.values()) else 0
-
-
-def _refuse_ignored(arguments: Namespace, parser: CommandParser, policy: Any) -> None:
-    """A policy that is asked for, and that reports were not made with, is not passed over in silence."""
-    for name in ("empty", "empty_distance", "surface", "lesions"):
-        wanted = getattr(arguments, name)
-        if wanted not in (parser.get_default(name), policy[name] or "none"):
-            option = name.replace("_", "-")
-            raise ConfigError(
-                f"{name}: the reports were made with --{option} {policy[name]}, not {wanted}; make new ones"
-            )
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

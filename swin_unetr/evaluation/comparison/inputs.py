@@ -13,7 +13,7 @@ from swin_unetr.datasets.folds import select_cases
 from swin_unetr.datasets.names import patients_by_names
 from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.evaluation.comparison.run import NOT_ASKED
+from swin_unetr.evaluation.comparison.values import NOT_ASKED
 from swin_unetr.evaluation.inputs.label_tasks import ANY_BRATS, UnknownLabelsError
 from swin_unetr.evaluation.report.results import EvaluationResult
 from swin_unetr.suggestions import near_names

@@ -14,7 +14,6 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.bootstrap import METHOD, RESAMPLES
 from swin_unetr.evaluation.comparison.inputs import Method
 from swin_unetr.evaluation.comparison.paired import EXACT_UP_TO, Difference
-from swin_unetr.evaluation.comparison.run import Comparison
 from swin_unetr.evaluation.comparison.tables import (
     RESAMPLED,
     comparison_tables,
@@ -24,6 +23,7 @@ from swin_unetr.evaluation.comparison.tables import (
     resampled_lines,
     too_few,
 )
+from swin_unetr.evaluation.comparison.values import Comparison
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.report.html_page import page
 from swin_unetr.evaluation.report.results import ALL_STRUCTURES

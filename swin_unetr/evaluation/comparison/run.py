@@ -1,186 +1,128 @@
-"""Compares methods on the same cases: paired differences with tests, and rankings with their stability.
-
-What counts, and what it is worth, says `scoring`.
-"""
+"""Compares methods: from paths to a result, and its report on disk."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.bootstrap import SEED
-from swin_unetr.evaluation.comparison.paired import Difference, Pair, differences
-from swin_unetr.evaluation.comparison.ranking import Ranking, Table, case_ranks, rankings
-from swin_unetr.evaluation.metrics import METRICS, Metric
-from swin_unetr.evaluation.report.results import ALL_STRUCTURES
-from swin_unetr.evaluation.scoring import patient_indices
+from swin_unetr.evaluation.comparison.inputs import Method, check_methods, metrics_of, read_methods
+from swin_unetr.evaluation.comparison.report import make_folder, write_comparison
+from swin_unetr.evaluation.comparison.values import Comparison, Missing, compare_values
+from swin_unetr.evaluation.lesions.rules import LESION_RULES
+from swin_unetr.evaluation.metrics import choose_metrics
+from swin_unetr.evaluation.patients import merged_patients, patients_in
 
-#: Values by case, structure and metric. A case that could not be evaluated has no key; NaN is "in neither mask".
-Values = Mapping[tuple[str, str, str], float]
-
-#: What becomes of a case that some method lacks: the worst rank for that method, or no part for anybody.
-Missing = Literal["worst", "common"]
-
-#: The metrics that a ranking counts where nothing is said, as far as they are there. Not those of lesions, by which
-#: BraTS ranks since 2023: the rules of 2025 average over the lesions found, which would reward missing one.
-RANKED_BY = ("dice", "hd95_mm", "nsd")
-
-#: What is said of a case that a method neither has nor failed in.
-NOT_ASKED = "is not among the cases of its evaluation; evaluate it with this case too"
+#: Options of `evaluate` that a report has settled, with the values that ask for nothing.
+_SETTLED: dict[str, Any] = {"empty": "nan", "empty_distance": None, "surface": "voxels", "lesions": None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What comparing gives."""
-
-    methods: tuple[str, ...]
-    structures: tuple[str, ...]
-    metrics: tuple[Metric, ...]
-    #: Every case that some method was asked for, sorted.
-    cases: tuple[str, ...]
-    #: Of these, the cases that every method has.
-    common: tuple[str, ...]
-    #: Of these, the cases that the rankings count: at least one method has them; all have, under "common".
-    ranked: tuple[str, ...]
-    missing: Missing
-    #: Patient by case, where it is known; a case without one counts as a patient alone.
-    patients: Mapping[str, str]
-    #: By method: the cases that it lacks, and why.
-    lacking: Mapping[str, Mapping[str, str]]
-    #: Per metric: the mean of the structures of each case where there are several, then each structure.
-    differences: tuple[Difference, ...]
-    rankings: tuple[Ranking, ...]
-    #: Names of the metrics that the rankings count.
-    ranked_by: tuple[str, ...]
-    #: By metric: methods x cases x structures, NaN where there is no value.
-    values: Mapping[str, NDArray[np.float64]] = field(repr=False)
-    #: By metric, of the same shape: ranks in the ranked cases, NaN in the others and where a structure is in no mask.
-    ranks: Mapping[str, NDArray[np.float64]] = field(repr=False)
-
-    def number_of_patients(self, cases: Collection[str]) -> int:
-        """How many patients some of the cases are of."""
-        return len(set(patient_indices(tuple(cases), self.patients).tolist()))
-
-
-def compare_values(
-    methods: Mapping[str, Values],
-    structures: Sequence[str],
+def compare(
+    methods: Mapping[str, str | Path],
     *,
-    failures: Mapping[str, Mapping[str, str]] | None = None,
-    metrics: Sequence[Metric] = METRICS,
+    reference: str | Path | None = None,
+    output: str | Path | None = None,
+    metrics: Collection[str] | None = None,
     rank_by: Collection[str] | None = None,
     missing: Missing = "worst",
     seed: int = SEED,
-    patients: Mapping[str, str] | None = None,
+    patients: str | Path | None = None,
+    **evaluation: Any,
 ) -> Comparison:
-    """Compare two or more methods.
-
-    Differences are over the cases that both of a pair have ("worst"), or that all methods have ("common").
+    """Compare two or more methods: paired differences with intervals and tests, and rankings; by patients.
 
     Args:
-        methods: values by the name of the method.
-        structures: names of the structures.
-        failures: by method, the cases that it was asked for and failed in, with the message.
-        metrics: the metrics that may be in the values; those that some method does not have are passed over.
-        rank_by: names of the metrics that the rankings count. If None, `RANKED_BY`.
-        missing: what becomes of a case that some method lacks.
+        methods: by name: a folder of predictions, the folder of a report that `evaluate` wrote, or its results.json.
+        reference: folder of label files or data set, for folders of predictions.
+        output: folder for compare.json, compare.csv, differences.csv, compare.md and compare.html. If None, nothing is
+            written.
+        metrics: names of the metrics. If None, those that all methods have.
+        rank_by: names of the metrics that the rankings count. If None, Dice, HD95 and NSD, as far as they are there.
+        missing: what becomes of a case that some method lacks: it has the worst rank there ("worst"), or counts for
+            nobody ("common").
         seed: of every bootstrap.
-        patients: patient by case: the unit of intervals, tests and rankings. A case without one is a patient alone.
+        patients: table with the columns case and patient. If None, what the evaluations know.
+        evaluation: further options of `evaluate`, for folders of predictions.
 
     Raises:
-        ConfigError: a metric to rank by that the values do not have.
+        ConfigError: arguments that do not go together, or other options than those that reports were made with.
+        DataError: predictions or reports that cannot be read, or that were not evaluated alike.
     """
-    names = tuple(methods)
-    failed = failures or {}
-    held_by = {name: {case for case, _, _ in values} for name, values in methods.items()}
-    cases = sorted(set().union(*held_by.values(), *(failed.get(name, {}) for name in names)))
-    held = np.array([[case in held_by[name] for case in cases] for name in names], dtype=np.bool_)
-    present = set.intersection(*({metric for _, _, metric in values} for values in methods.values()))
-    values = {
-        metric.name: np.array(
-            [
-                [[of.get((case, name, metric.name), math.nan) for name in structures] for case in cases]
-                for of in methods.values()
-            ],
-            dtype=np.float64,
-        )
-        for metric in metrics
-        if metric.name in present
-    }
-    # A metric that has no value anywhere says nothing, and would make every rank a tie.
-    shown = tuple(m for m in metrics if m.name in values and not np.isnan(values[m.name]).all())
-    ranked_by = _ranked_by(rank_by, shown)
-    in_all: NDArray[np.bool_] = np.logical_and.reduce(held, axis=0)
-    in_some: NDArray[np.bool_] = np.logical_or.reduce(held, axis=0)
-    counted = in_all if missing == "common" else in_some
-    tables = {m.name: Table(m, values[m.name][:, counted], held[:, counted]) for m in shown}
-    ranks = {name: np.full_like(values[name], math.nan) for name in tables}
-    for name, table in tables.items():
-        ranks[name][:, counted] = case_ranks(table)
-    usable = held & in_all if missing == "common" else held
-    known = {case: patients[case] for case in cases if patients and case in patients}
-    unit = patient_indices(cases, known)
-    ranked_unit = patient_indices([case for case, counts in zip(cases, counted, strict=True) if counts], known)
-    return Comparison(
-        methods=names,
-        structures=tuple(structures),
-        metrics=shown,
-        cases=tuple(cases),
-        common=tuple(case for case, all_have in zip(cases, in_all, strict=True) if all_have),
-        ranked=tuple(case for case, counts in zip(cases, counted, strict=True) if counts),
-        missing=missing,
-        patients=known,
-        lacking={
-            name: {case: failed.get(name, {}).get(case, NOT_ASKED) for case in cases if case not in held_by[name]}
-            for name in names
-        },
-        differences=tuple(
-            item for m in shown for item in _differences(m, values[m.name], usable, names, structures, seed, unit)
-        ),
-        rankings=rankings(names, [tables[name] for name in ranked_by], seed, ranked_unit)
-        if ranked_by and counted.any()
-        else (),
-        ranked_by=ranked_by,
-        values={metric.name: values[metric.name] for metric in shown},
-        ranks=ranks,
-    )
+    paths = {name: Path(path) for name, path in methods.items()}
+    options = {**evaluation, "metrics": metrics, "patients": patients}
+    folder = None if output is None else Path(output)
+    where = None if reference is None else Path(reference)
+    return compare_methods(paths, where, folder, options, rank_by=rank_by, missing=missing, seed=seed)[0]
 
 
-def _ranked_by(wanted: Collection[str] | None, metrics: Sequence[Metric]) -> tuple[str, ...]:
-    names = [metric.name for metric in metrics]
-    if wanted is None:
-        return tuple(name for name in names if name in RANKED_BY) or tuple(names[:1])
-    if unknown := [name for name in wanted if name not in names]:
-        raise ConfigError(f"rank_by: {unknown[0]!r} is not one of the metrics compared: {', '.join(names)}")
-    return tuple(name for name in names if name in wanted)
-
-
-def _differences(
-    metric: Metric,
-    values: NDArray[np.float64],
-    held: NDArray[np.bool_],
-    names: Sequence[str],
-    structures: Sequence[str],
+def compare_methods(
+    paths: Mapping[str, Path],
+    reference: Path | None,
+    output: Path | None,
+    options: Mapping[str, Any],
+    *,
+    rank_by: Collection[str] | None,
+    missing: Missing,
     seed: int,
-    unit: NDArray[np.int64],
-) -> list[Difference]:
-    """Of one metric; `values` are methods x cases x structures, `unit` the number of the patient of every case."""
+) -> tuple[Comparison, dict[str, Method]]:
+    """The same, and the methods as they were read.
 
-    def pairs(structure: str, of: NDArray[np.float64]) -> list[Pair]:
-        return [
-            Pair(structure, names[one], names[two], of[one], of[two], held[one] & held[two])
-            for one, two in combinations(range(len(names)), 2)
-        ]
+    Args:
+        paths: by the name of the method.
+        reference: for folders of predictions.
+        output: folder of the report. If None, nothing is written.
+        options: of `evaluate`.
+        rank_by: names of the metrics that the rankings count.
+        missing: what becomes of a case that some method lacks.
+        seed: of every bootstrap.
+    """
+    if len(paths) < 2:
+        raise ConfigError("methods: two or more are needed to compare")
+    if seed < 0:
+        raise ConfigError(f"seed: must not be negative, got {seed}")
+    metrics = options.get("metrics")
+    choose_metrics(metrics, options.get("empty_distance"))
+    if output is not None:
+        make_folder(output)
+    methods = read_methods(paths, reference, options)
+    check_methods(methods)
+    policy = max((method.policy for method in methods.values()), key=lambda policy: policy["lesions"] is not None)
+    _refuse_ignored(options, policy)
+    shared = metrics_of(methods.values(), metrics)
+    result = compare_values(
+        {name: method.values for name, method in methods.items()},
+        next(iter(methods.values())).structures,
+        failures={name: method.failures for name, method in methods.items()},
+        metrics=choose_metrics(
+            metrics or shared,
+            policy["empty_distance"],
+            policy["surface"],
+            LESION_RULES.get(policy["lesions"]),
+        ),
+        rank_by=rank_by,
+        missing=missing,
+        seed=seed,
+        patients=_patients(methods, options.get("patients")),
+    )
+    if output is not None:
+        write_comparison(result, methods, seed, output)
+    return result, methods
 
-    found: list[Difference] = []
-    if len(structures) > 1:
-        found += differences(metric, pairs(ALL_STRUCTURES, values), seed, unit)
-    by_structure = [pair for index, name in enumerate(structures) for pair in pairs(name, values[:, :, index])]
-    return found + differences(metric, by_structure, seed, unit)
+
+def _patients(methods: Mapping[str, Method], table: str | Path | None) -> Mapping[str, str]:
+    if table is None:
+        return merged_patients((name, method.patients) for name, method in methods.items())
+    return patients_in(Path(table), sorted({case for of in methods.values() for case in (*of.cases, *of.failures)}))
+
+
+def _refuse_ignored(options: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
+    """A policy that is asked for, and that reports were not made with, is not passed over in silence."""
+    for name, nothing in _SETTLED.items():
+        wanted = options.get(name, nothing)
+        if wanted not in (nothing, policy[name] or "none"):
+            option = name.replace("_", "-")
+            raise ConfigError(
+                f"{name}: the reports were made with --{option} {policy[name]}, not {wanted}; make new ones"
+            )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from swin_unetr.evaluation.comparison.inputs import Method
 from swin_unetr.evaluation.comparison.paired import Difference
 from swin_unetr.evaluation.comparison.ranking import Ranking
-from swin_unetr.evaluation.comparison.run import Comparison
+from swin_unetr.evaluation.comparison.values import Comparison
 from swin_unetr.evaluation.metrics import Metric
 from swin_unetr.evaluation.report.tables import TextTable
 from swin_unetr.evaluation.scoring import ALPHA, LEAST_PATIENTS

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swin_unetr.evaluation.bootstrap import BOOTSTRAP_FROM, mean_interval
-from swin_unetr.evaluation.comparison.run import compare_values
 from swin_unetr.evaluation.comparison.tables import comparison_tables, counts_line, too_few
+from swin_unetr.evaluation.comparison.values import compare_values
 from swin_unetr.evaluation.metrics import DICE, METRICS
 from swin_unetr.evaluation.scoring import (
     LEAST_PATIENTS,

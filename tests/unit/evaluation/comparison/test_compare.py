@@ -8,8 +8,8 @@ from scipy.stats import wilcoxon
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.evaluation.comparison.paired import holm
-from swin_unetr.evaluation.comparison.run import NOT_ASKED, compare_values
 from swin_unetr.evaluation.comparison.tables import comparison_tables
+from swin_unetr.evaluation.comparison.values import NOT_ASKED, compare_values
 
 
 def values_of(columns, metric="dice"):

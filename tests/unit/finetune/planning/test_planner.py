@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+import swin_unetr
 from finetune.command import main as finetune
 from finetune.config import FinetuneConfig
 from finetune.planning.command import main, plan_of_run
@@ -321,3 +322,12 @@ def test_a_plan_refuses_the_label_values_that_a_training_refuses(one_case: Path,
     assert main([str(one_case), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"]) == 0
     options = ["--data", str(one_case), "--output", str(tmp_path / "run"), "--fold", "all"]
     assert finetune(["--plan", str(tmp_path / "plan" / "plan.yaml"), *options, "--trainer.max_epochs", "1"]) == 0
+
+
+def test_python_plans_as_the_command_does(phantom_data: Path, tmp_path: Path) -> None:
+    assert main([str(phantom_data), "--memory", "4GB", "--output", str(tmp_path / "command")]) == 0
+    made = swin_unetr.plan(phantom_data, tmp_path / "python", memory="4GB")
+    assert (tmp_path / "python" / "plan.yaml").read_text() == (tmp_path / "command" / "plan.yaml").read_text()
+    assert made.data.cases == 6
+    with pytest.raises(ConfigError, match="give one of them"):
+        swin_unetr.plan(phantom_data, tmp_path / "both", memory="4GB", gpu_memory=10**10)
