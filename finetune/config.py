@@ -15,7 +15,7 @@ from swin_unetr.config import (
     SpeedConfig,
     TrainerConfig,
 )
-from swin_unetr.datasets.case import Layout
+from swin_unetr.datasets.readers import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class FinetuneConfig:
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     #: Share of a window that overlaps its neighbour in validation.
     validation_overlap: float = 0.5
-    #: Layout of the data folder; "auto" tells it by its files.
+    #: Layout of the data folder; "auto" recognises it from its files.
     layout: Layout = "auto"
     #: Folds that the cases are dealt out to, where no split is given.
     num_folds: int = 5

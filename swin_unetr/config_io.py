@@ -236,5 +236,10 @@ def _one_line(message: str) -> str:
         r"Problem with given class_path '[\w.]+': Option '(\w+)' is not accepted", r"unknown field '\1'", line
     )
     line = re.sub(r"Not a valid subclass of \w+\. Got value: (.*?) Subclass types .*", r"needs fields, got \1", line)
+    line = re.sub(
+        r"Expected a (?:typing\.)?Literal\[([^\]]*)\]\. Got value: (.*)",
+        lambda match: f"{match[2]!r} is not one of {match[1].replace(chr(39), '')}",
+        line,
+    )
     line = re.sub(r"Parser key \"([^\"]+)\":", r"\1:", line)
     return re.sub(r"<class '(\w+)'>|typing\.(Literal)", lambda match: match[1] or match[2], line)

@@ -115,6 +115,17 @@ class Findings(SphinxDirective):
         return [table(("code", "severity", "what it is", "what to do"), rows, (18, 10, 34, 50))]
 
 
+class Layouts(SphinxDirective):
+    """The layouts of data sets."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table of layouts, in the order of recognition."""
+        from swin_unetr.datasets.readers import READERS
+
+        rows = [(reader.name, reader.looks, reader.structures) for reader in READERS]
+        return [_table(("layout", "what it looks like", "what names the structures"), rows, (12, 50, 38))]
+
+
 class Metrics(SphinxDirective):
     """The metrics of a report."""
 
@@ -132,6 +143,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "all-commands": Commands,
         "config-fields": Fields,
         "doctor-findings": Findings,
+        "dataset-layouts": Layouts,
         "report-metrics": Metrics,
     }.items():
         app.add_directive(name, directive)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from finetune.planning import PLAN, PLANNED
 from swin_unetr.config_io import CommandParser
-from swin_unetr.datasets import LAYOUTS
+from swin_unetr.datasets.arguments import add_layout_argument
 from swin_unetr.errors import ConfigError
 from swin_unetr.provenance import command
 
@@ -30,7 +30,7 @@ def build_parser() -> CommandParser:
     )
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="folder of scans and labels")
-    add("--layout", choices=["auto", *LAYOUTS], default="auto", help="of DATA; auto tells it by the files")
+    add_layout_argument(parser, "DATA")
     add("--output", type=Path, default=Path(), help="folder for plan.yaml and fingerprint.json; by default this one")
     add("--gpu-memory", metavar="SIZE", help="plan for a GPU of so much memory, such as 24GB; by default the one here")
     add("--memory", metavar="SIZE", help="plan for a processor, and so much memory for the process, such as 8GB")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swin_unetr.config import Triple
-from swin_unetr.datasets.case import Layout
+from swin_unetr.datasets.readers import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class ScansConfig:
     num_workers: int = 4
     #: Scans that are read and preprocessed at a time while the cache is made; each takes several times its size.
     cache_workers: int = 4
-    #: Layout of the data folders; "auto" tells it by their files.
+    #: Layout of the data folders; "auto" recognises it from their files.
     layout: Layout = "auto"
     #: Take the test cases of a labelled layout too. Without, they stay unseen for a later evaluation.
     with_test_cases: bool = False

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swin_unetr.config_io import CommandParser
-from swin_unetr.datasets import LAYOUTS, Dataset
+from swin_unetr.datasets import Dataset
+from swin_unetr.datasets.arguments import add_layout_argument
 
 _DESCRIPTION = """Write a data set of any layout and file type in another one, with the same voxels and affines.
 
@@ -73,7 +74,7 @@ def build_parser() -> CommandParser:
     add("source", type=Path, metavar="SOURCE", help="root of a data set, or a file that lists one (CSV, JSON)")
     add("--to", choices=["decathlon", "nnunet", "plain"], required=True, help="layout to write")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the new data set")
-    add("--layout", choices=["auto", *LAYOUTS], default="auto", help="of SOURCE; auto tells it by the files")
+    add_layout_argument(parser, "SOURCE")
     add("--file-type", choices=["nii.gz", "nii", "nrrd", "mha"], default="nii.gz", help="of the new files")
     add("--modality", choices=["CT", "MR"], help="of scans whose data set does not say")
     add("--copy", action="store_true", help="copy files that stay as they are; by default they become hard links")

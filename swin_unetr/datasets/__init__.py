@@ -6,28 +6,21 @@ Only names are read here, no voxels: what the voxels alone can tell is `transfor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import get_args
 
 from swin_unetr.config_io import load
-from swin_unetr.datasets.bids import is_bids, read_bids
-from swin_unetr.datasets.brats_layouts import is_brats, read_brats
-from swin_unetr.datasets.btcv import is_btcv, read_btcv
-from swin_unetr.datasets.case import Case, Dataset, Layout
+from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.channels import match_channels
-from swin_unetr.datasets.decathlon import is_decathlon, read_decathlon
-from swin_unetr.datasets.faults import DoubledIdError, fault_of_case, first_look, noting, one_case
-from swin_unetr.datasets.folders import is_folders, read_folders
-from swin_unetr.datasets.listing import posix_path, require_folder
-from swin_unetr.datasets.lists import find_list, read_list
-from swin_unetr.datasets.nnunet import home_of, is_nnunet, read_nnunet
+from swin_unetr.datasets.faults import DoubledIdError, fault_of_case, noting, one_case
+from swin_unetr.datasets.listing import posix_path
 from swin_unetr.datasets.patients import with_patients
-from swin_unetr.datasets.patterns import is_patterns, read_patterns
-from swin_unetr.datasets.plain import is_image_file, read_plain
-from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.datasets.plain import is_image_file
+from swin_unetr.datasets.reader import Reader
+from swin_unetr.datasets.readers import LAYOUTS, READERS, Layout, find_reader, recognise, why_no_scans
+from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
 from swin_unetr.words import count
 
@@ -43,37 +36,18 @@ __all__ = [
     "read_sound_cases",
 ]
 
-LAYOUTS: tuple[str, ...] = tuple(name for name in get_args(Layout) if name != "auto")
 #: In a data set's folder, whatever its layout: the fields of a `swin_unetr.tasks.Task`.
 DESCRIPTION = "task.yaml"
-
-#: What tells each layout of a folder, the most telling first.
-_SIGNS: dict[str, Callable[[Path], bool]] = {
-    "nnunet": is_nnunet,
-    "decathlon": is_decathlon,
-    "btcv": is_btcv,
-    "bids": is_bids,
-    "brats": is_brats,
-    "folders": is_folders,
-}
 
 
 def is_dataset(path: Path) -> bool:
     """Whether a path can be a data set: a folder, or a file that lists cases."""
-    return path.is_dir() or is_patterns(path) or find_list(path) is not None
+    return path.is_dir() or any(reader.described_by(path) for reader in READERS)
 
 
 def find_layout(root: Path) -> str:
-    """Tell the layout of a folder by its files: the most telling first, `plain` where nothing else fits."""
-    if is_image_file(root):
-        return "plain"
-    if is_patterns(root):
-        return "folders"
-    if find_list(root) is not None:
-        return "list"
-    require_folder(root)
-    with first_look():
-        return next((name for name, is_it in _SIGNS.items() if is_it(root)), "plain")
+    """The name of the layout that is recognised from the files; "plain" if no other one is."""
+    return recognise(root).name
 
 
 def read_dataset(
@@ -83,7 +57,7 @@ def read_dataset(
 
     Args:
         root: its folder; also a file that lists cases (CSV, JSON, `layout.yaml`); for a plain layout an image file.
-        layout: one of `LAYOUTS`, or "auto" to tell it by the files.
+        layout: one of `LAYOUTS`, or "auto" to recognise it from the files.
         require_labels: leave out the test cases of the layout, and refuse a training case without a label.
         task: overrides what the folder's `task.yaml` says of its task, and that what its layout says.
         with_test: whether the layout's test cases, which have no labels, are listed; by default the opposite of
@@ -96,20 +70,16 @@ def read_dataset(
         ConfigError: no such layout, or `task.yaml` is wrong.
         DataError: the folder is missing, empty or inconsistent, or a case has no label.
     """
-    if layout not in ("auto", *LAYOUTS):
-        raise ConfigError(f"layout: {layout!r} is none of auto, {', '.join(LAYOUTS)}")
-    found = find_layout(root) if layout == "auto" else layout
-    if not is_image_file(root) and (found not in ("list", "folders") or not is_dataset(root)):
-        require_folder(root)
-    dataset = _read(root, found, with_test=(not require_labels) if with_test is None else with_test)
+    reader = find_reader(root, layout)
+    dataset = reader.read(root, with_test=(not require_labels) if with_test is None else with_test)
     if not dataset.cases:
-        hint = "; ".join(dataset.notes) or "check the folder, or name its --layout"
-        raise DataError(f"{root}: no scans found in layout {found!r}; {hint}")
+        hint = "; ".join(dataset.notes) or why_no_scans(reader, layout)
+        raise DataError(f"{root}: no scans found in layout {reader.name!r}; {hint}")
     cases = _with_good_ids(root, sorted(dataset.cases, key=lambda case: case.id))
     dataset = replace(dataset, cases=cases)
     if require_labels:
         _refuse_unlabelled(root, cases)
-    dataset = _with_patients(root, dataset, found)
+    dataset = _with_patients(root, dataset, reader)
     return replace(dataset, task=task or _described(dataset)).with_counted_channels()
 
 
@@ -127,16 +97,16 @@ def read_sound_cases(root: Path, *, layout: str = "auto", with_test: bool) -> tu
             raise (faults or [error])[0] from error
 
 
-def _with_patients(root: Path, dataset: Dataset, layout: str) -> Dataset:
+def _with_patients(root: Path, dataset: Dataset, reader: Reader) -> Dataset:
     """The data set with its patients; a single file, and a list among others, are a part of what the folder holds."""
     if is_image_file(root):
         return dataset
-    folder = home_of(dataset.root) if layout == "nnunet" else dataset.root
+    folder = dataset.whole or dataset.root
 
     def others() -> set[str]:
         """Ids that the file may name too: those of the test, and of cases that cannot be listed as they are."""
         with noting() as faults:
-            everything = _read(folder if folder != dataset.root else root, layout, with_test=True)
+            everything = reader.read(folder if folder != dataset.root else root, with_test=True)
         return {case.id for case in everything.cases} | {fault.case for fault in faults if fault.case}
 
     try:
@@ -169,21 +139,6 @@ def _described(dataset: Dataset) -> Task | None:
             "into the order of the files"
         )
     return task
-
-
-def _read(root: Path, layout: str, *, with_test: bool) -> Dataset:
-    if layout == "folders":
-        return read_patterns(root) if is_patterns(root) else read_folders(root)
-    if layout in ("brats", "bids"):
-        return {"brats": read_brats, "bids": read_bids}[layout](root)
-    readers = {
-        "decathlon": read_decathlon,
-        "nnunet": read_nnunet,
-        "btcv": read_btcv,
-        "list": read_list,
-        "plain": read_plain,
-    }
-    return readers[layout](root, with_test=with_test)
 
 
 def _with_good_ids(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:

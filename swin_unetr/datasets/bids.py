@@ -15,6 +15,7 @@ from pathlib import Path
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import image_suffix, is_listed, stem, visible
+from swin_unetr.datasets.reader import Reader
 from swin_unetr.datasets.side_files import read_table, value_of
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Target, Task, modality_of
@@ -44,12 +45,16 @@ def is_bids(root: Path) -> bool:
     return any(folder.name in _KINDS for folder in _data_folders(root))
 
 
-def read_bids(root: Path) -> Dataset:
+def read_bids(root: Path, *, with_test: bool) -> Dataset:
     """List the sessions; a session of a subject is a case, and the subject its group.
 
     Channels are the kinds of scans that every session has; others are left out, and noted. Labels are the one kind of
     mask that lies below `derivatives`; where a table explains its values, they are the task. Where faults are noted,
     it is the kinds that most sessions have, and the others' sessions are left out.
+
+    Args:
+        root: the data set's folder.
+        with_test: changes nothing, since the layout has no test cases.
 
     Raises:
         DataError: no kind of scan that every session has, or several kinds of masks.
@@ -72,7 +77,7 @@ def read_bids(root: Path) -> Dataset:
     if others := sorted({kind for files in scans.values() for kind in files} - set(channels)):
         notes.append(f"scans that not every session has, left out: {', '.join(others)}")
     task = _task(root, kind, channels) if kind else None
-    return Dataset(root=root, layout="bids", cases=tuple(cases), task=task, channels=channels, notes=tuple(notes))
+    return Dataset(root=root, layout=READER.name, cases=tuple(cases), task=task, channels=channels, notes=tuple(notes))
 
 
 def _data_folders(root: Path) -> Iterator[Path]:
@@ -154,3 +159,12 @@ def _task(root: Path, kind: str, channels: tuple[str, ...]) -> Task | None:
         return Task(name=name, modality=modality_of(channels), channels=channels, targets=targets)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{tables[0]}: needs columns 'index' and 'name' for the labels' values ({error})") from error
+
+
+READER = Reader(
+    name="bids",
+    looks="sub-01/[ses-1/]anat/sub-01_T1w.nii.gz with masks below derivatives/",
+    structures="*_dseg.tsv, or the values in the labels",
+    recognises=is_bids,
+    read=read_bids,
+)

@@ -13,6 +13,7 @@ from pathlib import Path
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.faults import ChannelMissingError, DoubledIdError, one_case
 from swin_unetr.datasets.listing import image_suffix, stem, unique
+from swin_unetr.datasets.reader import Reader
 from swin_unetr.tasks import BRATS_CHANNELS, brats
 
 #: Ending of a file's stem: channel. The first set until 2021, the second from 2023.
@@ -37,11 +38,15 @@ def is_brats(root: Path) -> bool:
     return any(_channel_files(folder) for folder in _case_folders(root))
 
 
-def read_brats(root: Path) -> Dataset:
+def read_brats(root: Path, *, with_test: bool) -> Dataset:
     """List the cases; the channels are the modalities that the cases have, in the published order.
 
     The task's label values are those that the names suggest; the voxels have the last word
     (`transforms.infer_task`).
+
+    Args:
+        root: the folder of the case folders.
+        with_test: changes nothing, since the layout has no test cases.
 
     Raises:
         DataError: a case lacks a modality that others have or has two label files, or two cases have one name.
@@ -61,7 +66,9 @@ def read_brats(root: Path) -> Dataset:
                 cases.append(Case(id=name, images=tuple(files[channel] for channel in channels), label=label))
     newer = any(_ending(image).startswith("-") for case in cases for image in case.images)
     convention = "brats2023" if newer else "brats2021"
-    return Dataset(root=root, layout="brats", cases=tuple(cases), task=brats(convention, channels or BRATS_CHANNELS))
+    return Dataset(
+        root=root, layout=READER.name, cases=tuple(cases), task=brats(convention, channels or BRATS_CHANNELS)
+    )
 
 
 def brats_files(root: Path) -> dict[str, dict[str, Path]]:
@@ -135,3 +142,12 @@ def _ending(path: Path) -> str:
     name = stem(path).lower()
     start = max(name.rfind("_"), name.rfind("-"))
     return name[start:] if start > 0 else ""
+
+
+READER = Reader(
+    name="brats",
+    looks="CASE/CASE_flair.nii.gz or CASE/CASE-t2f.nii.gz with labels CASE_seg or CASE-seg",
+    structures="the regions of BraTS; the year is recognised from the labels",
+    recognises=is_brats,
+    read=read_brats,
+)

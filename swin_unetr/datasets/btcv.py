@@ -6,6 +6,7 @@ from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.listing import images_by_stem, scans_by_stem
+from swin_unetr.datasets.reader import Reader
 from swin_unetr.tasks import BTCV
 
 IMAGE, LABEL = "img", "label"
@@ -44,4 +45,13 @@ def read_btcv(root: Path, *, with_test: bool) -> Dataset:
             cases.append(Case(id=name, images=(image,), label=label))
     if with_test and (root / _TESTS).is_dir():
         cases += [Case(id=name, images=(image,)) for name, image in scans_by_stem(root / _TESTS).items()]
-    return Dataset(root=root, layout="btcv", cases=tuple(cases), task=BTCV)
+    return Dataset(root=root, layout=READER.name, cases=tuple(cases), task=BTCV)
+
+
+READER = Reader(
+    name="btcv",
+    looks="imagesTr/img0001.nii.gz and labelsTr/label0001.nii.gz",
+    structures="the 13 organs of BTCV",
+    recognises=is_btcv,
+    read=read_btcv,
+)

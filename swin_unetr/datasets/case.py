@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from swin_unetr.tasks import Task
 from swin_unetr.words import count
 
-#: Names of the layouts; "auto" tells which one it is by the files.
-Layout = Literal["auto", "decathlon", "nnunet", "btcv", "brats", "bids", "folders", "list", "plain"]
 #: Structures that a summary names: BTCV has 13; of the 117 of TotalSegmentator nobody would read on.
 _MOST_NAMED = 15
 
@@ -44,6 +41,8 @@ class Dataset:
     task: Task | None = None
     #: Names of the input channels, where the layout knows them without a task.
     channels: tuple[str, ...] = ()
+    #: Folder of the whole data set, where `root` is one part of it; side files lie there. If None, it is `root`.
+    whole: Path | None = None
     #: Whether the patients are told by the names of the scans alone.
     patients_by_names: bool = False
     #: What was left out or assumed, in a line each, for people.

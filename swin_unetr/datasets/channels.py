@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from swin_unetr.datasets.faults import ChannelMissingError
 
 #: What each sequence is called, in lower case and without punctuation.
 _SYNONYMS = {
@@ -52,3 +55,16 @@ def match_channels(there: Sequence[str], wanted: Sequence[str]) -> tuple[int, ..
             return None
         places.append(found[0])
     return tuple(places) if len(set(places)) == len(places) else None
+
+
+def complete(root: Path, case: str, files: Mapping[str, Path], channels: tuple[str, ...]) -> tuple[Path, ...]:
+    """The files of a case in the order of the channels.
+
+    Raises:
+        DataError: names the channels that are missing.
+    """
+    if missing := [channel for channel in channels if channel not in files]:
+        raise ChannelMissingError(
+            f"{root}: case {case!r} lacks {', '.join(missing)}, which others have; add it or leave it out"
+        )
+    return tuple(files[channel] for channel in channels)

@@ -9,6 +9,7 @@ from typing import Any
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import inside, stem
+from swin_unetr.datasets.reader import Reader
 from swin_unetr.datasets.side_files import read_json_object
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Target, Task, modality_of
@@ -57,7 +58,7 @@ def read_decathlon(root: Path, *, with_test: bool) -> Dataset:
             cases.append(Case(id=stem(image), images=(image,)))
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: an entry of its lists has no 'image' or no 'label' ({error})") from error
-    return Dataset(root=root, layout="decathlon", cases=tuple(cases), task=decathlon_task(values, path))
+    return Dataset(root=root, layout=READER.name, cases=tuple(cases), task=decathlon_task(values, path))
 
 
 def read_decathlon_task(path: Path) -> Task:
@@ -115,3 +116,12 @@ def _labels(listed: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         pairs = {str(name): tuple(map(int, of)) if isinstance(of, list) else (int(of),) for name, of in listed.items()}
     regions = any(len(of) > 1 for of in pairs.values())
     return pairs if regions else dict(sorted(pairs.items(), key=lambda item: item[1]))
+
+
+READER = Reader(
+    name="decathlon",
+    looks="a dataset.json, as in the Medical Segmentation Decathlon, that lists the cases in imagesTr/ and labelsTr/",
+    structures="dataset.json",
+    recognises=is_decathlon,
+    read=read_decathlon,
+)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.datasets.faults import ChannelMissingError, fault_of_case, one_case
+from swin_unetr.datasets.channels import complete
+from swin_unetr.datasets.faults import fault_of_case, one_case
 from swin_unetr.datasets.listing import image_suffix, scans_by_stem, visible
+from swin_unetr.datasets.patterns import is_patterns, read_patterns
 from swin_unetr.datasets.plain import PAIRS
+from swin_unetr.datasets.reader import Reader
 from swin_unetr.errors import DataError
 
 #: Names of files that hold labels.
@@ -28,12 +30,18 @@ def is_folders(root: Path) -> bool:
     return labelled and all(found and found == scans[0] for found in scans)
 
 
-def read_folders(root: Path) -> Dataset:
-    """List the cases. The channels are the names of the scans, sorted.
+def read_folders(root: Path, *, with_test: bool) -> Dataset:
+    """List the cases. The channels are the names of the scans, sorted, or those that a `layout.yaml` names.
+
+    Args:
+        root: the folder of the case folders, or a folder with a `layout.yaml`, or that file.
+        with_test: changes nothing, since the layout has no test cases.
 
     Raises:
         DataError: a case lacks a scan that others have, or has two labels.
     """
+    if is_patterns(root):
+        return read_patterns(root)
     scans: dict[str, dict[str, Path]] = {}
     labels: dict[str, Path] = {}
     for case, files in _roles(root).items():
@@ -50,20 +58,7 @@ def read_folders(root: Path) -> Dataset:
     for case, files in scans.items():
         with one_case(case):
             cases.append(Case(id=case, images=complete(root, case, files, channels), label=labels.get(case)))
-    return Dataset(root=root, layout="folders", cases=tuple(cases), channels=channels)
-
-
-def complete(root: Path, case: str, files: Mapping[str, Path], channels: tuple[str, ...]) -> tuple[Path, ...]:
-    """The files of a case in the order of the channels.
-
-    Raises:
-        DataError: names the channels that are missing.
-    """
-    if missing := [channel for channel in channels if channel not in files]:
-        raise ChannelMissingError(
-            f"{root}: case {case!r} lacks {', '.join(missing)}, which others have; add it or leave it out"
-        )
-    return tuple(files[channel] for channel in channels)
+    return Dataset(root=root, layout=READER.name, cases=tuple(cases), channels=channels)
 
 
 def _roles(root: Path) -> dict[str, dict[str, Path]]:
@@ -74,3 +69,13 @@ def _roles(root: Path) -> dict[str, dict[str, Path]]:
             own = folder.name
             found[own] = {name.removeprefix(own).strip("-_. ") or name: path for name, path in files.items()}
     return found
+
+
+READER = Reader(
+    name="folders",
+    looks="CASE/ct.nii.gz and CASE/seg.nii.gz, the same names for every case, or a layout.yaml",
+    structures="the values in the labels, or a task.yaml",
+    recognises=is_folders,
+    read=read_folders,
+    described_by=is_patterns,
+)

@@ -12,6 +12,7 @@ from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import decathlon_task
 from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import image_suffix, inside
+from swin_unetr.datasets.reader import Reader
 from swin_unetr.datasets.side_files import CASE, PATIENT, plain, read_json, read_table, value_of
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
@@ -71,7 +72,9 @@ def read_list(root: Path, *, with_test: bool) -> Dataset:
         raise DataError(f"{path}: its cases have different channels: {known}; give each case the same")
     names = next(iter(channels), ())
     task = _task(values, path)
-    return Dataset(root=path.parent, layout="list", cases=tuple(cases), task=task, channels=names if any(names) else ())
+    return Dataset(
+        root=path.parent, layout=READER.name, cases=tuple(cases), task=task, channels=names if any(names) else ()
+    )
 
 
 def _entries(path: Path, with_test: bool) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[str, Any]]]]:
@@ -115,3 +118,17 @@ def _without_ending(name: str) -> str:
 
 def _task(values: Mapping[str, Any], path: Path) -> Task | None:
     return decathlon_task(values, path) if "labels" in values else None
+
+
+def _is_described(path: Path) -> bool:
+    return find_list(path) is not None
+
+
+READER = Reader(
+    name="list",
+    looks="cases.csv or cases.json with image (or image_T1, image_T2 and so on), label, case, patient",
+    structures="the values in the labels, or a task.yaml",
+    recognises=_is_described,
+    read=read_list,
+    described_by=_is_described,
+)

@@ -14,6 +14,7 @@ from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import DESCRIPTION, decathlon_task, description_of
 from swin_unetr.datasets.faults import ChannelMissingError, one_case
 from swin_unetr.datasets.listing import IMAGE_SUFFIXES, images_by_stem, inside, scans_by_stem, stem
+from swin_unetr.datasets.reader import Reader
 from swin_unetr.datasets.side_files import read_json_object
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
@@ -61,7 +62,7 @@ def read_nnunet(root: Path, *, with_test: bool) -> Dataset:
         parts = (_TRAINING, _TEST) if with_test else (_TRAINING,)
         folders = [root] if home != root else [home / part for part in parts if (home / part).is_dir()]
         cases = [case for folder in folders for case in _cases(folder, ending, task)]
-    return Dataset(root=root, layout="nnunet", cases=tuple(cases), task=task)
+    return Dataset(root=root, whole=home, layout=READER.name, cases=tuple(cases), task=task)
 
 
 def home_of(root: Path) -> Path:
@@ -118,3 +119,12 @@ def _listed(path: Path, listed: Mapping[str, Any], task: Task) -> Iterator[Case]
                 f"{path}: case {case!r} lists {count(len(images), 'image')} for {count(len(task.channels), 'channel')}"
             )
         yield Case(id=str(case) or stem(images[0]), images=images, label=label)
+
+
+READER = Reader(
+    name="nnunet",
+    looks="imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz with the dataset.json of nnU-Net",
+    structures="dataset.json, with regions and the label ignore",
+    recognises=is_nnunet,
+    read=read_nnunet,
+)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from swin_unetr.config_io import load
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.channels import complete
 from swin_unetr.datasets.faults import one_case
-from swin_unetr.datasets.folders import complete
 from swin_unetr.datasets.listing import inside, posix_path
 from swin_unetr.errors import DataError
 

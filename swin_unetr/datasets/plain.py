@@ -21,6 +21,7 @@ from swin_unetr.datasets.listing import (
     unique,
     visible,
 )
+from swin_unetr.datasets.reader import Reader
 
 #: Names of the folders of images and of labels.
 PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
@@ -41,7 +42,7 @@ def read_plain(root: Path, *, with_test: bool) -> Dataset:
         DataError: two images of one name, or a `dataset.json` that is wrong.
     """
     if root.is_file():
-        return Dataset(root=root.parent, layout="plain", cases=(Case(id=stem(root), images=(root,)),))
+        return Dataset(root=root.parent, layout=READER.name, cases=(Case(id=stem(root), images=(root,)),))
     images, labels = next(((root / one, root / two) for one, two in PAIRS if (root / one).is_dir()), (root, None))
     labelled = images_by_stem(labels) if labels is not None and labels.is_dir() else {}
     series = find_series(images)
@@ -61,7 +62,7 @@ def read_plain(root: Path, *, with_test: bool) -> Dataset:
     notes = (*series.notes, *(_left_out(images, scans) if labels is None else ()))
     described = root / DECATHLON  # nnU-Net's has labels and channels alone
     task = read_decathlon_task(described) if described.is_file() else None
-    return Dataset(root=root, layout="plain", cases=tuple(cases), task=task, notes=notes)
+    return Dataset(root=root, layout=READER.name, cases=tuple(cases), task=task, notes=notes)
 
 
 def _left_out(root: Path, scans: Collection[str]) -> tuple[str, ...]:
@@ -81,3 +82,16 @@ def _count(folder: Path, *, deep: bool) -> int:
 def is_image_file(path: Path) -> bool:
     """Whether a path is a single image file."""
     return path.is_file() and (image_suffix(path) is not None or is_dicom(path))
+
+
+def _is_anything(_: Path) -> bool:
+    return True
+
+
+READER = Reader(
+    name="plain",
+    looks="images/ and labels/ with files of the same name, or only images",
+    structures="the values in the labels, or a task.yaml",
+    recognises=_is_anything,
+    read=read_plain,
+)

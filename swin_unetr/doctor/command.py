@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swin_unetr.config_io import CommandParser
-from swin_unetr.datasets import LAYOUTS
+from swin_unetr.datasets.arguments import add_layout_argument
 from swin_unetr.provenance import command
 
 _DESCRIPTION = """Read every file of a data set once and say what is wrong with it, file by file, with the
@@ -58,9 +58,7 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(prog="swin-unetr doctor", description=_DESCRIPTION)
     parser.add_argument("data", type=Path, help="folder of a data set in any known layout, or a file that lists it")
-    parser.add_argument(
-        "--layout", choices=["auto", *LAYOUTS], default="auto", help="of the folder; auto tells it by the files"
-    )
+    add_layout_argument(parser, "the folder")
     help_of_output = "folder for diagnosis.json, doctor.html and survey.json; default doctor/NAME"
     parser.add_argument("--output", type=Path, help=help_of_output)
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: as cores and memory allow")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swin_unetr.config_io import CommandParser
-from swin_unetr.datasets import LAYOUTS
+from swin_unetr.datasets.arguments import add_layout_argument
 from swin_unetr.inference.batch.parts import parse_part, part_of_array
 from swin_unetr.machine import parse_size
 from swin_unetr.provenance import command, telling_how_to_go_on
@@ -114,12 +114,7 @@ def build_parser() -> CommandParser:
         default=True,
         help="remove components by the rules in the model's folder, where a cross-validation has learnt any",
     )
-    add(
-        "--layout",
-        choices=["auto", *LAYOUTS],
-        default="auto",
-        help="of the folders among the inputs; auto tells it by the files",
-    )
+    add_layout_argument(parser, "the folders among the inputs")
     add("--folds", type=Path, help="split file (folds.json); with --fold: its validation cases only")
     add("--fold", type=int, help="which fold of --folds, from 0")
     add("--cases", nargs="+", metavar="ID", help="segment these cases only")

@@ -360,7 +360,7 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
 
 
 def test_an_unknown_layout(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="auto, decathlon, nnunet, btcv, brats, bids, folders, list, plain"):
+    with pytest.raises(ConfigError, match="auto, nnunet, decathlon, btcv, bids, brats, folders, list, plain"):
         read_dataset(tmp_path, layout="dicom", require_labels=True)
 
 
