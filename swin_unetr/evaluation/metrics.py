@@ -49,11 +49,8 @@ class Metric:
     kind: Kind = "overlap"
     #: Whether the lowest values are the worst.
     higher_is_better: bool = True
-
-    @property
-    def highest(self) -> float:
-        """The largest value that there can be: 1 for shares; distances, volumes and counts have no bound."""
-        return math.inf if self.name.endswith(("_mm", "_ml")) or self.name.startswith("lesions_") else 1.0
+    #: The largest value that there can be: 1 for shares; distances, volumes and counts have no bound.
+    highest: float = 1.0
 
 
 def _of_overlap(name: str, title: str, measure: Callable[[Overlap, EmptyPolicy], float], definition: str) -> Metric:
@@ -75,6 +72,7 @@ def _of_distances(name: str, title: str, value: Callable[[Distances], float], de
         definition=definition,
         kind="surface",
         higher_is_better=name == "nsd",
+        highest=1.0 if name == "nsd" else math.inf,
     )
 
 
@@ -89,6 +87,7 @@ def _of_lesions(
         definition=definition,
         kind="lesion",
         higher_is_better=higher_is_better,
+        highest=math.inf if name.endswith("_mm") or name.startswith("lesions_") else 1.0,
     )
 
 
@@ -115,6 +114,7 @@ METRICS: tuple[Metric, ...] = (
         value_of_failure=math.inf,
         definition="absolute difference of the volumes; both stand beside it",
         higher_is_better=False,
+        highest=math.inf,
     ),
     _of_distances(
         "hd_mm", "Hausdorff (mm)", lambda d: d.hd_mm, "the larger of the two directed distances (Huttenlocher 1993)"

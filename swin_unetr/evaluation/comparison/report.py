@@ -137,13 +137,12 @@ def _json(result: Comparison, methods: Mapping[str, Method], seed: int) -> dict[
 
 
 def _described(metric: Metric) -> dict[str, Any]:
-    bounded = not metric.name.endswith(("_mm", "_ml"))
     return {
         "name": metric.name,
         "title": metric.title,
         "higher_is_better": metric.higher_is_better,
         "correct_rejection": correct_rejection(higher_is_better=metric.higher_is_better),
-        "digits": 4 if bounded else 3,
+        "digits": 4 if math.isfinite(metric.highest) else 3,
         "definition": metric.definition,
     }
 

@@ -89,14 +89,14 @@ def _lead(result: EvaluationResult, metric: Metric) -> str:
 
 def _described(metric: Metric) -> dict[str, Any]:
     kind = getattr(metric, "kind", "overlap")
-    bounded = not metric.name.endswith(("_mm", "_ml"))
+    bounded = math.isfinite(metric.highest)
     return {
         "name": metric.name,
         "title": metric.title,
         "higher_is_better": metric.higher_is_better,
         "kind": "overlap" if bounded and kind != "lesion" else kind,
         "failure": metric.value_of_failure,
-        "digits": 2 if not bounded or metric.name.startswith("lesions_") else 3,
+        "digits": 3 if bounded else 2,
         "definition": getattr(metric, "definition", None),
     }
 
