@@ -123,7 +123,7 @@ class Layouts(SphinxDirective):
         from swin_unetr.datasets.readers import READERS
 
         rows = [(reader.name, reader.looks, reader.structures) for reader in READERS]
-        return [_table(("layout", "what it looks like", "what names the structures"), rows, (12, 50, 38))]
+        return [table(("layout", "what it looks like", "what names the structures"), rows, (12, 50, 38))]
 
 
 class Metrics(SphinxDirective):

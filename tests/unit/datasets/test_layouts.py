@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from layouts import listed, refused, touch
 
-from swin_unetr.datasets import Dataset, find_layout, read_dataset, read_sound_cases
+from swin_unetr.datasets import LAYOUTS, Dataset, find_layout, read_dataset, read_sound_cases
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import BTCV, Task, brats, exclusive
 
@@ -360,7 +360,7 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
 
 
 def test_an_unknown_layout(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="auto, nnunet, decathlon, btcv, bids, brats, folders, list, plain"):
+    with pytest.raises(ConfigError, match=", ".join(("auto", *LAYOUTS))):
         read_dataset(tmp_path, layout="dicom", require_labels=True)
 
 
