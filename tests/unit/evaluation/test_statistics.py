@@ -41,7 +41,7 @@ def test_worst_cases_by_the_direction_of_the_metric():
     values = {f"case{number}": number / 10 for number in range(8)}
     lowest = summarise(values, structure="liver", metric=DICE, failed=()).worst
     assert [case for case, _ in lowest] == [f"case{number}" for number in range(WORST_CASES)]
-    distance = replace(DICE, name="d_mm", value_of_failure=374, higher_is_better=False)
+    distance = replace(DICE, name="d_mm", highest=math.inf, value_of_failure=374, higher_is_better=False)
     summary = summarise(values, structure="liver", metric=distance, failed=("x",))
     assert summary.worst[0] == ("case7", 0.7)
     assert summary.mean_with_failures == pytest.approx((2.8 + 374) / 9)
@@ -53,7 +53,7 @@ def test_mean_of_what_is_defined():
 
 
 def test_quartiles_and_extremes_count_infinite_values_and_the_mean_does_not():
-    distance = replace(DICE, name="d_mm", value_of_failure=math.inf, higher_is_better=False)
+    distance = replace(DICE, name="d_mm", highest=math.inf, value_of_failure=math.inf, higher_is_better=False)
     summary = summarise(
         dict(zip("abcde", (1, 2, 3, 6, math.inf), strict=True)), structure="s", metric=distance, failed=()
     )
