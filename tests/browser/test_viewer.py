@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from viewing import Paths, served, server_of_report, shifted_prediction
 
-from swin_unetr.viewer.cases import case_of_files, cases_of_report
+from swin_unetr.viewer.cases import case_of_files
 from swin_unetr.viewer.server import ViewerServer, has_niivue
 from transforms.io import read_labels, write_labels
 
@@ -24,40 +20,14 @@ needs_niivue = pytest.mark.skipif(not has_niivue(), reason="NiiVue is not here; 
 WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 
 
-@contextmanager
-def served(server: ViewerServer) -> Iterator[ViewerServer]:
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+@pytest.fixture
+def shifted(phantom_data: Path, tmp_path: Path) -> Paths:
+    return shifted_prediction(phantom_data, tmp_path)
 
 
 @pytest.fixture
-def shifted(phantom_data: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
-    """Scan, reference, and a prediction that is the reference two voxels away."""
-    scan, reference = (phantom_data / folder / "phantom_000.nii.gz" for folder in ("imagesTr", "labelsTr"))
-    labels = read_labels(reference)
-    write_labels(tmp_path / "prediction.nii.gz", np.roll(labels.array[0], 2, axis=0), labels.geometry)
-    return scan, reference, tmp_path / "prediction.nii.gz"
-
-
-@pytest.fixture
-def server(shifted: tuple[Path, Path, Path], tmp_path: Path) -> Iterator[ViewerServer]:
-    """A report of two cases, the second of which has lost its scan."""
-    scan, reference, prediction = map(str, shifted)
-    files = {
-        "one": {"image": scan, "reference": reference, "prediction": prediction},
-        "two": {"image": str(tmp_path / "gone.nii.gz"), "reference": reference, "prediction": prediction},
-    }
-    (tmp_path / "results.json").write_text(json.dumps({"files": files}))
-    (tmp_path / "report.html").write_text(
-        "<!doctype html><link rel=icon href='data:,'><title>r</title><a href='view.html?case=one'>one</a>"
-    )
-    with served(ViewerServer(cases_of_report(tmp_path), report=tmp_path / "report.html")) as running:
+def server(shifted: Paths, tmp_path: Path) -> Iterator[ViewerServer]:
+    with served(server_of_report(shifted, tmp_path)) as running:
         yield running
 
 
@@ -148,86 +118,3 @@ def test_a_case_whose_file_is_gone_says_so(browser, server):
     page.open(server.url.replace("report.html", "view.html?case=two"))
     assert page.wait("return document.body.dataset.ready", 60) == "failed"
     assert "gone.nii.gz: no such file" in page.run("return document.getElementById('message').textContent")
-
-
-@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
-def test_other_formats_channels_and_grids(suffix, shifted, tmp_path):
-    import nibabel as nib
-    import SimpleITK
-
-    from swin_unetr.viewer.scene import open_scene
-
-    scan, reference, prediction = shifted
-    SimpleITK.WriteImage(SimpleITK.ReadImage(str(scan)), str(tmp_path / f"scan{suffix}"))
-    scene = open_scene(case_of_files([tmp_path / f"scan{suffix}"], [reference], [prediction]))
-    assert scene.description["notes"] == []  # on one grid, though written by another library
-
-    image = nib.load(scan)
-    channels = np.stack([image.get_fdata(), 2 * image.get_fdata()], axis=-1)
-    nib.save(nib.Nifti1Image(channels.astype(np.float32), image.affine), tmp_path / "two.nii.gz")
-    scene = open_scene(case_of_files([tmp_path / "two.nii.gz"], [reference], []))
-    assert [scan["name"] for scan in scene.description["scans"]] == ["two.nii.gz, channel 1", "two.nii.gz, channel 2"]
-
-    labels = nib.load(prediction)
-    coarse = nib.Nifti1Image(
-        np.asarray(labels.dataobj)[::2].astype(np.uint8), labels.affine @ np.diag([2.0, 1.0, 1.0, 1.0])
-    )
-    nib.save(coarse, tmp_path / "coarse.nii.gz")
-    scene = open_scene(case_of_files([scan], [reference], [tmp_path / "coarse.nii.gz"]))
-    (note,) = scene.description["notes"]
-    assert "coarse.nii.gz lies on another grid" in note
-    assert "nearest voxel" in note
-
-
-def test_names_of_labels_come_from_the_command_or_from_beside_the_files(shifted):
-    from swin_unetr.viewer.scene import open_scene
-
-    scan, reference, prediction = shifted
-    case = case_of_files([scan], [reference], [prediction], names=["liver=1", "spleen=2"])
-    names = [entry["name"] for entry in open_scene(case).description["classes"]]
-    assert names[:2] == ["liver", "spleen"]
-    assert all(name.startswith("label ") for name in names[2:])
-
-    # A prediction that was copied away from what lies beside it still says what its labels mean.
-    like = read_labels(prediction)
-    (prediction.parent / "elsewhere").mkdir()
-    alone = prediction.parent / "elsewhere" / "alone.nii.gz"
-    write_labels(alone, like.array[0], like.geometry, {1: "left atrium", 2: "right atrium"})
-    names = [entry["name"] for entry in open_scene(case_of_files([scan], [], [alone])).description["classes"]]
-    assert names[:2] == ["left atrium", "right atrium"]
-
-
-def status(url: str, **headers: str) -> int:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
-def test_only_the_listed_files_are_served_and_only_to_who_knows_the_way(server):
-    base = server.url.removesuffix("report.html")
-    assert server.server_address[0] == "127.0.0.1"
-    assert status(server.url) == 200
-    assert status(base + "case.json?case=one") == 200
-    assert status(server.url, Host="attacker.example") == 403
-    assert status(server.url.replace(server.secret, "x")) == 404
-    for name in ("results.json", "../results.json", "%2e%2e/results.json", "case.json?case=three", "gone.nii.gz", ""):
-        assert status(base + name) == 404, name
-
-
-def test_errors_are_told_apart_and_volumes_lie_on_the_scan(shifted):
-    from swin_unetr.viewer.overlays import error_map
-
-    errors = error_map(np.array([0, 1, 2, 1], np.uint8), np.array([1, 0, 1, 1], np.uint8), 2)
-    assert errors.tolist() == [1, 3, 5, 0]
-    scan, reference, prediction = shifted
-    case = case_of_files([scan], [reference], [prediction])
-    from swin_unetr.viewer.scene import open_scene
-
-    scene = open_scene(case)
-    assert [layer["kind"] for layer in scene.description["layers"]] == ["reference", "prediction", "errors"]
-    assert scene.description["notes"] == []
-    assert {entry["name"] for entry in scene.description["classes"]} == {
-        target.name for target in case.reference_task.targets
-    }
