@@ -19,11 +19,11 @@ from swin_unetr.config_io import to_dict
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import keep_foreign, write_json
 from swin_unetr.inference.backends import onnx_runtime, openvino_cpu
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.installed import check_installed
-from swin_unetr.inference.compute import Compute
+from swin_unetr.inference.engine.models import model_folder, weights_hash
 from swin_unetr.inference.engine.sliding_window import check_roi_size
-from swin_unetr.inference.models import model_folder, weights_hash
 from swin_unetr.provenance import versions
 from swin_unetr.words import why_not_written
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from swin_unetr.config import Triple
 from swin_unetr.device import give_back, is_out_of_memory, memory_errors_in_words, too_little_memory
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.inference.compute import choose_compute
+from swin_unetr.inference.backends.compute import choose_compute
 from swin_unetr.inference.engine.budget import Budget
 from swin_unetr.inference.engine.finish import Result, finish_tile
 from swin_unetr.inference.engine.memory_plan import MemoryPlan
+from swin_unetr.inference.engine.models import ModelArgument, load_ensemble
 from swin_unetr.inference.engine.work import Work
-from swin_unetr.inference.models import ModelArgument, load_ensemble
 from swin_unetr.machine import parse_size
 from swin_unetr.postprocessing.components import clean
 from transforms.geometry import Volume

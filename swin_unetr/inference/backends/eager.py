@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.compute import Compute
 
 
 class EagerBackend:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from swin_unetr.config import Triple
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.compute import Compute
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.networks.window_attention import WindowAttention
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.cache import GraphCache
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.eager import EagerBackend
 from swin_unetr.inference.backends.installed import BackendName, check_installed
 from swin_unetr.inference.backends.protocol import Backend, Output
 from swin_unetr.inference.backends.static import StaticBackend
-from swin_unetr.inference.compute import Compute
 from swin_unetr.networks import SwinUNETR
 
 

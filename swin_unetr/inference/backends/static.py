@@ -12,11 +12,11 @@ from torch.export import ExportedProgram
 
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.cache import GraphCache, key_of
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.folding import fold_upsampling
 from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.compute import Compute
 from swin_unetr.networks import SwinUNETR
 
 #: Raised by one when the graphs change that are made of the same network.

@@ -8,10 +8,10 @@ import torch
 
 from swin_unetr.config import NetworkConfig
 from swin_unetr.errors import ConfigError
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.installed import check_installed
 from swin_unetr.inference.backends.opening import open_backend
-from swin_unetr.inference.compute import Compute
 from swin_unetr.networks import build_network
 
 ROI = (32, 32, 24)
@@ -127,7 +127,7 @@ import torch
 import numpy, sympy, torch.export
 from swin_unetr.config import NetworkConfig
 from swin_unetr.inference.backends.opening import open_backend
-from swin_unetr.inference.compute import Compute
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.networks import build_network
 sys.addaudithook(watch)
 network = build_network(NetworkConfig(feature_size=6, depths=(1, 1), num_heads=(3, 3))).eval()
