@@ -55,7 +55,8 @@ class Predictor:
         models: model folders, run folders (their `best/`), or loaded models; one or a sequence.
         device: "auto" (the first CUDA GPU, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
         precision: "float32", "bfloat16", "float16", or "auto": what the hardware multiplies natively.
-        backend: what runs the network: "torch", "compile", "openvino", "onnx", or "auto".
+        backend: what runs the network: "auto", "torch", "openvino", or another name in
+            `swin_unetr.inference.backends.registry.BACKENDS`.
         overlap: share of a window that overlaps its neighbour; none takes each model's own.
         roi_size: size of a window in voxels X, Y, Z; none takes each model's own.
         weights: how overlapping windows are blended, "gaussian" or "constant"; none takes each model's own.
