@@ -141,7 +141,7 @@ class Backends(SphinxDirective):
             for name, of in BACKENDS.items()
         ]
         header = ("name", "what it is", "devices", "precisions", "extra", "exports")
-        return [_table(header, rows, (12, 18, 16, 26, 12, 18))]
+        return [table(header, rows, (12, 18, 16, 26, 12, 18))]
 
 
 def _format(backend: BackendSpec) -> str:
