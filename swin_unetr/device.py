@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from swin_unetr.errors import ConfigError, DataError
-
-Precision = Literal["float32", "bfloat16", "float16"]
+from swin_unetr.machine import Precision
 
 #: Flags of processors (x86, ARM) that multiply bfloat16 matrices natively, as Linux names them.
 _NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}

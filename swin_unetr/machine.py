@@ -12,10 +12,14 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import psutil  # type: ignore[import-untyped]
 
 from swin_unetr.errors import ConfigError
+
+#: Types that a network multiplies in.
+Precision = Literal["float32", "bfloat16", "float16"]
 
 _ROOT = Path("/")
 _UNITS = {unit: 1000**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB"))}

@@ -8,12 +8,15 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+if TYPE_CHECKING:
+    from swin_unetr.inference.backends.registry import BackendSpec
 
 
 def _literal(text: str) -> nodes.literal_block:
@@ -137,6 +140,25 @@ class Metrics(SphinxDirective):
         return [table(("key", "name", "definition and source"), rows, (22, 20, 60))]
 
 
+class Backends(SphinxDirective):
+    """What runs a network in prediction."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table of backends."""
+        from swin_unetr.inference.backends.registry import BACKENDS
+
+        rows = [
+            (name, of.title, ", ".join(of.devices), ", ".join(of.precisions), of.extra or "", _format(of))
+            for name, of in BACKENDS.items()
+        ]
+        header = ("name", "what it is", "devices", "precisions", "extra", "exports")
+        return [table(header, rows, (12, 18, 16, 26, 12, 18))]
+
+
+def _format(backend: BackendSpec) -> str:
+    return f"{backend.export.name} ({', '.join(backend.export.precisions)})" if backend.export else ""
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     for name, directive in {
@@ -145,6 +167,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "doctor-findings": Findings,
         "dataset-layouts": Layouts,
         "report-metrics": Metrics,
+        "inference-backends": Backends,
     }.items():
         app.add_directive(name, directive)
     return {"parallel_read_safe": True}

@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from swin_unetr.checkpoints import load_model
 from swin_unetr.config import InferenceConfig, NetworkConfig
 from swin_unetr.files import write_json
-from swin_unetr.inference.models import model_folder
+from swin_unetr.inference.engine.models import model_folder
 from swin_unetr.networks import build_network
 from swin_unetr.provenance import written_by
 from transforms.io import read_labels

@@ -7,11 +7,13 @@ import sys
 from argparse import BooleanOptionalAction
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets.arguments import add_layout_argument
+from swin_unetr.inference.backends.registry import BACKENDS, auto_in_words
 from swin_unetr.inference.batch.parts import parse_part, part_of_array
-from swin_unetr.machine import parse_size
+from swin_unetr.machine import Precision, parse_size
 from swin_unetr.provenance import command, telling_how_to_go_on
 
 _USAGE = "swin-unetr predict MODEL INPUT [INPUT ...] --output DIR [--with MODEL ...] [--tta] ..."
@@ -84,15 +86,15 @@ def build_parser() -> CommandParser:
     add("--device", default="auto", help="auto (the first CUDA GPU, else the CPU), cpu, cuda, cuda:N or mps")
     add(
         "--precision",
-        choices=["auto", "float32", "bfloat16", "float16"],
+        choices=["auto", *get_args(Precision)],
         default="auto",
         help="auto: what the hardware multiplies natively: bfloat16, float16 on other GPUs, else float32",
     )
     add(
         "--backend",
-        choices=["auto", "torch", "compile", "openvino", "onnx"],
+        choices=["auto", *BACKENDS],
         default="auto",
-        help="what runs the network; auto: torch on a GPU, openvino on a CPU where it is installed, else torch",
+        help=f"what runs the network; auto: {auto_in_words()}",
     )
     add("--max-memory", metavar="SIZE", help="bound of the process's memory, such as 4GB; labels stay the same")
     add(

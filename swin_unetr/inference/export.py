@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,32 +18,21 @@ from swin_unetr.config import Triple
 from swin_unetr.config_io import to_dict
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import keep_foreign, write_json
-from swin_unetr.inference.backends import onnx_runtime, openvino_cpu
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.installed import check_installed
-from swin_unetr.inference.compute import Compute
+from swin_unetr.inference.backends.protocol import Writer
+from swin_unetr.inference.backends.registry import BACKENDS, ExportFormat, find_export, import_named
+from swin_unetr.inference.engine.models import model_folder, weights_hash
 from swin_unetr.inference.engine.sliding_window import check_roi_size
-from swin_unetr.inference.models import model_folder, weights_hash
+from swin_unetr.machine import Precision
 from swin_unetr.provenance import versions
 from swin_unetr.words import why_not_written
 
-ExportFormat = Literal["onnx", "openvino", "torch-export"]
-ExportPrecision = Literal["float32", "bfloat16", "float16"]
-
 #: Says how scans are prepared, what the outputs are, and how the model was checked.
 DESCRIPTION = "export.json"
-_FILES: dict[ExportFormat, str] = {
-    "onnx": onnx_runtime.FILE,
-    "openvino": openvino_cpu.FILE,
-    "torch-export": "model.pt2",
-}
-_PRECISIONS: dict[ExportFormat, tuple[ExportPrecision, ...]] = {
-    "onnx": ("float32",),
-    "openvino": ("float32", "float16"),
-    "torch-export": ("float32", "bfloat16"),
-}
 #: Largest relative difference (root mean square) from the network in float32 that is rounding.
-_LIMIT: dict[ExportPrecision, float] = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
+_LIMIT: dict[Precision, float] = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 
 
 @dataclass(frozen=True)
@@ -60,8 +49,8 @@ def export_model(
     model: Path,
     output: Path,
     *,
-    format: ExportFormat,
-    precision: ExportPrecision = "float32",
+    format: str,
+    precision: Precision = "float32",
     roi_size: Triple | None = None,
 ) -> Parity:
     """Write a model in another format, after a check that it gives the same scores.
@@ -72,9 +61,9 @@ def export_model(
     Args:
         model: model folder, or run folder (its `best/`).
         output: folder of the files; made if need be. Files of an earlier export are replaced, others left.
-        format: "onnx", "openvino" or "torch-export".
-        precision: "float32"; for OpenVINO "float16" halves the weights' file; for torch.export "bfloat16" puts autocast
-            into the graph.
+        format: "onnx", "openvino", "torch-export", or what else a backend in `registry.BACKENDS` writes.
+        precision: "float32", or another one of the format: "float16" halves the file of the weights, "bfloat16" puts
+            autocast into the graph.
         roi_size: voxels of the window along X, Y, Z; none takes the model's own.
 
     Raises:
@@ -83,29 +72,31 @@ def export_model(
         CheckpointError: no usable model.
         DataError: the exported model gives other scores, and is not kept.
     """
-    if precision not in _PRECISIONS[format]:
-        raise ConfigError(f"--precision {precision}: {format} takes {' or '.join(_PRECISIONS[format])}")
-    if format in ("onnx", "openvino"):
-        check_installed("onnx" if format == "onnx" else "openvino")
-    keep_foreign(output, (_FILES[format], DESCRIPTION), record=DESCRIPTION, keys=("format", "file", "parity"))
+    backend, export = find_export(format)
+    if precision not in export.precisions:
+        raise ConfigError(f"--precision {precision}: {format} takes {' or '.join(export.precisions)}")
+    check_installed(backend)
+    keep_foreign(output, (export.file, DESCRIPTION), record=DESCRIPTION, keys=("format", "file", "parity"))
     folder = model_folder(model)
     loaded = load_model(folder)
     roi_size = roi_size or loaded.description.inference.roi_size
     check_roi_size(roi_size, loaded.description.network)
-    lowered = Compute(torch.device("cpu"), precision) if format == "torch-export" else None
+    lowered = Compute(torch.device("cpu"), precision) if precision == "bfloat16" else None
     network = loaded.network.eval()
-    graph = export_graph(network, "scores", roi_size, 1, whole_attention=format != "onnx", lowered=lowered)
+    graph = export_graph(
+        network, "scores", roi_size, 1, whole_attention=BACKENDS[backend].whole_attention, lowered=lowered
+    )
     partial = output / f".partial-{secrets.token_hex(4)}"
     partial.mkdir(parents=True)
     try:
-        run = _write(graph, partial / _FILES[format], format, precision)
+        run = _write(export, graph, partial / export.file, precision)
         parity = _compare(run, loaded, roi_size)
         if not parity.relative_difference < _LIMIT[precision]:
             raise DataError(
                 f"{folder}: as {format} in {precision} its scores differ by {parity.relative_difference:.1e} from the "
                 f"network's, more than {_LIMIT[precision]:.0e}; nothing was written, please report it"
             )
-        write_json(partial / DESCRIPTION, _description(loaded, folder, format, precision, roi_size, parity))
+        write_json(partial / DESCRIPTION, _description(loaded, folder, export, precision, roi_size, parity))
         for path in sorted(partial.iterdir(), key=lambda path: path.name == DESCRIPTION):
             path.replace(output / path.name)  # the description last
     except OSError as error:
@@ -118,19 +109,11 @@ def export_model(
 
 
 def _write(
-    graph: ExportedProgram, path: Path, format: ExportFormat, precision: ExportPrecision
+    export: ExportFormat, graph: ExportedProgram, path: Path, precision: Precision
 ) -> Callable[[Tensor], Tensor]:
     """Write the file, and give what runs it, read back."""
-    if format == "onnx":
-        onnx_runtime.convert(graph, "scores").save(path)
-        return onnx_runtime.load_onnx(path, torch.device("cpu"))
-    if format == "openvino":
-        converted = openvino_cpu.convert(graph)
-        openvino_cpu.import_openvino().save_model(converted, path, compress_to_fp16=precision == "float16")
-        return openvino_cpu.compile_model(path, "float32")
-    torch.export.save(graph, path)
-    run: Callable[[Tensor], Tensor] = torch.export.load(path).module()
-    return run
+    write: Writer = import_named(export.writer)
+    return write(graph, path, precision)
 
 
 def _compare(run: Callable[[Tensor], Tensor], loaded: LoadedModel, roi_size: Triple) -> Parity:
@@ -149,8 +132,8 @@ def _compare(run: Callable[[Tensor], Tensor], loaded: LoadedModel, roi_size: Tri
 def _description(
     loaded: LoadedModel,
     folder: Path,
-    format: ExportFormat,
-    precision: ExportPrecision,
+    export: ExportFormat,
+    precision: Precision,
     roi_size: Triple,
     parity: Parity,
 ) -> dict[str, Any]:
@@ -158,8 +141,8 @@ def _description(
     task = description.task
     assert task is not None
     return {
-        "format": format,
-        "file": _FILES[format],
+        "format": export.name,
+        "file": export.file,
         "precision": precision,
         "input": {"shape": [1, description.network.in_channels, *roi_size], "type": "float32", "axes": "BCXYZ, RAS"},
         "output": {"shape": [1, task.num_classes, *roi_size], "meaning": f"scores before the {task.activation}"},

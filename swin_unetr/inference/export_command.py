@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from swin_unetr.config_io import CommandParser
+from swin_unetr.inference.backends.registry import EXPORTS, exports_in_words
+from swin_unetr.machine import Precision
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,13 +26,13 @@ def main(argv: Sequence[str]) -> int:
     )
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="model folder, or run folder (then its best/)")
-    add("--format", choices=["onnx", "openvino", "torch-export"], required=True, help="what to write")
+    add("--format", choices=list(EXPORTS), required=True, help="what to write")
     add("--output", type=Path, required=True, help="folder of the files")
     add(
         "--precision",
-        choices=["float32", "bfloat16", "float16"],
+        choices=get_args(Precision),
         default="float32",
-        help="float16: weights of OpenVINO's file; bfloat16: autocast inside torch-export",
+        help=f"float16: of the weights in the file; bfloat16: autocast inside the graph ({exports_in_words()})",
     )
     add("--roi-size", type=int, nargs=3, metavar=("X", "Y", "Z"), help="window in voxels; by default the model's own")
     arguments = parser.parse_args(list(argv))

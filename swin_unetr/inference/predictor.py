@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from swin_unetr.config import Triple
 from swin_unetr.device import give_back, is_out_of_memory, memory_errors_in_words, too_little_memory
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.inference.compute import choose_compute
+from swin_unetr.inference.backends.compute import choose_compute
 from swin_unetr.inference.engine.budget import Budget
 from swin_unetr.inference.engine.finish import Result, finish_tile
 from swin_unetr.inference.engine.memory_plan import MemoryPlan
+from swin_unetr.inference.engine.models import ModelArgument, load_ensemble
 from swin_unetr.inference.engine.work import Work
-from swin_unetr.inference.models import ModelArgument, load_ensemble
 from swin_unetr.machine import parse_size
 from swin_unetr.postprocessing.components import clean
 from transforms.geometry import Volume
@@ -55,7 +55,8 @@ class Predictor:
         models: model folders, run folders (their `best/`), or loaded models; one or a sequence.
         device: "auto" (the first CUDA GPU, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
         precision: "float32", "bfloat16", "float16", or "auto": what the hardware multiplies natively.
-        backend: what runs the network: "torch", "compile", "openvino", "onnx", or "auto".
+        backend: what runs the network: "auto", "torch", "openvino", or another name in
+            `swin_unetr.inference.backends.registry.BACKENDS`.
         overlap: share of a window that overlaps its neighbour; none takes each model's own.
         roi_size: size of a window in voxels X, Y, Z; none takes each model's own.
         weights: how overlapping windows are blended, "gaussian" or "constant"; none takes each model's own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from swin_unetr.inference.models import ModelArgument
+from swin_unetr.inference.engine.models import ModelArgument
 from swin_unetr.inference.predictor import Predictor
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from swin_unetr.errors import ConfigError
-from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.quiet import quietly
 from swin_unetr.inference.backends.static import StaticBackend
 
@@ -23,7 +22,7 @@ _COMPILERS = ("g++", "clang++", "c++", "cl")
 class CompiledBackend(StaticBackend[Path]):
     """See `StaticBackend`."""
 
-    name: BackendName = "compile"
+    name = "compile"
     ahead_of_time = True
 
     def version(self) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from swin_unetr.inference.backends.installed import BackendName
+from swin_unetr.config import Triple
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.compute import Compute
+from swin_unetr.networks import SwinUNETR
 
 
 class EagerBackend:
@@ -23,7 +25,7 @@ class EagerBackend:
         compute: where and how precisely.
     """
 
-    name: BackendName = "torch"
+    name = "torch"
 
     def __init__(self, call: Callable[[Tensor], Tensor], output: Output, channels: int, compute: Compute) -> None:
         self.precision: str = compute.precision
@@ -39,3 +41,12 @@ class EagerBackend:
     def facts(self) -> dict[str, Any]:
         """What a record says of it."""
         return {"name": self.name, "version": torch.__version__, "precision": self.precision}
+
+
+def open_eager(
+    network: SwinUNETR, *, output: Output, roi_size: Triple, batch_size: int, compute: Compute, cache: Path | None
+) -> EagerBackend:
+    """See `Loader`."""
+    if output == "scores":
+        return EagerBackend(network, output, network.config.num_classes, compute)
+    return EagerBackend(network.forward_features, output, network.config.feature_size, compute)

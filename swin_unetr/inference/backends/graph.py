@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from swin_unetr.config import Triple
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.compute import Compute
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.networks.window_attention import WindowAttention
 
@@ -63,6 +64,13 @@ def export_graph(
     with torch.no_grad(), warnings.catch_warnings(), _attention(network, whole=whole_attention):
         warnings.simplefilter("ignore")
         return torch.export.export(module, (sample,), strict=False)
+
+
+def write_graph(graph: ExportedProgram, path: Path, precision: str) -> Callable[[Tensor], Tensor]:
+    """See `Writer`; the precision is in the graph."""
+    torch.export.save(graph, path)
+    run: Callable[[Tensor], Tensor] = torch.export.load(path).module()
+    return run
 
 
 @contextmanager

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Literal
 
 from swin_unetr.errors import ConfigError
-
-BackendName = Literal["torch", "compile", "openvino", "onnx"]
-
-#: Modules that a backend needs beside torch, and the extra of this package that brings them.
-_NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
-    "openvino": (("openvino",), "openvino"),
-    "onnx": (("onnx", "onnxruntime", "onnxscript"), "onnx"),
-}
+from swin_unetr.inference.backends.registry import find_backend
 
 
-def is_installed(backend: BackendName) -> bool:
+def is_installed(backend: str) -> bool:
     """Whether the modules of a backend are here."""
     return not _missing(backend)
 
 
-def check_installed(backend: BackendName) -> None:
+def check_installed(backend: str) -> None:
     """Refuse a backend whose modules are missing.
 
     Raises:
-        ConfigError: with the command that installs them.
+        ConfigError: with the command that installs them, or no backend has this name.
     """
     if missing := _missing(backend):
-        extra = _NEEDS[backend][1]
-        raise ConfigError(
-            f"backend: {backend} is not installed (no {', '.join(missing)}); run: pip install 'swin-unetr[{extra}]'"
-        )
+        extra = find_backend(backend).extra
+        install = f"'swin-unetr[{extra}]'" if extra else " ".join(missing)
+        raise ConfigError(f"backend: {backend} is not installed (no {', '.join(missing)}); run: pip install {install}")
 
 
-def _missing(backend: BackendName) -> list[str]:
-    modules, _ = _NEEDS.get(backend, ((), ""))
-    return [module for module in modules if find_spec(module) is None]
+def _missing(backend: str) -> list[str]:
+    return [module for module in find_backend(backend).modules if find_spec(module) is None]

@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from swin_unetr.errors import ConfigError
-from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.quiet import quietly
 from swin_unetr.inference.backends.static import StaticBackend
 
-FILE = "model.onnx"
+_FILE = "model.onnx"
 INPUT = "image"
 #: The oldest that has all operations of the network.
 _OPSET = 18
@@ -58,11 +57,16 @@ def load_onnx(model: Path | bytes, device: torch.device) -> Callable[[Tensor], T
     return run
 
 
+def write_model(graph: ExportedProgram, path: Path, precision: str) -> Callable[[Tensor], Tensor]:
+    """See `Writer`; float32."""
+    convert(graph, "scores").save(path)
+    return load_onnx(path, torch.device("cpu"))
+
+
 class OnnxBackend(StaticBackend[Any]):
     """See `StaticBackend`."""
 
-    name: BackendName = "onnx"
-    whole_attention = False  # ONNX has it as one operation only since version 23, and torch's exporter stumbles on it
+    name = "onnx"
 
     def version(self) -> str:
         """Of ONNX Runtime."""
@@ -76,11 +80,11 @@ class OnnxBackend(StaticBackend[Any]):
 
     def write(self, made: Any, folder: Path) -> None:
         """Write the model as ONNX."""
-        made.save(folder / FILE)
+        made.save(folder / _FILE)
 
     def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
         """Prepare the file for this machine."""
-        return load_onnx(folder / FILE, self.compute.device)
+        return load_onnx(folder / _FILE, self.compute.device)
 
     def use(self, made: Any) -> Callable[[Tensor], Tensor]:
         """Prepare the model for this machine."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from swin_unetr.config import Triple
-from swin_unetr.inference.backends.cache import GraphCache
-from swin_unetr.inference.backends.eager import EagerBackend
-from swin_unetr.inference.backends.installed import BackendName, check_installed
-from swin_unetr.inference.backends.protocol import Backend, Output
-from swin_unetr.inference.backends.static import StaticBackend
-from swin_unetr.inference.compute import Compute
+from swin_unetr.inference.backends.compute import Compute
+from swin_unetr.inference.backends.installed import check_installed
+from swin_unetr.inference.backends.protocol import Backend, Loader, Output
+from swin_unetr.inference.backends.registry import find_backend, import_named
 from swin_unetr.networks import SwinUNETR
 
 
 def open_backend(
-    name: BackendName,
+    name: str,
     network: SwinUNETR,
     *,
     output: Output,
@@ -25,41 +22,11 @@ def open_backend(
     compute: Compute,
     cache: Path | None,
 ) -> Backend:
-    """Make a network ready to be called on windows.
-
-    Args:
-        name: which backend.
-        network: in evaluation mode, on the device of `compute`.
-        output: class scores, or the features that the output layer makes them of.
-        roi_size: voxels of a window along X, Y, Z.
-        batch_size: windows of a call; fewer may be given.
-        compute: where and how precisely.
-        cache: model folder in whose `.compiled` a converted model is kept; none keeps none.
+    """Make a network ready to be called on windows; see `Loader`, whose network need not be in evaluation mode.
 
     Raises:
-        ConfigError: the backend is not installed.
+        ConfigError: no backend has this name, or it is not installed.
     """
     check_installed(name)
-    network.eval()
-    if name == "torch":
-        channels = network.config.num_classes if output == "scores" else network.config.feature_size
-        call = network if output == "scores" else network.forward_features
-        return EagerBackend(call, output, channels, compute)
-    backend = _static(name)
-    store = GraphCache(cache, machine_code=backend.ahead_of_time)
-    return backend(network, output, roi_size, batch_size, compute, store)
-
-
-def _static(name: BackendName) -> type[StaticBackend[Any]]:
-    """The class of a backend; others are not imported, since they may not be installed."""
-    if name == "openvino":
-        from swin_unetr.inference.backends.openvino_cpu import OpenVinoBackend
-
-        return OpenVinoBackend
-    if name == "onnx":
-        from swin_unetr.inference.backends.onnx_runtime import OnnxBackend
-
-        return OnnxBackend
-    from swin_unetr.inference.backends.compiled import CompiledBackend
-
-    return CompiledBackend
+    load: Loader = import_named(find_backend(name).loader)
+    return load(network.eval(), output=output, roi_size=roi_size, batch_size=batch_size, compute=compute, cache=cache)

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.static import StaticBackend
 
-#: Name of the file of a converted model; its weights are beside it, as .bin.
-FILE = "model.xml"
+#: Of a converted model; its weights are beside it, as .bin.
+_FILE = "model.xml"
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -75,10 +74,16 @@ def compile_model(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
     return run
 
 
+def write_model(graph: ExportedProgram, path: Path, precision: str) -> Callable[[Tensor], Tensor]:
+    """See `Writer`; "float16" is the type of the weights in the file."""
+    import_openvino().save_model(convert(graph), path, compress_to_fp16=precision == "float16")
+    return compile_model(path, "float32")
+
+
 class OpenVinoBackend(StaticBackend[Any]):
     """See `StaticBackend`. One file serves every precision, which is chosen when it is compiled."""
 
-    name: BackendName = "openvino"
+    name = "openvino"
     folds = True  # 12 to 14 % less time (96 voxels cubed, 48 features, both precisions)
 
     def version(self) -> str:
@@ -91,11 +96,11 @@ class OpenVinoBackend(StaticBackend[Any]):
 
     def write(self, made: Any, folder: Path) -> None:
         """Write the model in OpenVINO's own format, float32."""
-        import_openvino().save_model(made, folder / FILE, compress_to_fp16=False)
+        import_openvino().save_model(made, folder / _FILE, compress_to_fp16=False)
 
     def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
         """Compile the file for this machine."""
-        return compile_model(folder / FILE, self.precision)
+        return compile_model(folder / _FILE, self.precision)
 
     def use(self, made: Any) -> Callable[[Tensor], Tensor]:
         """Compile the model for this machine."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
+from torch.export import ExportedProgram
 
-from swin_unetr.inference.backends.installed import BackendName
+from swin_unetr.config import Triple
+from swin_unetr.inference.backends.compute import Compute
+from swin_unetr.networks import SwinUNETR
 
 #: Class scores, or the decoder's features, of which the output layer makes scores.
 Output = Literal["scores", "features"]
@@ -16,7 +21,7 @@ class Backend(Protocol):
     """A network ready to be called on windows of one size."""
 
     @property
-    def name(self) -> BackendName:
+    def name(self) -> str:
         """Which backend it is."""
 
     @property
@@ -43,3 +48,44 @@ class Backend(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """What a record says of it."""
+
+
+class Loader(Protocol):
+    """Makes a network a `Backend`; what a `BackendSpec` names as its loader."""
+
+    def __call__(
+        self,
+        network: SwinUNETR,
+        *,
+        output: Output,
+        roi_size: Triple,
+        batch_size: int,
+        compute: Compute,
+        cache: Path | None,
+    ) -> Backend:
+        """Make the network ready to be called on windows.
+
+        Args:
+            network: in evaluation mode, on the device of `compute`.
+            output: class scores, or the features that the output layer makes them of.
+            roi_size: voxels of a window along X, Y, Z.
+            batch_size: windows of a call; fewer may be given.
+            compute: where and how precisely.
+            cache: model folder in which a converted model may be kept (`cache.GraphCache`); None keeps nothing.
+        """
+
+
+class Writer(Protocol):
+    """Writes an exported network; what an `ExportFormat` names as its writer."""
+
+    def __call__(self, graph: ExportedProgram, path: Path, precision: str) -> Callable[[Tensor], Tensor]:
+        """Write the file and read it back.
+
+        Args:
+            graph: a network that gives class scores, for one window; with "bfloat16" its autocast is in the graph.
+            path: of the file.
+            precision: one of the format's.
+
+        Returns:
+            What computes the scores of 1 x channels x *roi_size with what is in the file.
+        """

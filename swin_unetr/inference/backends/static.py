@@ -12,11 +12,11 @@ from torch.export import ExportedProgram
 
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.cache import GraphCache, key_of
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.folding import fold_upsampling
 from swin_unetr.inference.backends.graph import export_graph
-from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.inference.compute import Compute
+from swin_unetr.inference.backends.registry import BACKENDS
 from swin_unetr.networks import SwinUNETR
 
 #: Raised by one when the graphs change that are made of the same network.
@@ -34,19 +34,25 @@ class StaticBackend(Generic[Made]):
         roi_size: voxels of a window along X, Y, Z.
         batch_size: windows of a call; fewer are filled up with zeros.
         compute: where and how precisely.
-        store: where what is made of a network is kept.
+        cache: model folder in which what is made of the network is kept; None keeps nothing.
     """
 
-    name: BackendName
-    #: Whether the graph has attention as one operation.
-    whole_attention = True
+    #: In `registry.BACKENDS`.
+    name: str
     #: Whether the decoder's upsampling is folded into the convolutions behind it; where that measures faster.
     folds = False
     #: Whether the files hold machine code, for one precision and number of threads.
     ahead_of_time = False
 
     def __init__(
-        self, network: SwinUNETR, output: Output, roi_size: Triple, batch_size: int, compute: Compute, store: GraphCache
+        self,
+        network: SwinUNETR,
+        *,
+        output: Output,
+        roi_size: Triple,
+        batch_size: int,
+        compute: Compute,
+        cache: Path | None,
     ) -> None:
         config = network.config
         self.precision: str = compute.precision
@@ -65,14 +71,14 @@ class StaticBackend(Generic[Made]):
             made=_MADE,
             **code,
         )
+        store = GraphCache(cache, machine_code=self.ahead_of_time)
         folder = store.find(key)
         if folder is None:
             network = fold_upsampling(network) if self.folds else network
             lowered = compute if self.ahead_of_time else None
+            whole = BACKENDS[self.name].whole_attention
             made = self.make(
-                export_graph(
-                    network, output, roi_size, batch_size, whole_attention=self.whole_attention, lowered=lowered
-                )
+                export_graph(network, output, roi_size, batch_size, whole_attention=whole, lowered=lowered)
             )
             folder = store.keep(key, lambda empty: self.write(made, empty))
             if folder is None:

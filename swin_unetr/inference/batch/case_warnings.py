@@ -6,7 +6,7 @@ from collections.abc import Callable
 from threading import Lock
 
 from swin_unetr.datasets import Case
-from swin_unetr.inference.models import Ensemble
+from swin_unetr.inference.engine.models import Ensemble
 from swin_unetr.words import count
 from transforms.geometry import Volume
 from transforms.likeness import unlike

@@ -14,7 +14,7 @@ from swin_unetr.files import real_path
 from swin_unetr.inference.batch.parts import Part
 from swin_unetr.inference.batch.queue import QUEUE
 from swin_unetr.inference.batch.record import Records, labels_path, probabilities_path, record_path, run_record_path
-from swin_unetr.inference.method import differences
+from swin_unetr.inference.engine.method import differences
 from swin_unetr.words import count
 
 #: Folders by which a data set is told, where results may not go: its layout would be taken for another.

@@ -13,10 +13,10 @@ from swin_unetr.config_io import to_dict
 from swin_unetr.datasets import Case
 from swin_unetr.file_stamps import bytes_hash, file_stamps
 from swin_unetr.files import remove_partial, write_json
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.batch.parts import Part
-from swin_unetr.inference.compute import Compute
-from swin_unetr.inference.method import short_hash
-from swin_unetr.inference.models import Ensemble
+from swin_unetr.inference.engine.method import short_hash
+from swin_unetr.inference.engine.models import Ensemble
 from swin_unetr.provenance import now, versions
 from swin_unetr.tasks import Task
 

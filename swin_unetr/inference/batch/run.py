@@ -25,7 +25,7 @@ from swin_unetr.inference.batch.progress import PredictionProgress
 from swin_unetr.inference.batch.queue import CaseQueue
 from swin_unetr.inference.batch.record import Records, labels_path, record_path
 from swin_unetr.inference.batch.steps import CaseSteps
-from swin_unetr.inference.models import ModelArgument
+from swin_unetr.inference.engine.models import ModelArgument
 from swin_unetr.inference.predictor import Predictor
 from swin_unetr.words import why_not_written
 

@@ -15,10 +15,10 @@ from swin_unetr.device import GpuMemory, gpu_peak_during
 from swin_unetr.errors import ConfigError
 from swin_unetr.inference.engine.finish import BLOCK_BYTES, BLOCKS_HELD, label_type
 from swin_unetr.inference.engine.memory_plan import MemoryPlan, Summed, make_plan
+from swin_unetr.inference.engine.models import Ensemble, Member
 from swin_unetr.inference.engine.sums import SUMS
 from swin_unetr.inference.engine.windows import lay_windows
 from swin_unetr.inference.engine.work import network_of
-from swin_unetr.inference.models import Ensemble, Member
 from swin_unetr.machine import available, peak_during, resident, size_in_words
 from swin_unetr.postprocessing.components import BYTES_PER_VOXEL
 from transforms.grids import Grids

@@ -12,8 +12,8 @@ from swin_unetr.config import Triple
 from swin_unetr.inference.engine.accumulate import Network, Sweep
 from swin_unetr.inference.engine.finish import Pass
 from swin_unetr.inference.engine.memory_plan import MemoryPlan
+from swin_unetr.inference.engine.models import Member
 from swin_unetr.inference.engine.windows import blending_weights, empty_windows, lay_windows
-from swin_unetr.inference.models import Member
 from transforms.grids import Grids
 from transforms.linear import Box
 

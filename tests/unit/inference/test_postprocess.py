@@ -11,7 +11,7 @@ from swin_unetr.checkpoints import LoadedModel
 from swin_unetr.checkpoints.model_folder import read_description, write_description
 from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.inference.batch.run import predict
-from swin_unetr.inference.models import model_folders
+from swin_unetr.inference.engine.models import model_folders
 from swin_unetr.inference.predictor import Predictor
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.tasks import BTCV

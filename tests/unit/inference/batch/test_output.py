@@ -12,6 +12,7 @@ from swin_unetr.batch import BatchReport
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets import Case
 from swin_unetr.errors import ConfigError
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.batch.output import check_method, check_output
 from swin_unetr.inference.batch.record import (
     Records,
@@ -21,8 +22,7 @@ from swin_unetr.inference.batch.record import (
     run_record_path,
     source_files,
 )
-from swin_unetr.inference.compute import Compute
-from swin_unetr.inference.models import Ensemble
+from swin_unetr.inference.engine.models import Ensemble
 from swin_unetr.tasks import BTCV
 
 

@@ -14,10 +14,10 @@ import torch
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import can_lock
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.batch.presence import has_locks, present
 from swin_unetr.inference.batch.record import Records
-from swin_unetr.inference.compute import Compute
-from swin_unetr.inference.models import Ensemble
+from swin_unetr.inference.engine.models import Ensemble
 from swin_unetr.tasks import BTCV
 
 

@@ -10,6 +10,7 @@ from swin_unetr.batch import BatchReport, Failure
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets import Case
 from swin_unetr.files import replacing
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.batch.record import (
     Records,
     clear_partial,
@@ -18,8 +19,7 @@ from swin_unetr.inference.batch.record import (
     record_path,
     source_files,
 )
-from swin_unetr.inference.compute import Compute
-from swin_unetr.inference.models import Ensemble
+from swin_unetr.inference.engine.models import Ensemble
 from swin_unetr.tasks import BTCV
 
 FLOAT32 = Compute(torch.device("cpu"), "float32")

@@ -14,10 +14,10 @@ from torch import Tensor
 from swin_unetr.config import InferenceConfig, PreprocessConfig
 from swin_unetr.device import GpuMemory
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.inference.compute import choose_compute
+from swin_unetr.inference.backends.compute import choose_compute
 from swin_unetr.inference.engine.budget import Budget
 from swin_unetr.inference.engine.memory_plan import MemoryPlan
-from swin_unetr.inference.models import load_ensemble
+from swin_unetr.inference.engine.models import load_ensemble
 from swin_unetr.inference.predictor import Predictor
 from swin_unetr.tasks import Task, exclusive
 from transforms.geometry import Geometry, Volume

@@ -8,9 +8,11 @@ from typing import get_args
 
 import torch
 
-from swin_unetr.device import Precision, check_mps, is_native
+from swin_unetr.device import check_mps, is_native
 from swin_unetr.errors import ConfigError
-from swin_unetr.inference.backends.installed import BackendName, check_installed, is_installed
+from swin_unetr.inference.backends.installed import check_installed, is_installed
+from swin_unetr.inference.backends.registry import BACKENDS, DEFAULT, find_backend
+from swin_unetr.machine import Precision
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Compute:
 
     device: torch.device
     precision: Precision
-    backend: BackendName = "torch"
+    backend: str = DEFAULT
 
     def autocast(self) -> torch.autocast:
         """The context to call a torch network in."""
@@ -41,7 +43,8 @@ def choose_compute(device: str = "auto", precision: str = "auto", backend: str =
             "mps".
         precision: "float32", "bfloat16", "float16", or "auto": bfloat16 where the hardware multiplies in it, float16
             on other CUDA GPUs, else float32.
-        backend: "torch", "compile", "openvino", "onnx", or "auto": OpenVINO on a CPU where it is installed, else torch.
+        backend: a name in `registry.BACKENDS`, or "auto": the one that is preferred on the device where it is
+            installed, else torch.
 
     Raises:
         ConfigError: no such device here, an unknown name, a backend that is not installed or does not go with the
@@ -53,8 +56,8 @@ def choose_compute(device: str = "auto", precision: str = "auto", backend: str =
         raise ConfigError(f"precision: {precision!r} is not one of auto, {', '.join(get_args(Precision))}")
     low: Precision = "float32"
     if precision == "auto":
-        choices: tuple[Precision, ...] = ("float32",) if name == "onnx" else ("bfloat16", "float16", "float32")
-        low = next(choice for choice in choices if is_native(chosen, choice))
+        fastest: tuple[Precision, ...] = ("bfloat16", "float16", "float32")
+        low = next(each for each in fastest if each in BACKENDS[name].precisions and is_native(chosen, each))
     else:
         low = next(choice for choice in get_args(Precision) if choice == precision)
     _check_together(chosen, low, name)
@@ -75,25 +78,33 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _backend(name: str, device: torch.device) -> BackendName:
-    if name not in ("auto", *get_args(BackendName)):
-        raise ConfigError(f"backend: {name!r} is not one of auto, {', '.join(get_args(BackendName))}")
+def _backend(name: str, device: torch.device) -> str:
     if name == "auto":
-        return "openvino" if device.type == "cpu" and is_installed("openvino") else "torch"
-    chosen: BackendName = next(each for each in get_args(BackendName) if each == name)
-    check_installed(chosen)
-    return chosen
+        preferred = (each for each, spec in BACKENDS.items() if device.type in spec.preferred_on)
+        return next(filter(is_installed, preferred), DEFAULT)
+    find_backend(name)
+    check_installed(name)
+    return name
 
 
-def _check_together(device: torch.device, precision: Precision, backend: BackendName) -> None:
-    if backend == "openvino" and device.type != "cpu":
-        raise ConfigError(f"backend: openvino computes on the CPU, not on {device}; add --device cpu, or leave it out")
-    if backend == "onnx" and device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"backend: onnx computes on cpu or cuda, not on {device}; choose one of them")
-    if backend == "onnx" and precision != "float32":
-        raise ConfigError(f"precision: ONNX Runtime computes in float32 here, not in {precision}; leave it out")
+def _check_together(device: torch.device, precision: Precision, backend: str) -> None:
+    spec = BACKENDS[backend]
+    if device.type not in spec.devices:
+        raise ConfigError(f"backend: {_other_devices(backend, device)}")
+    if precision not in spec.precisions:
+        known = " or ".join(spec.precisions)
+        raise ConfigError(f"precision: {spec.title} computes in {known} here, not in {precision}; leave it out")
     if device.type == "cpu" and precision == "float16":
         raise ConfigError("precision: float16 is for GPUs; on the CPU use bfloat16 or float32")
     check_mps(device.type, torch.__version__, option="device")
     if device.type == "mps" and precision != "float32":
         raise ConfigError(f"precision: Apple's GPU (mps) computes the network in float32 alone, not in {precision}")
+
+
+def _other_devices(backend: str, device: torch.device) -> str:
+    """What to say of a device that a backend does not compute on."""
+    devices = BACKENDS[backend].devices
+    if len(devices) > 1:
+        return f"{backend} computes on {' or '.join(devices)}, not on {device}; choose one of them"
+    only = "the CPU" if devices == ("cpu",) else devices[0]
+    return f"{backend} computes on {only}, not on {device}; add --device {devices[0]}, or leave it out"

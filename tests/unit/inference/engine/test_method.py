@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from swin_unetr.checkpoints import load_model, save_model
 from swin_unetr.config import InferenceConfig, IntensityConfig, NetworkConfig, PreprocessConfig
-from swin_unetr.inference.compute import choose_compute
-from swin_unetr.inference.method import method_of_models, short_hash
-from swin_unetr.inference.models import load_ensemble
+from swin_unetr.inference.backends.compute import choose_compute
+from swin_unetr.inference.engine.method import method_of_models, short_hash
+from swin_unetr.inference.engine.models import load_ensemble
 from swin_unetr.model_description import ComponentRule, ModelDescription
 from swin_unetr.networks import build_network
 from swin_unetr.tasks import Target, Task

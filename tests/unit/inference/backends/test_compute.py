@@ -5,7 +5,7 @@ import torch
 
 from swin_unetr.device import cpu_flags, memory_errors_in_words
 from swin_unetr.errors import ConfigError, DataError
-from swin_unetr.inference.compute import choose_compute
+from swin_unetr.inference.backends.compute import choose_compute
 
 
 def test_auto_takes_a_gpu_where_there_is_one() -> None:
@@ -38,14 +38,14 @@ def test_precision_of_the_products_is_that_which_was_asked_for() -> None:
 
 def test_auto_takes_openvino_on_a_cpu_where_it_is_installed(monkeypatch) -> None:
     for here, backend in ((True, "openvino"), (False, "torch")):
-        monkeypatch.setattr("swin_unetr.inference.compute.is_installed", lambda name, here=here: here)
+        monkeypatch.setattr("swin_unetr.inference.backends.compute.is_installed", lambda name, here=here: here)
         assert choose_compute("cpu").backend == backend
 
 
 def test_each_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("swin_unetr.inference.compute.is_native", lambda device, precision: True)
+    monkeypatch.setattr("swin_unetr.inference.backends.compute.is_native", lambda device, precision: True)
     for rank, device in (("0", "cuda:0"), ("1", "cuda:1"), ("3", "cuda:1"), ("", "cuda")):
         monkeypatch.setenv("LOCAL_RANK", rank)
         compute = choose_compute()
@@ -61,7 +61,7 @@ def test_each_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch) -> None:
     ],
 )
 def test_what_does_not_go_together_is_refused(precision, backend, message, monkeypatch) -> None:
-    monkeypatch.setattr("swin_unetr.inference.compute.check_installed", lambda name: None)
+    monkeypatch.setattr("swin_unetr.inference.backends.compute.check_installed", lambda name: None)
     with pytest.raises(ConfigError, match=message):
         choose_compute("cpu", precision, backend)
 

@@ -16,12 +16,12 @@ from swin_unetr.checkpoints import LoadedModel, load_model
 from swin_unetr.config import InferenceConfig, NetworkConfig, PreprocessConfig
 from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.inference.backends.cache import weights_digest
+from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.eager import EagerBackend
 from swin_unetr.inference.backends.opening import open_backend
 from swin_unetr.inference.backends.protocol import Backend
-from swin_unetr.inference.compute import Compute
+from swin_unetr.inference.engine.method import method_of_models
 from swin_unetr.inference.engine.sliding_window import check_roi_size
-from swin_unetr.inference.method import method_of_models
 from swin_unetr.model_description import ComponentRule, ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR
 from swin_unetr.tasks import Task
