@@ -122,7 +122,18 @@ def pretrain(
         raise ConfigError(f"{run}: cannot be resumed with other scans than before; choose another --output")
     refuse_other_start(run, before, start, left_out=True)
     _check_negatives(config, cached)
+    return _train(session, cached, probe)
 
+
+def _train(session: Session[PretrainConfig], cached: CachedScans, probe: Path | None) -> PretrainResult:
+    """Build the network, say what it starts from, and train.
+
+    Args:
+        session: the run.
+        cached: the scans.
+        probe: labelled folder that the encoder is probed on.
+    """
+    run, config, start = session.folder, session.config, session.start
     session.seed()
     machine = hardware(config.trainer.accelerator)
     speed = settle(config.speed, machine, precision=session.trainer.precision)
@@ -130,7 +141,7 @@ def pretrain(
     fast_paths = choose_fast_paths(module.network, speed)
     report = session.load_start(module.encoder)
     differs = [] if start is None else start.differences(config.preprocess, [str(n) for n in range(cached.channels)])
-    if start is not None and differs and not before:
+    if start is not None and differs and not session.before:
         report.append(f"warning: {start.path} was trained on scans preprocessed otherwise: {'; '.join(differs)}")
     scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
     notes, of_files = file_notes(cached.cases, before)
@@ -144,7 +155,7 @@ def pretrain(
         **session.facts(speed, fast_paths, init=report, init_preprocess=differs),
     }
     folders = EncoderFolders(run, every=config.trainer.validate_every, save=SaveEncoder(config, facts))
-    trainer = _trainer(replace(config, trainer=session.trainer), run, module, folders, probe)
+    trainer = _trainer(session, module, folders, probe)
     seconds = session.run(trainer, module, scans, speed=speed, facts=facts, results=lambda: _results(trainer, folders))
     trainer.strategy.barrier()  # the first process writes the folder
     audit = start_from(build_network(config.network), run / "best")
@@ -188,8 +199,9 @@ def _check_negatives(config: PretrainConfig, cached: CachedScans) -> None:
 
 
 def _trainer(
-    config: PretrainConfig, run: Path, module: PretrainModule, folders: EncoderFolders, probe: Path | None
+    session: Session[PretrainConfig], module: PretrainModule, folders: EncoderFolders, probe: Path | None
 ) -> Trainer:
+    run, config = session.folder, session.config
     watching = health_callbacks(
         config.health,
         run,
@@ -200,7 +212,7 @@ def _trainer(
         probe_data=probe,
     )
     return build_trainer(
-        config.trainer,
+        session.trainer,
         run,
         monitor=PROBE,
         metrics=("train/loss", *metric_names(module.scalar_names, probe=probe is not None)),
