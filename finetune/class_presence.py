@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from finetune.notices import tell
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError
 from swin_unetr.machine import cores
 from swin_unetr.store.filling import in_parallel
 from swin_unetr.store.folder import Sources, source_key
 from swin_unetr.tasks import Task
+from swin_unetr.training.first_process import tell
 from transforms.infer_task import label_values
 
 #: In the folder of a store: the values of label files that were read before.

@@ -20,7 +20,7 @@ from finetune.fold_processes import FoldProcesses, slots
 from finetune.planning import PLANNED
 from finetune.preprocessing import InitPreprocess, with_preprocess_of
 from finetune.resumed import changed_files
-from finetune.run import MAY_CHANGE, RECORD, finetune, open_data
+from finetune.run import MAY_CHANGE, finetune, open_data
 from finetune.split import SPLIT, choose_split
 from swin_unetr.checkpoints.model_folder import read_description, write_description
 from swin_unetr.checkpoints.starting_point import refuse_other_start, starting_point
@@ -34,7 +34,7 @@ from swin_unetr.inference.batch.run import predict
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.tasks import Task
 from swin_unetr.training.run_folder import check_run_folder, write_config
-from swin_unetr.training.run_record import read_record
+from swin_unetr.training.run_record import RECORD, read_record
 from swin_unetr.words import count
 
 PREDICTIONS, REPORT, LOGS = "out_of_fold", "report", "logs"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from finetune.config import FinetuneConfig
 from finetune.scans import Scans, ScansInMemory, ScansOnDisk, open_scans
@@ -21,6 +19,7 @@ from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.machine import cores
 from swin_unetr.tasks import Task
 from swin_unetr.training.loaders import Loader
+from swin_unetr.training.sampler import Visit, VisitSampler
 from swin_unetr.training.step_hooks import derived_seed
 from swin_unetr.words import count
 from transforms.augment import change
@@ -34,7 +33,7 @@ Batch = dict[str, Any]
 
 
 class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
-    """Random crops of the scans. The same (epoch, index) gives the same crops in any process, at any time.
+    """Random crops of the scans. The same epoch and scan give the same crops in any process, at any time.
 
     A scan that cannot be read any more gives its error: raised in a process that loads data, it would reach the user
     as a traceback of that process.
@@ -53,11 +52,11 @@ class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
     def __len__(self) -> int:
         return len(self._scans)
 
-    def __getitem__(self, visit: tuple[int, int]) -> list[Sample] | SwinUnetrError:
-        epoch, index = visit
-        generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch, index))
+    def __getitem__(self, visit: Visit) -> list[Sample] | SwinUnetrError:
+        epoch, _, scan = visit
+        generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch, scan))
         try:
-            return self._crops(self._scans.scan(index), generator)
+            return self._crops(self._scans.scan(scan), generator)
         except SwinUnetrError as error:
             return error
 
@@ -76,49 +75,6 @@ class WholeScans(Dataset[Sample | SwinUnetrError]):
             return {} if index is None else self._scans[index]
         except SwinUnetrError as error:
             return error
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Visits every scan once an epoch, in an order that depends on seed and epoch alone.
-
-    It yields (epoch, index), so that the processes that load data need not be told of the epoch.
-
-    Steps are those of the whole training: `batch` scans on each of two processes are the scans that one process would
-    visit in a step of twice as many. What is less than a step at the end of an epoch is left out, but for data that
-    are less than one altogether.
-
-    Args:
-        length: scans.
-        seed: of the orders.
-        rank: this process, of `world_size`; each visits its share.
-        world_size: processes that train together.
-        batch: scans of a step on one process.
-    """
-
-    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1, batch: int = 1) -> None:
-        self._length, self._seed, self._rank, self._world_size = length, seed, rank, world_size
-        self._visits = length // (world_size * batch) * batch or math.ceil(length / world_size)
-        self._epoch = 0
-        self._skip = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration visits; Lightning calls this."""
-        self._epoch = epoch
-
-    def skip(self, visits: int) -> None:
-        """Leave out the first visits of the next iteration, which a stopped run has made already."""
-        self._skip = visits
-
-    def __len__(self) -> int:
-        return self._visits
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed(derived_seed(self._seed, self._epoch))
-        order = torch.randperm(self._length, generator=generator).tolist()
-        order = list(islice(cycle(order), len(self) * self._world_size))  # every process makes as many steps
-        skip, self._skip = self._skip, 0
-        for index in order[self._rank :: self._world_size][skip:]:
-            yield self._epoch, index
 
 
 class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is untyped here
@@ -154,14 +110,11 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch on one process."""
-        return math.ceil(len(self._sampler()) / self._sampling.scans_per_batch)
+        return self._sampler().steps
 
     def case_names(self, epoch: int, batch_idx: int) -> list[str]:
         """The cases that a batch of this process is made of; epoch and batch from 0."""
-        sampler = self._sampler()
-        sampler.set_epoch(epoch)
-        size = self._sampling.scans_per_batch
-        return [self._names[index] for _, index in islice(sampler, batch_idx * size, (batch_idx + 1) * size)]
+        return [self._names[visit.scan] for visit in self._sampler().batch_at(epoch, batch_idx)]
 
     def training_voxels(self) -> Iterator[tuple[int, ...]]:
         """Voxels of every training scan that are background, and those of each target."""
@@ -204,12 +157,8 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
 
     def train_dataloader(self) -> Loader[Any]:
         """Batches of scans_per_batch x crops_per_scan crops; after a resume, those that are still to come."""
-        progress = self.trainer.fit_loop.epoch_progress.current
         sampler = self._sampler()
-        sampler.set_epoch(progress.processed)
-        if progress.started > progress.processed:  # stopped within an epoch
-            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
-            sampler.skip(batches * self._sampling.scans_per_batch)
+        sampler.go_on(self.trainer)
         return Loader(
             TrainingCrops(self._scans, self._task, self._config),
             batch_size=self._sampling.scans_per_batch,
@@ -218,13 +167,14 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             **self._workers(self._sampling.num_workers),
         )
 
-    def _sampler(self) -> EpochSampler:
-        return EpochSampler(
+    def _sampler(self) -> VisitSampler:
+        return VisitSampler(
             len(self._names),
-            self._seed,
+            batch=self._sampling.scans_per_batch,
+            drop_last=True,
+            seed=self._seed,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
-            batch=self._sampling.scans_per_batch,
         )
 
     def val_dataloader(self) -> Loader[Any]:

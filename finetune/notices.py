@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from swin_unetr.config import AugmentConfig
 from swin_unetr.sides import told_axes
 from swin_unetr.suggestions import listed_with_nearest
 from swin_unetr.tasks import Task
-
-
-def tell(line: str) -> None:
-    """Print a line on the first process alone."""
-    if rank_zero_only.rank == 0:
-        print(line, flush=True)
-
-
-def warn(line: str) -> None:
-    """Print a line that is not empty, on the first process alone."""
-    if line and rank_zero_only.rank == 0:
-        print(line, file=sys.stderr, flush=True)
 
 
 def of_mirrored_sides(augment: AugmentConfig, task: Task) -> str:

@@ -9,43 +9,38 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import Trainer
 
 from finetune.class_weights import weights_by_frequency
-from finetune.config import FinetuneConfig
+from finetune.config import FinetuneConfig, FinetuneSpeed
 from finetune.data import FinetuneData
-from finetune.deciding import Deciding, refuse_single_patient
+from finetune.deciding import Deciding
+from finetune.folders import SaveFinetuned
 from finetune.leaks import seen_by_init
 from finetune.module import FinetuneModule, metric_names
-from finetune.notices import of_absent_classes, of_mirrored_sides, warn
+from finetune.notices import of_absent_classes, of_mirrored_sides
 from finetune.planning import PLANNED
 from finetune.preprocessing import InitPreprocess, check_intensities, compared, with_preprocess_of
 from finetune.recipes import find_recipe
 from finetune.resumed import of_changed_files, refuse_another
 from finetune.speed import settled_speed
-from finetune.split import SPLIT, STORE, choose_split
+from finetune.split import SPLIT, STORE, FoldCases
 from finetune.validation import OF_CASES, POOLED, SMOOTHED
-from swin_unetr.checkpoints import save_model, start_from
 from swin_unetr.checkpoints.starting_point import starting_point
-from swin_unetr.config_io import load, to_dict
+from swin_unetr.config_io import load
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
-from swin_unetr.datasets.folds import left_out
-from swin_unetr.model_description import ModelDescription, TrainingScans
 from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
-from swin_unetr.provenance import command, commit, versions
+from swin_unetr.provenance import command
 from swin_unetr.tasks import Task
-from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, train
+from swin_unetr.training import ModelFolders, build_trainer
 from swin_unetr.training.file_notes import FILE_NOTES, file_notes
-from swin_unetr.training.run_folder import check_run_folder, write_config
-from swin_unetr.training.run_record import read_record
-from swin_unetr.training.speed import float32_products, hardware, trainer_for
+from swin_unetr.training.first_process import is_first, tell, warn
+from swin_unetr.training.session import Session
 from swin_unetr.words import count, decimal
 from transforms.infer_task import settle_task
 from transforms.likeness import describe_scans
 
-RECORD = "run.json"
 #: What may differ when a run is resumed: how long, where and how fast it trains, and what comes after it.
 MAY_CHANGE = (
     "inference",
@@ -146,115 +141,89 @@ def finetune(
     start = None if init is None else starting_point(init)
     config, dataset, task = open_data(with_preprocess_of(config, start, init_preprocess), data, task)
     run = Path(output)
-    # Processes that Lightning starts beside the first one find the folder in use.
-    checkpoint = check_run_folder(
-        run, config, resume=resume or rank_zero_only.rank != 0, may_change=MAY_CHANGE, beside=PLANNED
-    )
-    before = {} if checkpoint is None else read_record(run / RECORD)
+    session = Session.open(run, config, start=start, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
+    before = session.before
     refuse_another(run, before, fold=fold, task=task, start=start)
-    if fold != "all":
-        refuse_single_patient(dataset)
-    split = choose_split(run, dataset, task, config, folds, fold)
-    training, validation = split.split(fold)
-    cases = {case.id: case for case in dataset.cases}
-    trainer_config, notices = trainer_for(config.trainer, hardware(config.trainer.accelerator))
-    speed = settled_speed(replace(config, trainer=trainer_config), task)
+    cases = FoldCases.of(run, dataset, task, config, folds, fold)
+    speed = settled_speed(replace(config, trainer=session.trainer), task)
 
-    seed_everything(config.trainer.seed, workers=True, verbose=False)
+    session.seed()
     network = build_network(config.network)
-    fast_paths: dict[str, Any] = choose_fast_paths(network, speed)
-    fast_paths |= {"fused_optimizer": speed.fused_optimizer, "tf32": speed.tf32}
-    report = [] if init is None or before else start_from(network, init).summary().splitlines()
+    fast_paths = choose_fast_paths(network, speed)
+    report = session.load_start(network)
     notes, of_init = compared(config, start, task.channels, init_preprocess)
-    if rank_zero_only.rank == 0:
-        notes = [] if before else notes  # what the run began with is settled
-        lines = (dataset.summary(), *notices, *report, *notes, _plan(network, task, training, validation))
-        print(*lines, *filter(None, [left_out(split, cases)]), sep="\n", flush=True)
-    facts = {
-        "kind": "finetune",
-        "data": str(dataset.root.resolve()),
-        "layout": dataset.layout,
-        "task": to_dict(task),
-        "fold": fold,
-        "training": training,
-        "validation": validation,
-        "init": before.get("init", report),
-        "init_source": before.get("init_source", None if start is None else start.facts()),
-        "init_preprocess": before.get("init_preprocess", of_init),
-        "plan_note": before.get("plan_note", plan_note),
-        "seed": config.trainer.seed,
-        "precision": trainer_config.precision,
-        "fast_paths": fast_paths,
-        "config": to_dict(config),
-    }
-    facts["seen_by_init"], warnings = seen_by_init(init, before, dataset, () if fold == "all" else validation)
-    facts[FILE_NOTES], of_files = file_notes([cases[name] for name in dict.fromkeys((*training, *validation))], before)
+    notes = [] if before else notes  # what the run began with is settled
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    tell(dataset.summary(), *session.notices, *report, *notes, cases.summary(parameters))
+    facts = {"kind": "finetune", **cases.facts()}
+    facts |= session.facts(speed, fast_paths, init=report, init_preprocess=of_init)
+    facts["plan_note"] = before.get("plan_note", plan_note)
+    facts["seen_by_init"], warnings = seen_by_init(init, before, dataset, cases.held_back)
+    read = cases.cases(dict.fromkeys((*cases.training, *cases.validation)))
+    facts[FILE_NOTES], of_files = file_notes(read, before)
     if not before:
         warnings = [*of_files, of_mirrored_sides(config.augment, task), *warnings]
-    of_training = [cases[name].images for name in training]
-    known = describe_scans(of_training, len(task.channels)) if rank_zero_only.rank == 0 else None
-    folders = ModelFolders(run, SMOOTHED, _SaveFinetuned(config, facts, known))
-    if fold == "all":  # the Dice of what is trained on says nothing of when to stop
-        trainer_config = replace(trainer_config, early_stop_patience=None)
-    trainer = build_trainer(
-        trainer_config,
-        run,
-        monitor=POOLED,
-        metrics=metric_names(task),
-        decides=SMOOTHED,
-        gradient_clip=config.optimizer.gradient_clip,
-        callbacks=[folders],
-    )
-    scans = FinetuneData(
-        training=[cases[name] for name in training],
-        validation=[cases[name] for name in validation],
-        task=task,
-        config=config,
-        store=run.parent / STORE,
-    )
+    return _train(session, cases, network, speed, facts, warnings)
+
+
+def _train(
+    session: Session[FinetuneConfig],
+    cases: FoldCases,
+    network: SwinUNETR,
+    speed: FinetuneSpeed,
+    facts: dict[str, Any],
+    warnings: Sequence[str],
+) -> FinetuneResult:
+    """Prepare the scans, say what is odd about them, and train.
+
+    Args:
+        session: the run.
+        cases: what it trains on and what it holds back.
+        network: what to train.
+        speed: the settled one.
+        facts: for the record and the model folders; takes what is known only here.
+        warnings: what is to be said before the training.
+    """
+    run, config, task = session.folder, session.config, cases.task
+    training, validation = cases.cases(cases.training), cases.cases(cases.validation)
+    known = describe_scans([case.images for case in training], len(task.channels)) if is_first() else None
+    folders = ModelFolders(run, SMOOTHED, SaveFinetuned(config, facts, known))
+    trainer = _trainer(session, cases, folders)
+    scans = FinetuneData(training=training, validation=validation, task=task, config=config, store=run.parent / STORE)
     scans.prepare_scans()
-    deciding = Deciding.of(task, scans.training_voxels(), scans.validation_voxels(), fold)
+    deciding = Deciding.of(task, scans.training_voxels(), scans.validation_voxels(), cases.fold)
     facts["choice"], folders.always_last = deciding.facts(), deciding.always_last
     facts["contents"] = scans.contents()
-    warnings += [of_absent_classes(deciding.untrained, fold), *deciding.lines(), of_changed_files(before, facts)]
-    for line in warnings:
-        warn(line)
-    fast_paths |= scans.place(trainer.strategy.root_device)  # what `facts` holds, too
+    of_absent = of_absent_classes(deciding.untrained, cases.fold)
+    warn(*warnings, of_absent, *deciding.lines(), of_changed_files(session.before, facts))
+    facts["fast_paths"] |= scans.place(trainer.strategy.root_device)
     weights = _class_weights(scans, task, config, facts)
     module = FinetuneModule(network, task, replace(config, speed=speed), weights, deciding.structures)
-    record = None
-    if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
-        write_config(run, config)
-        split.save(run / SPLIT)
-        record = RunRecord(run / RECORD, facts)
-    with float32_products(speed):
-        seconds = _fit(trainer, module, scans, record, folders, checkpoint)
-    return _result(run, deciding, folders.best, trainer.current_epoch, seconds, held_back=fold != "all")
+    seconds = session.run(
+        trainer,
+        module,
+        scans,
+        speed=speed,
+        facts=facts,
+        results=lambda: {"best": folders.best},
+        save=lambda: cases.split.save(run / SPLIT),
+    )
+    return _result(run, deciding, folders.best, trainer.current_epoch, seconds, held_back=cases.fold != "all")
 
 
-def _fit(
-    trainer: Trainer,
-    module: FinetuneModule,
-    scans: FinetuneData,
-    record: RunRecord | None,
-    folders: ModelFolders,
-    checkpoint: Path | None,
-) -> float:
-    """Train and keep the record, however it ends; gives the seconds of training."""
-    clock = next(callback for callback in trainer.callbacks if isinstance(callback, ResumePoint))
-    status = "failed"
-    try:
-        train(trainer, module, scans, resume_from=checkpoint)
-        status = "finished"
-    except TrainingStopped as error:
-        status = "stopped"
-        raise error.interrupt from error
-    finally:
-        seconds = clock.seconds
-        if record is not None:
-            record.close(status, epochs=trainer.current_epoch, seconds=round(seconds, 1), best=folders.best)
-    clock.stop_after_end()
-    return seconds
+def _trainer(session: Session[FinetuneConfig], cases: FoldCases, folders: ModelFolders) -> Trainer:
+    config = session.trainer
+    if cases.fold == "all":  # the Dice of what is trained on says nothing of when to stop
+        config = replace(config, early_stop_patience=None)
+    return build_trainer(
+        config,
+        session.folder,
+        monitor=POOLED,
+        metrics=metric_names(cases.task),
+        decides=SMOOTHED,
+        gradient_clip=session.config.optimizer.gradient_clip,
+        callbacks=[folders],
+    )
 
 
 def _class_weights(
@@ -263,21 +232,10 @@ def _class_weights(
     """The weights of the classes, counted, which the record takes too; None unless they are to be counted."""
     if config.loss.class_weights != "frequencies":
         return None
-    if rank_zero_only.rank == 0:
-        print("counting the voxels of each class", flush=True)
+    tell("counting the voxels of each class")
     weights = weights_by_frequency(scans.training_voxels(), task)
     facts["class_weights"] = weights
     return weights
-
-
-def _plan(network: SwinUNETR, task: Task, training: Sequence[str], validation: Sequence[str]) -> str:
-    """What is about to happen, for the terminal."""
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return (
-        f"{task.name}: {count(len(training), 'scan')} to train on, {len(validation)} to validate on\n"
-        f"channels: {', '.join(task.channels)}; structures: {', '.join(target.name for target in task.targets)}; "
-        f"{parameters:,} parameters"
-    )
 
 
 def _result(
@@ -298,32 +256,6 @@ def _result(
         epochs=epochs,
         seconds=seconds,
     )
-
-
-@dataclass(frozen=True)
-class _SaveFinetuned:
-    """Writes the network in training as a model folder."""
-
-    config: FinetuneConfig
-    facts: Mapping[str, Any]
-    training_scans: TrainingScans | None
-
-    def __call__(self, module: LightningModule, folder: Path, provenance: Mapping[str, Any]) -> None:
-        description = ModelDescription(
-            kind="segmentation",
-            network=self.config.network,
-            task=module.task,
-            preprocess=self.config.preprocess,
-            inference=replace(self.config.inference, mirror_axes=_mirrored_axes(self.config)),
-            training_scans=self.training_scans,
-            provenance={**provenance, **self.facts, "versions": versions(), "commit": commit()},
-        )
-        save_model(module.network, folder, description=description)
-
-
-def _mirrored_axes(config: FinetuneConfig) -> tuple[int, ...]:
-    """The axes whose mirror images the network gets to see in training."""
-    return tuple(axis for axis, probability in enumerate(config.augment.flip_probability) if probability > 0)
 
 
 def open_data(

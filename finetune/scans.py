@@ -11,7 +11,6 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from finetune.config import FinetuneConfig
-from finetune.notices import tell
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import DataError, SwinUnetrError
@@ -21,6 +20,7 @@ from swin_unetr.store.folder import Store, files_hash, source_key
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.store.size import check_space, in_words, most_voxels, store_bytes
 from swin_unetr.tasks import Task
+from swin_unetr.training.first_process import tell
 from swin_unetr.words import count
 from transforms.class_places import class_places
 from transforms.crops import Sample, Scan, ScanInMemory, class_voxels

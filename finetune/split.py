@@ -2,20 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from finetune.class_presence import classes_of_cases
 from finetune.config import FinetuneConfig
+from finetune.deciding import refuse_single_patient
 from finetune.scans import store_of
-from swin_unetr.datasets.case import Dataset
-from swin_unetr.datasets.folds import Folds, fit_to_cases, load_folds, make_folds
+from swin_unetr.config_io import to_dict
+from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.folds import Folds, fit_to_cases, left_out, load_folds, make_folds
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import Task
+from swin_unetr.words import count
 
 SPLIT = "folds.json"
 #: Beside the run folder: preprocessed scans, for all runs there.
 STORE = "store"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldCases:
+    """What a run trains on and what it holds back.
+
+    Attributes:
+        fold: number of the fold that is held back; "all" holds none back.
+        dataset: the cases.
+        task: what their labels mean.
+        split: all folds.
+        training: ids of the cases to train on.
+        validation: ids of the cases to validate on; with the fold "all" the same.
+    """
+
+    fold: int | Literal["all"]
+    dataset: Dataset
+    task: Task
+    split: Folds
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        run: Path,
+        dataset: Dataset,
+        task: Task,
+        config: FinetuneConfig,
+        given: Path | str | None,
+        fold: int | Literal["all"],
+    ) -> FoldCases:
+        """The cases of a fold, by the split of the run (`choose_split`).
+
+        Raises:
+            ConfigError: no such fold, or the run has another split.
+            DataError: a single patient, or a split that does not fit the cases.
+        """
+        if fold != "all":
+            refuse_single_patient(dataset)
+        split = choose_split(run, dataset, task, config, given, fold)
+        training, validation = split.split(fold)
+        return cls(fold=fold, dataset=dataset, task=task, split=split, training=training, validation=validation)
+
+    @property
+    def held_back(self) -> tuple[str, ...]:
+        """Ids of the cases that are not trained on."""
+        return () if self.fold == "all" else self.validation
+
+    def cases(self, ids: Iterable[str]) -> list[Case]:
+        """The cases with these ids, in their order."""
+        by_id = {case.id: case for case in self.dataset.cases}
+        return [by_id[name] for name in ids]
+
+    def summary(self, parameters: int) -> str:
+        """What is about to happen, for the terminal.
+
+        Args:
+            parameters: how many the network has.
+        """
+        task = self.task
+        lines = (
+            f"{task.name}: {count(len(self.training), 'scan')} to train on, {len(self.validation)} to validate on",
+            f"channels: {', '.join(task.channels)}; structures: {', '.join(target.name for target in task.targets)}; "
+            f"{parameters:,} parameters",
+            left_out(self.split, {case.id for case in self.dataset.cases}),
+        )
+        return "\n".join(filter(None, lines))
+
+    def facts(self) -> dict[str, Any]:
+        """The same for the record of a run."""
+        return {
+            "data": str(self.dataset.root.resolve()),
+            "layout": self.dataset.layout,
+            "task": to_dict(self.task),
+            "fold": self.fold,
+            "training": self.training,
+            "validation": self.validation,
+        }
 
 
 def choose_split(

@@ -30,6 +30,7 @@ from swin_unetr.store.size import store_bytes
 from swin_unetr.survey.facts import Survey
 from swin_unetr.tasks import Task
 from swin_unetr.training.optimizer import build_optimizer
+from swin_unetr.training.sampler import Visit
 
 #: A first step takes longer than those after it; where it takes more seconds than this, it must do.
 _LONG_STEP = 20.0
@@ -189,7 +190,8 @@ def _batch(config: FinetuneConfig, cases: list[Case], task: Task) -> dict[str, T
     scans = ScansInMemory(cases, task, config.preprocess)
     crops = TrainingCrops(scans, task, config)
     batches = Batches(config.augment, at_once=True)
-    found = batches([crops[0, index % len(cases)] for index in range(config.sampling.scans_per_batch)])
+    visits = [Visit(0, place, place % len(cases)) for place in range(config.sampling.scans_per_batch)]
+    found = batches([crops[visit] for visit in visits])
     if isinstance(found, SwinUnetrError):
         raise found
     return found

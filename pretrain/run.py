@@ -8,8 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Trainer
 
 from pretrain.config import PretrainConfig
 from pretrain.folders import EncoderFolders, SaveEncoder
@@ -23,18 +22,18 @@ from pretrain.scans.exclusions import read_exclusions
 from pretrain.scans.find import find_scans
 from swin_unetr.checkpoints import start_from
 from swin_unetr.checkpoints.starting_point import refuse_other_start, starting_point
-from swin_unetr.config_io import load, to_dict
+from swin_unetr.config_io import load
 from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.provenance import command
-from swin_unetr.training import ResumePoint, RunRecord, TrainingStopped, build_trainer, train
+from swin_unetr.training import build_trainer
 from swin_unetr.training.file_notes import FILE_NOTES, file_notes
-from swin_unetr.training.run_folder import check_run_folder, write_config
-from swin_unetr.training.run_record import read_record
-from swin_unetr.training.speed import float32_products, hardware, settle, trainer_for
+from swin_unetr.training.first_process import tell
+from swin_unetr.training.run_folder import check_run_folder
+from swin_unetr.training.session import Session
+from swin_unetr.training.speed import hardware, settle
 from swin_unetr.words import count
 
-RECORD = "run.json"
 #: What may differ when a run is resumed: how long, where and how fast it trains, and what is watched.
 MAY_CHANGE = (
     "health",
@@ -114,56 +113,53 @@ def pretrain(
     run = Path(output)
     start = None if init is None else starting_point(init)
     # Looked at before hours of caching; the channels of the scans are known only after it.
-    resume = resume or rank_zero_only.rank != 0  # other processes find the folder in use
     check_run_folder(run, config, resume=resume, may_change=(*MAY_CHANGE, "network.in_channels"))
     cached = _scans(config, data, exclude, test, cache or run.parent / "scan-cache")
     config = replace(config, network=replace(config.network, in_channels=cached.channels))
-    checkpoint = check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE)
-    before = {} if checkpoint is None else read_record(run / RECORD)
+    session = Session.open(run, config, start=start, resume=resume, may_change=MAY_CHANGE)
+    before = session.before
     if before and before.get("scan_hashes") != cached.provenance()["scan_hashes"]:
         raise ConfigError(f"{run}: cannot be resumed with other scans than before; choose another --output")
     refuse_other_start(run, before, start, left_out=True)
     _check_negatives(config, cached)
+    return _train(session, cached, probe)
 
-    seed_everything(config.trainer.seed, workers=True, verbose=False)
+
+def _train(session: Session[PretrainConfig], cached: CachedScans, probe: Path | None) -> PretrainResult:
+    """Build the network, say what it starts from, and train.
+
+    Args:
+        session: the run.
+        cached: the scans.
+        probe: labelled folder that the encoder is probed on.
+    """
+    run, config, start = session.folder, session.config, session.start
+    session.seed()
     machine = hardware(config.trainer.accelerator)
-    trainer_config, changed = trainer_for(config.trainer, machine)
-    speed = settle(config.speed, machine, precision=trainer_config.precision)
+    speed = settle(config.speed, machine, precision=session.trainer.precision)
     module = PretrainModule(replace(config, speed=speed))
     fast_paths = choose_fast_paths(module.network, speed)
-    report = [] if init is None or before else start_from(module.encoder, init).summary().splitlines()
+    report = session.load_start(module.encoder)
     differs = [] if start is None else start.differences(config.preprocess, [str(n) for n in range(cached.channels)])
-    if start is not None and differs and not before:
+    if start is not None and differs and not session.before:
         report.append(f"warning: {start.path} was trained on scans preprocessed otherwise: {'; '.join(differs)}")
     scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
     notes, of_files = file_notes(cached.cases, before)
     padding = [scans.padding_notice] if scans.padding_notice else []
-    _tell(*changed, *report, cached.summary(), *padding, *of_files)
+    tell(*session.notices, *report, cached.summary(), *padding, *of_files)
     facts = {
         "kind": "pretrain",
         **cached.provenance(),
         FILE_NOTES: notes,
-        "init": before.get("init", report),
-        "init_source": before.get("init_source", None if start is None else start.facts()),
-        "init_preprocess": before.get("init_preprocess", differs),
         "probe": None if probe is None else str(probe.resolve()),
-        "seed": config.trainer.seed,
-        "precision": trainer_config.precision,
-        "fast_paths": {**fast_paths, "fused_optimizer": speed.fused_optimizer, "tf32": speed.tf32},
-        "config": to_dict(config),
+        **session.facts(speed, fast_paths, init=report, init_preprocess=differs),
     }
     folders = EncoderFolders(run, every=config.trainer.validate_every, save=SaveEncoder(config, facts))
-    trainer = _trainer(replace(config, trainer=trainer_config), run, module, folders, probe)
-    record = None
-    if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
-        write_config(run, config)
-        record = RunRecord(run / RECORD, facts)
-    with float32_products(speed):
-        seconds = _fit(trainer, module, scans, record, folders, checkpoint)
+    trainer = _trainer(session, module, folders, probe)
+    seconds = session.run(trainer, module, scans, speed=speed, facts=facts, results=lambda: _results(trainer, folders))
     trainer.strategy.barrier()  # the first process writes the folder
     audit = start_from(build_network(config.network), run / "best")
-    if record is not None:
-        record.close("finished", transfer=audit.to_dict())
+    session.add_results(transfer=audit.to_dict())
     return PretrainResult(
         run_folder=run,
         best_model=run / "best",
@@ -189,7 +185,7 @@ def _scans(
         exclude=() if exclude is None else read_exclusions(exclude),
         test=test,
     )
-    return cache_scans(found, config.preprocess, cache, workers=config.scans.cache_workers, tell=_tell)
+    return cache_scans(found, config.preprocess, cache, workers=config.scans.cache_workers, tell=tell)
 
 
 def _check_negatives(config: PretrainConfig, cached: CachedScans) -> None:
@@ -203,8 +199,9 @@ def _check_negatives(config: PretrainConfig, cached: CachedScans) -> None:
 
 
 def _trainer(
-    config: PretrainConfig, run: Path, module: PretrainModule, folders: EncoderFolders, probe: Path | None
+    session: Session[PretrainConfig], module: PretrainModule, folders: EncoderFolders, probe: Path | None
 ) -> Trainer:
+    run, config = session.folder, session.config
     watching = health_callbacks(
         config.health,
         run,
@@ -215,7 +212,7 @@ def _trainer(
         probe_data=probe,
     )
     return build_trainer(
-        config.trainer,
+        session.trainer,
         run,
         monitor=PROBE,
         metrics=("train/loss", *metric_names(module.scalar_names, probe=probe is not None)),
@@ -224,35 +221,7 @@ def _trainer(
     )
 
 
-def _fit(
-    trainer: Trainer,
-    module: PretrainModule,
-    scans: PretrainScans,
-    record: RunRecord | None,
-    folders: EncoderFolders,
-    checkpoint: Path | None,
-) -> float:
-    """Train and keep the record, however it ends; gives the seconds of training."""
-    clock = next(callback for callback in trainer.callbacks if isinstance(callback, ResumePoint))
-    status = "failed"
-    try:
-        train(trainer, module, scans, resume_from=checkpoint)
-        status = "finished"
-    except TrainingStopped as error:
-        status = "stopped"
-        raise error.interrupt from error
-    finally:
-        seconds = clock.seconds
-        if record is not None:
-            watched: list[Any] = [callback for callback in trainer.callbacks if hasattr(callback, "warnings")]
-            warnings = [warning for callback in watched for warning in callback.warnings]
-            results = {"epochs": trainer.current_epoch, "seconds": round(seconds, 1), "best": folders.best}
-            record.close(status, **results, warnings=warnings)
-    clock.stop_after_end()
-    return seconds
-
-
-def _tell(*lines: str) -> None:
-    """Print on the first process alone."""
-    if rank_zero_only.rank == 0:
-        print(*lines, sep="\n", flush=True)
+def _results(trainer: Trainer, folders: EncoderFolders) -> dict[str, Any]:
+    """The encoder that is written, and what the callbacks that watch a training have warned of."""
+    watched: list[Any] = [callback for callback in trainer.callbacks if hasattr(callback, "warnings")]
+    return {"best": folders.best, "warnings": [warning for callback in watched for warning in callback.warnings]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 import numpy as np
 import torch
@@ -13,10 +12,10 @@ from torch.utils.data import Dataset
 
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.config import ScansConfig
-from pretrain.scans.sampler import Visit, VisitSampler
 from swin_unetr.machine import cores
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.training.loaders import Loader
+from swin_unetr.training.sampler import Visit, VisitSampler
 from swin_unetr.training.step_hooks import derived_seed
 
 #: "image": B x C x X x Y x Z, float32; "scan": B, int64, the index of the scan of each crop.
@@ -89,14 +88,11 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch on one process."""
-        return len(self._sampler()) // self._config.scans_per_batch
+        return self._sampler().steps
 
     def case_names(self, epoch: int, batch_idx: int) -> list[str]:
         """The scans that a batch of this process is made of; epoch and batch from 0."""
-        sampler = self._sampler()
-        sampler.set_epoch(epoch)
-        size = self._config.scans_per_batch
-        return [self._names[scan] for _, _, scan in islice(sampler, batch_idx * size, (batch_idx + 1) * size)]
+        return [self._names[visit.scan] for visit in self._sampler().batch_at(epoch, batch_idx)]
 
     @property
     def padding_notice(self) -> str | None:
@@ -117,12 +113,8 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
 
     def train_dataloader(self) -> Loader[Batch]:
         """The batches of an epoch; after a resume, those that are still to come."""
-        progress = self.trainer.fit_loop.epoch_progress.current
         sampler = self._sampler()
-        sampler.set_epoch(progress.processed)
-        if progress.started > progress.processed:  # stopped within an epoch
-            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
-            sampler.skip(batches * self._config.scans_per_batch)
+        sampler.go_on(self.trainer)
         workers = min(self._config.num_workers, cores())
         return Loader(
             RandomCrops(self._scans, self._config, self._seed),

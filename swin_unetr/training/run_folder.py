@@ -12,6 +12,7 @@ from swin_unetr.config_io import RUN_CONFIG, from_dict, read_yaml, to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import is_partial, write_text
 from swin_unetr.training.checkpoint_files import is_there
+from swin_unetr.training.first_process import is_first
 
 CONFIG, CHECKPOINT = RUN_CONFIG, Path("checkpoints") / "last.ckpt"
 
@@ -24,7 +25,8 @@ def check_run_folder(
     Args:
         folder: new or empty, unless the run in it is to be resumed.
         config: dataclass of the run's configuration.
-        resume: go on with the run that is in the folder, if there is one.
+        resume: go on with the run that is in the folder, if there is one. Every process but the first does so anyway:
+            it finds the folder in use.
         may_change: dotted fields that may differ from those of the run that is resumed; a group allows its fields.
         beside: names of files that may be there before a run begins.
 
@@ -39,7 +41,7 @@ def check_run_folder(
     used = folder.exists() and (
         not folder.is_dir() or not all(is_partial(path) or path.name in beside for path in folder.iterdir())
     )
-    if used and not resume:
+    if used and not resume and is_first():
         raise ConfigError(f"{folder}: is not empty; go on with its run by --resume auto, or choose another --output")
     if used and not file.is_file():
         raise ConfigError(f"{folder}: holds no run to resume (config.yaml is missing); choose another --output")

@@ -15,6 +15,9 @@ from swin_unetr.errors import DataError
 from swin_unetr.files import write_json
 from swin_unetr.provenance import commit, now, versions
 
+#: Name of the file in a run folder.
+RECORD = "run.json"
+
 
 class RunRecord:
     """The record of one run folder; a resumed run adds a session to it.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from finetune.config import FinetuneConfig, FinetuneSpeed
-from finetune.data import Batches, EpochSampler, FinetuneData, TrainingCrops, changed
+from finetune.data import Batches, FinetuneData, TrainingCrops, changed
 from finetune.run import open_data
 from finetune.scans import ScansInMemory, ScansOnDisk
 from finetune.scans_on_device import ScansOnDevice, held_bytes
@@ -43,56 +43,21 @@ def test_hounsfield_units_of_what_is_no_ct_are_refused(phantom_data: Path, tmp_p
     assert open_data(zscore, tmp_path / "mr", None)[2].modality == "MR"
 
 
-@pytest.mark.parametrize(("world_size", "length"), [(1, 6), (2, 6), (3, 6), (15, 7)])
-def test_an_epoch_visits_every_scan_once_and_in_an_order_of_its_own(world_size: int, length: int) -> None:
-    def visits(epoch: int, seed: int = 0) -> list[tuple[int, int]]:
-        parts = [EpochSampler(length, seed, rank, world_size) for rank in range(world_size)]
-        for part in parts:
-            part.set_epoch(epoch)
-        assert {len(list(part)) for part in parts} == {len(part) for part in parts} == {-(-length // world_size)}
-        return [visit for part in parts for visit in part]
-
-    assert {index for _, index in visits(3)} == set(range(length))
-    assert {epoch for epoch, _ in visits(3)} == {3}
-    assert visits(3) == visits(3)
-    assert [index for _, index in visits(3)] != [index for _, index in visits(4)]
-    assert visits(3) != visits(3, seed=1)
-
-
-@pytest.mark.parametrize("length", [1, 4, 7, 8, 13])
-def test_a_step_visits_the_same_scans_on_any_number_of_processes(length: int) -> None:
-    def steps(world_size: int, batch: int) -> list[set[tuple[int, int]]]:
-        parts = [list(EpochSampler(length, 0, rank, world_size, batch)) for rank in range(world_size)]
-        starts = range(0, len(parts[0]), batch)
-        return [{visit for part in parts for visit in part[start : start + batch]} for start in starts]
-
-    assert steps(1, 4) == steps(2, 2) == steps(4, 1)
-    assert len(steps(1, 4)) == max(1, length // 4)
-
-
-def test_visits_that_were_made_are_left_out_once() -> None:
-    sampler = EpochSampler(5, seed=0)
-    whole = list(sampler)
-    sampler.skip(2)
-    assert list(sampler) == whole[2:]
-    assert list(sampler) == whole
-
-
 def test_crops_follow_from_seed_epoch_and_scan_alone(dataset: Dataset) -> None:
-    def crops(visit: tuple[int, int], seed: int = 0) -> torch.Tensor:
+    def crops(visit: tuple[int, int, int], seed: int = 0) -> torch.Tensor:
         config = replace(CONFIG, trainer=replace(CONFIG.trainer, seed=seed))
         data = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, config.preprocess), dataset.task, config)
-        data[(9, 1)]  # what came before does not matter
+        data[(9, 0, 1)]  # what came before does not matter
         return BATCHES([data[visit]])["image"]
 
-    assert torch.equal(crops((2, 0)), crops((2, 0)))
-    assert not torch.equal(crops((2, 0)), crops((3, 0)))
-    assert not torch.equal(crops((2, 0)), crops((2, 0), seed=1))
+    assert torch.equal(crops((2, 0, 0)), crops((2, 0, 0)))
+    assert not torch.equal(crops((2, 0, 0)), crops((3, 0, 0)))
+    assert not torch.equal(crops((2, 0, 0)), crops((2, 0, 0), seed=1))
 
 
 def test_a_batch_is_scans_times_crops_of_plain_tensors(dataset: Dataset) -> None:
     data = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess), dataset.task, CONFIG)
-    batch = BATCHES([data[(0, 0)], data[(0, 1)]])
+    batch = BATCHES([data[(0, 0, 0)], data[(0, 1, 1)]])
     assert batch["image"].shape == (4, 1, 16, 16, 8)
     assert batch["label"].shape == (4, 1, 16, 16, 8)
     assert {type(value) for value in batch.values()} == {torch.Tensor}
@@ -112,7 +77,7 @@ def test_crops_leave_the_kept_scan_as_it_is(dataset: Dataset) -> None:
     before = {key: value.clone() for key, value in scans[0].items()}
     crops = TrainingCrops(scans, dataset.task, CONFIG)
     for epoch in range(5):
-        for crop in crops[(epoch, 0)]:
+        for crop in crops[(epoch, 0, 0)]:
             crop["image"].mul_(0)
     assert all(torch.equal(scans[0][key], before[key]) for key in before)
 
@@ -137,7 +102,7 @@ def test_all_bad_scans_are_named_before_training(dataset: Dataset, tmp_path: Pat
 
 def test_changes_that_are_left_to_the_device_are_those_that_the_loader_makes(dataset: Dataset) -> None:
     crops = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess), dataset.task, CONFIG)
-    visits = [(1, 0), (1, 3)]
+    visits = [(1, 0, 0), (1, 1, 3)]
     later = Batches(CONFIG.augment, at_once=False)([crops[visit] for visit in visits])
     before = later["image"].clone()
     at_once = BATCHES([crops[visit] for visit in visits])
@@ -156,7 +121,7 @@ def test_scans_sent_to_a_device_give_the_crops_of_those_in_the_store(dataset, tm
     assert store.prepare() == []
     sent = ScansOnDevice(store, torch.device("cpu"))
     ours, theirs = (TrainingCrops(scans, dataset.task, config) for scans in (sent, store))
-    for visit in ((0, 0), (2, 1)):
+    for visit in ((0, 0, 0), (2, 0, 1)):
         for crop, other in zip(ours[visit], theirs[visit], strict=True):
             assert all(torch.equal(crop[key], other[key]) for key in crop)
     assert sent[1]["image"].data_ptr() == sent[1]["image"].data_ptr()  # kept

@@ -86,7 +86,7 @@ def test_the_same_seed_takes_the_same_crops_from_disk_and_from_memory(dataset, t
     memory = ScansInMemory(dataset.cases, dataset.task, preprocess)
     scans.prepare()
     from_disk, again, from_memory = (TrainingCrops(each, dataset.task, config) for each in (scans, scans, memory))
-    for visit in ((0, 0), (3, 1), (7, 5)):
+    for visit in ((0, 0, 0), (3, 0, 1), (7, 0, 5)):
         one, same, other = (BATCHES([crops[visit]]) for crops in (from_disk, again, from_memory))
         assert torch.equal(one["image"], same["image"])
         assert torch.equal(one["label"], other["label"])
@@ -199,7 +199,7 @@ def test_a_rare_class_is_sampled_without_a_look_at_the_scan(dataset, filled, mon
     monkeypatch.setattr(type(scans.scan(0)), "crop", lambda self, *at: read.append(tuple(at[1])) or crop(self, *at))
     sampling = SamplingConfig(crop_size=(8, 8, 8), scheme="classes", negative=0, crops_per_scan=100)
     crops = TrainingCrops(scans, dataset.task, replace(CONFIG, sampling=sampling, augment=AugmentConfig()))
-    shown = {int(value) for crop in crops[(0, 0)] for value in np.unique(crop["label"])}
+    shown = {int(value) for crop in crops[(0, 0, 0)] for value in np.unique(crop["label"])}
     assert {tuple(size) for size in read} == {(8, 8, 8)}
     assert shown >= {which for which, voxels in enumerate(scans.class_voxels(0)) if which and voxels}
 
@@ -215,9 +215,9 @@ def test_crops_do_not_depend_on_the_process(dataset: Dataset, filled: Path) -> N
     scans.prepare()
     crops = TrainingCrops(scans, dataset.task, CONFIG)
     loader = torch.utils.data.DataLoader(
-        crops, sampler=[(1, 0), (1, 4), (2, 3)], batch_size=1, collate_fn=BATCHES, num_workers=2
+        crops, sampler=[(1, 0, 0), (1, 1, 4), (2, 0, 3)], batch_size=1, collate_fn=BATCHES, num_workers=2
     )
-    for batch, visit in zip(loader, [(1, 0), (1, 4), (2, 3)], strict=True):
+    for batch, visit in zip(loader, [(1, 0, 0), (1, 1, 4), (2, 0, 3)], strict=True):
         assert torch.equal(batch["image"], BATCHES([crops[visit]])["image"])
 
 
@@ -276,7 +276,7 @@ def test_memory_stays_flat(dataset: Dataset, filled: Path) -> None:
         before = resident()
         for epoch in epochs:
             for index in range(len(scans)):
-                crops[(epoch, index)]
+                crops[(epoch, 0, index)]
         return resident() - before
 
     grown(range(3))

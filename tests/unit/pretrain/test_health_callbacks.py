@@ -17,7 +17,7 @@ from pretrain.health.config import HealthConfig
 from pretrain.health.pictures import curves, draw_curves, reconstructions
 from swin_unetr.config import IntensityConfig, NetworkConfig, PreprocessConfig, TrainerConfig
 from swin_unetr.networks import SwinEncoder
-from swin_unetr.training import build_trainer, fit
+from swin_unetr.training import build_trainer, train
 from swin_unetr.training.step_hooks import derived_seed
 
 NAMES = ("masked/loss", "rotation/accuracy")
@@ -111,7 +111,7 @@ def run(
         metrics=("train/loss", *metric_names(NAMES, probe=probe_data is not None)),
         callbacks=[*watching, *(extra or [])],
     )
-    fit(trainer, Toy(collapsed), Batches(), resume_from=resume_from)
+    train(trainer, Toy(collapsed), Batches(), resume_from=resume_from)
     return watching
 
 

@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.config import ScansConfig
 from pretrain.scans.data import PretrainScans, RandomCrops
-from pretrain.scans.sampler import VisitSampler
 from swin_unetr.datasets import Case
 from swin_unetr.store.scan_file import write_scan
 
@@ -170,36 +169,6 @@ def test_a_resumed_run_sees_the_same_crops(scans, tmp_path, stop) -> None:
     before = run(scans, tmp_path, stop=stop)
     after = run(scans, tmp_path, resume=tmp_path / "stopped.ckpt")
     assert same([*before[:stop], *after], whole)
-
-
-def test_processes_share_an_epoch_and_never_draw_the_same_crop(scans) -> None:
-    for world, batch, visits in ((2, 2, 1), (3, 1, 2), (4, 2, 1), (2, 4, 3)):
-        ranks = [
-            list(VisitSampler(5, visits=visits, batch=batch, seed=1, rank=rank, world_size=world))
-            for rank in range(world)
-        ]
-        assert len({len(rank) for rank in ranks}) == 1
-        assert len(ranks[0]) % batch == 0
-        everything = [visit for rank in ranks for visit in rank]
-        assert len(set(everything)) == len(everything)  # no (epoch, place, scan) twice
-        in_order = [scan for _, _, scan in sorted(everything)]
-        for start in range(0, 5 * visits, 5):
-            assert sorted(in_order[start : start + 5]) == list(range(5))
-
-
-def test_orders_differ_between_epochs_and_skipping_goes_on(scans) -> None:
-    sampler = VisitSampler(50, batch=5, seed=1)
-    first = list(sampler)
-    sampler.set_epoch(1)
-    second = list(sampler)
-    assert [scan for *_, scan in first] != [scan for *_, scan in second]
-    sampler.skip(20)
-    assert list(sampler) == second[20:]
-    assert list(sampler) == second
-    one_of_two = VisitSampler(50, batch=5, seed=1, rank=1, world_size=2)
-    whole = list(one_of_two)
-    one_of_two.skip(10)
-    assert list(one_of_two) == whole[10:]
 
 
 def resident() -> int:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_parts import At
 
-from swin_unetr.training import fit
+from swin_unetr.training import train
 from swin_unetr.training.choice import COLLAPSE, END, HIGHEST, NEWEST, NO_SCORE, SmoothedScore, reason_to_keep
 from swin_unetr.training.run_folder import CHECKPOINT
 
@@ -93,7 +93,7 @@ def test_best_has_the_last_model_unless_training_collapsed(
 ) -> None:
     trainer, module, data = line(tmp_path, epochs=len(scores), validate_every=1)
     module.scores = scores
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     best, last = folders(tmp_path)
     assert (best["epoch"], last["epoch"]) == (epoch, len(scores))
     (kept,) = (callback.best for callback in trainer.callbacks if hasattr(callback, "best"))
@@ -108,11 +108,11 @@ def test_a_run_that_is_stopped_leaves_the_best_so_far(line, tmp_path: Path) -> N
     trainer, module, data = line(tmp_path, epochs=4, validate_every=1, callbacks=[At(13, fail)])
     module.scores = scores
     with pytest.raises(RuntimeError, match="power cut"):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     assert [folder["epoch"] for folder in folders(tmp_path)] == [2, 3]
     trainer, module, data = line(tmp_path, epochs=4, validate_every=1)
     module.scores = scores
-    fit(trainer, module, data, resume_from=tmp_path / CHECKPOINT)
+    train(trainer, module, data, resume_from=tmp_path / CHECKPOINT)
     assert [folder["epoch"] for folder in folders(tmp_path)] == [4, 4]
 
 
@@ -121,7 +121,7 @@ def test_a_reason_to_take_every_model_overrules_the_score(line, tmp_path: Path) 
     (chooser,) = (callback for callback in trainer.callbacks if hasattr(callback, "always_last"))
     chooser.always_last = "all cases are trained on"
     module.scores = [0.9, 0.5, 0.1]
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     assert folders(tmp_path)[0]["epoch"] == 3
     assert chooser.best["reason"] == "all cases are trained on"
 
@@ -129,11 +129,11 @@ def test_a_reason_to_take_every_model_overrules_the_score(line, tmp_path: Path) 
 def test_a_validation_without_a_score_does_not_stop_early(line, tmp_path: Path) -> None:
     trainer, module, data = line(tmp_path, epochs=8, validate_every=1, early_stop_patience=2)
     module.scores = [NAN] * 8
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     assert folders(tmp_path)[1]["epoch"] == 8
     folder = tmp_path / "falls"
     trainer, module, data = line(folder, epochs=8, validate_every=1, early_stop_patience=2)
     module.scores = [0.5, NAN, 0.48, NAN, 0.47, 0.9, 0.9, 0.9]
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     best, last = folders(folder)
     assert (best["epoch"], last["epoch"], best["reason"]) == (5, 5, END)  # stopped early is ended, too

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from swin_unetr.training import TrainingStopped, fit, progress
+from swin_unetr.training import TrainingStopped, progress, train
 from swin_unetr.training.run_folder import CHECKPOINT
 from swin_unetr.training.stop_signals import Stop
 
@@ -28,7 +28,7 @@ def test_a_bar_with_loss_dice_and_time_left_and_a_line_for_each_validation(
     monkeypatch.setenv("FORCE_COLOR", "1")  # how rich is told that this is a terminal
     monkeypatch.setenv("COLUMNS", "120")
     trainer, module, data = line(tmp_path)
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     out, err = capfd.readouterr()
     assert err == ""
     assert "epoch 4/4" in out
@@ -43,7 +43,7 @@ def test_a_stop_takes_the_bar_away(line, tmp_path: Path, monkeypatch, capfd) -> 
     monkeypatch.setenv("COLUMNS", "80")
     trainer, module, data = line(tmp_path, callbacks=[StopInTheSecondEpoch()])
     with pytest.raises(TrainingStopped):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     command = "to go on: " + "a " * 100  # a person copies it
     print(command)
     print(command, file=sys.stderr)
@@ -54,11 +54,11 @@ def test_a_stop_takes_the_bar_away(line, tmp_path: Path, monkeypatch, capfd) -> 
 
 def test_the_best_score_outlives_a_resume(line, tmp_path: Path, capfd) -> None:
     trainer, module, data = line(tmp_path, epochs=2)
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     best = trainer.callback_metrics["val/dice"]
     capfd.readouterr()
     trainer, module, data = line(tmp_path, epochs=4)
-    fit(trainer, module, data, resume_from=tmp_path / CHECKPOINT)
+    train(trainer, module, data, resume_from=tmp_path / CHECKPOINT)
     last = capfd.readouterr().out.splitlines()[-1]
     assert ("best" in last) == bool(trainer.callback_metrics["val/dice"] > best)
 
@@ -66,7 +66,7 @@ def test_the_best_score_outlives_a_resume(line, tmp_path: Path, capfd) -> None:
 def test_a_long_epoch_and_a_long_validation_say_how_far_they_are(line, tmp_path: Path, monkeypatch, capfd) -> None:
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     trainer, module, data = line(tmp_path)
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     lines = capfd.readouterr().out.splitlines()
     assert lines[0].startswith("training on ")
     assert lines[0].endswith("the first step takes longer than the others")

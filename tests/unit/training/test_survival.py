@@ -13,7 +13,7 @@ from lightning_parts import At, weights
 
 from swin_unetr.errors import CheckpointError, DataError, SwinUnetrError
 from swin_unetr.files import is_full
-from swin_unetr.training import TrainingStopped, fit, resume_point
+from swin_unetr.training import TrainingStopped, resume_point, train
 from swin_unetr.training.checkpoint_files import previous
 from swin_unetr.training.run_folder import CHECKPOINT, check_run_folder
 
@@ -44,16 +44,16 @@ def fill_with_zeros(path: Path) -> None:  # what a power cut leaves of a file th
 @pytest.mark.parametrize("damage", [truncate, flip_bits, fill_with_zeros, Path.unlink])
 def test_a_torn_checkpoint_is_told_and_the_one_before_it_taken(line, tmp_path: Path, capsys, damage) -> None:
     whole, undisturbed, data = line(tmp_path / "whole", validate_every=1)
-    fit(whole, undisturbed, data, resume_from=None)
+    train(whole, undisturbed, data, resume_from=None)
     folder = tmp_path / "run"
     trainer, module, data = line(folder, validate_every=1, callbacks=[At(10, send(signal.SIGTERM))])
     with pytest.raises(TrainingStopped):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     assert (step_of(folder / CHECKPOINT), step_of(previous(folder / CHECKPOINT))) == (10, 8)
     damage(folder / CHECKPOINT)
     capsys.readouterr()
     trainer, module, data = line(folder, validate_every=1)
-    fit(trainer, module, data, resume_from=folder / CHECKPOINT)
+    train(trainer, module, data, resume_from=folder / CHECKPOINT)
     told = [text for text in capsys.readouterr().out.splitlines() if "last.ckpt" in text]
     assert len(told) == 1
     assert "going on from the one before it, previous.ckpt" in told[0]
@@ -63,12 +63,12 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_it_taken(line, tmp_path: P
 
 def test_two_torn_checkpoints_are_an_error_of_one_line(line, tmp_path: Path) -> None:
     trainer, module, data = line(tmp_path, validate_every=1)
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     truncate(tmp_path / CHECKPOINT)
     truncate(previous(tmp_path / CHECKPOINT))
     trainer, module, data = line(tmp_path)
     with pytest.raises(CheckpointError, match=r"last\.ckpt: is torn or damaged, and no whole one") as caught:
-        fit(trainer, module, data, resume_from=tmp_path / CHECKPOINT)
+        train(trainer, module, data, resume_from=tmp_path / CHECKPOINT)
     assert "\n" not in str(caught.value)
 
 
@@ -93,7 +93,7 @@ def test_what_a_killed_run_left_half_written_is_cleared_away(line, tmp_path: Pat
         path.parent.mkdir()
         path.write_bytes(b"half")
     trainer, module, data = line(tmp_path)
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
 
 
@@ -103,7 +103,7 @@ def test_a_long_epoch_is_saved_in_between(line, tmp_path: Path, monkeypatch, acc
     monkeypatch.setattr(resume_point, "_SHARE", 1e9)
     options = {"validate_every": 4, "accumulate_batches": accumulate}
     whole, undisturbed, data = line(tmp_path / "whole", **options)
-    fit(whole, undisturbed, data, resume_from=None)
+    train(whole, undisturbed, data, resume_from=None)
     folder, saved = tmp_path / "run", []
 
     def power_cut(*_) -> None:
@@ -112,10 +112,10 @@ def test_a_long_epoch_is_saved_in_between(line, tmp_path: Path, monkeypatch, acc
 
     trainer, module, data = line(folder, callbacks=[At(cut, power_cut)], **options)
     with pytest.raises(RuntimeError, match="power cut"):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     assert saved == [last]
     trainer, module, data = line(folder, **options)
-    fit(trainer, module, data, resume_from=folder / CHECKPOINT)
+    train(trainer, module, data, resume_from=folder / CHECKPOINT)
     assert torch.equal(weights(module), weights(undisturbed))
 
 
@@ -147,7 +147,7 @@ def test_a_signal_saves_at_the_end_of_the_step_and_requeues_where_slurm_asks(
         monkeypatch.setenv(name, value)
     trainer, module, data = line(tmp_path / "run", callbacks=[At(6, send(number))])
     with pytest.raises(TrainingStopped):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     assert step_of(tmp_path / "run" / CHECKPOINT) == 6
     assert (scontrol.read_text() if scontrol.is_file() else None) == asked
     assert ("is requeued" in capfd.readouterr().out) == (asked is not None)
@@ -178,7 +178,7 @@ def test_the_ctrl_c_that_torchrun_sends_once_more_is_the_same_one(line, tmp_path
 
     trainer, module, data = line(tmp_path, callbacks=[At(6, twice)])
     with pytest.raises(TrainingStopped):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
 
 
 class Named:
@@ -195,7 +195,7 @@ def test_a_loss_that_is_no_number_names_its_cases_and_spoils_nothing(line, tmp_p
     trainer, module, data = line(tmp_path, validate_every=1, callbacks=[At(6, spoil)])
     data.case_names = Named().case_names
     with pytest.raises(SwinUnetrError, match=r"epoch 2, batch 3 \(cases: case_1_2\); .*kept in") as caught:
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 1
     assert step_of(tmp_path / CHECKPOINT) == 4
@@ -212,7 +212,7 @@ def test_weights_that_are_no_numbers_after_a_good_loss_are_not_saved(line, tmp_p
     options = {"validate_every": validate_every, "callbacks": [At(4, spoil)]}
     trainer, module, data = line(tmp_path, **options)
     with pytest.raises(SwinUnetrError, match="the weights are no finite numbers any more in epoch 1"):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     assert not (tmp_path / CHECKPOINT).exists()
     assert not (tmp_path / "best").exists()
 
@@ -239,7 +239,7 @@ def test_a_process_that_reads_data_and_was_ended_is_one_line(line, tmp_path: Pat
         trainer, module, data = line(tmp_path)
         data.train_dataloader = lambda dataset=dataset: torch.utils.data.DataLoader(dataset, num_workers=1)
         with pytest.raises(DataError, match=words) as caught:
-            fit(trainer, module, data, resume_from=None)
+            train(trainer, module, data, resume_from=None)
         assert "\n" not in str(caught.value)
 
 
@@ -272,9 +272,9 @@ def test_a_full_disk_costs_nothing_that_was_saved(line, small_disk: Path) -> Non
 
     trainer, module, data = line(folder, validate_every=1, callbacks=[At(6, fill)])
     with pytest.raises(OSError, match="No space left") as caught:
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     assert is_full(caught.value)
     hog.unlink()
     trainer, module, data = line(folder, validate_every=1)
-    fit(trainer, module, data, resume_from=folder / CHECKPOINT)
+    train(trainer, module, data, resume_from=folder / CHECKPOINT)
     assert trainer.global_step == 16

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from lightning_parts import At, weights
 
 from swin_unetr.errors import CheckpointError, ConfigError, SwinUnetrError
-from swin_unetr.training import TrainingStopped, WeightAverage, fit
+from swin_unetr.training import TrainingStopped, WeightAverage, train
 from swin_unetr.training.run_folder import CHECKPOINT
 
 
@@ -30,7 +30,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_one_row_an_epoch_with_scores_where_it_was_validated(line, tmp_path: Path) -> None:
     trainer, module, data = line(tmp_path, epochs=5)
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     table = rows(tmp_path)
     assert [int(row["epoch"]) for row in table] == [1, 2, 3, 4, 5]
     assert [int(row["step"]) for row in table] == [4, 8, 12, 16, 20]
@@ -41,7 +41,7 @@ def test_one_row_an_epoch_with_scores_where_it_was_validated(line, tmp_path: Pat
 
 def test_best_and_last_are_what_the_validation_saw(line, tmp_path: Path) -> None:
     trainer, module, data = line(tmp_path, epochs=6, validate_every=1)
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     scores = [float(row["val/dice"]) for row in rows(tmp_path)]
     best = torch.load(tmp_path / "best" / "line.pt")
     last = torch.load(tmp_path / "last" / "line.pt")
@@ -53,7 +53,7 @@ def test_best_and_last_are_what_the_validation_saw(line, tmp_path: Path) -> None
 
 def test_nothing_is_printed_but_where_it_trains_and_one_line_an_epoch(line, tmp_path: Path, capfd) -> None:
     trainer, module, data = line(tmp_path)
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     out, err = capfd.readouterr()
     assert err == ""
     first, *lines = out.splitlines()
@@ -67,12 +67,12 @@ def test_nothing_is_printed_but_where_it_trains_and_one_line_an_epoch(line, tmp_
 @pytest.mark.parametrize("failing_step", [9, 14])
 def test_a_run_that_broke_goes_on_as_if_it_had_not(line, tmp_path: Path, ema_decay, failing_step: int) -> None:
     whole, undisturbed, data = line(tmp_path / "whole", ema_decay=ema_decay)
-    fit(whole, undisturbed, data, resume_from=None)
+    train(whole, undisturbed, data, resume_from=None)
     broken, module, data = line(tmp_path / "broken", ema_decay=ema_decay, callbacks=[At(failing_step, fail)])
     with pytest.raises(RuntimeError, match="power cut"):
-        fit(broken, module, data, resume_from=None)
+        train(broken, module, data, resume_from=None)
     resumed, module, data = line(tmp_path / "broken", ema_decay=ema_decay)
-    fit(resumed, module, data, resume_from=tmp_path / "broken" / CHECKPOINT)
+    train(resumed, module, data, resume_from=tmp_path / "broken" / CHECKPOINT)
     assert torch.equal(weights(module), weights(undisturbed))
     columns = ("epoch", "step", "learning_rate", "train/loss", "val/dice")
     assert [[row[name] for name in columns] for row in rows(tmp_path / "broken")] == [
@@ -96,7 +96,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_steps(line, tmp_path: Path, a
     module.network[1].p = 0.0
     with torch.no_grad():
         first = float((module.network(data.points[:2]) - 2 * data.points[:2]).square().mean())
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     assert losses[0] == pytest.approx(first)
     assert float(rows(tmp_path)[0]["train/loss"]) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
@@ -109,7 +109,7 @@ def test_the_average_is_what_is_validated_and_saved(line, tmp_path: Path) -> Non
             seen.append(weights(pl_module).clone())
 
     trainer, module, data = line(tmp_path, epochs=3, validate_every=3, ema_decay=0.8, callbacks=[Watch()])
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     average = seen[0]
     for step, current in enumerate(seen[1:], 1):
         decay = min(0.8, (1 + step) / (10 + step))
@@ -127,7 +127,7 @@ def test_stops_early_when_the_score_no_longer_rises(line, tmp_path: Path) -> Non
         module.network[2].bias.data.fill_(100.0)
 
     trainer, module, data = line(tmp_path, epochs=20, validate_every=1, early_stop_patience=2, callbacks=[At(8, spoil)])
-    fit(trainer, module, data, resume_from=None)
+    train(trainer, module, data, resume_from=None)
     assert len(rows(tmp_path)) < 20
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["epoch"] + 1 == len(rows(tmp_path))
 
@@ -135,15 +135,15 @@ def test_stops_early_when_the_score_no_longer_rises(line, tmp_path: Path) -> Non
 @pytest.mark.parametrize("step", [6, 8, 14])
 def test_ctrl_c_ends_the_step_writes_the_checkpoint_and_can_be_resumed(line, tmp_path: Path, step: int) -> None:
     whole, undisturbed, data = line(tmp_path / "whole")
-    fit(whole, undisturbed, data, resume_from=None)
+    train(whole, undisturbed, data, resume_from=None)
     handlers, folder = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], tmp_path / "stopped"
     trainer, module, data = line(folder, callbacks=[At(step, interrupt)])
     with pytest.raises(TrainingStopped):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert torch.load(folder / CHECKPOINT, weights_only=True)["global_step"] == step
     trainer, module, data = line(folder, validate_every=3)
-    fit(trainer, module, data, resume_from=folder / CHECKPOINT)
+    train(trainer, module, data, resume_from=folder / CHECKPOINT)
     assert trainer.global_step == 16
     assert [int(row["epoch"]) for row in rows(folder)] == [1, 2, 3, 4]
     assert all(float(row["seconds"]) < 60 for row in rows(folder))
@@ -158,7 +158,7 @@ def test_a_second_ctrl_c_stops_at_once(line, tmp_path: Path) -> None:
 
     trainer, module, data = line(tmp_path, callbacks=[At(6, twice)])
     with pytest.raises(KeyboardInterrupt):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_is_not_saved(line, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_is_not_saved(line, tmp_p
 
     trainer, module, data = line(tmp_path, validate_every=1, callbacks=[At(5, spoil)])
     with pytest.raises(SwinUnetrError, match=r"nan in epoch 2, batch 2; lower optimizer\.learning_rate"):
-        fit(trainer, module, data, resume_from=None)
+        train(trainer, module, data, resume_from=None)
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["global_step"] == 4
 
 
@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(line, tmp_path: Path, conte
     path.write_bytes(content)
     trainer, module, data = line(tmp_path / "run")
     with pytest.raises(CheckpointError, match=r"last\.ckpt") as caught:
-        fit(trainer, module, data, resume_from=path)
+        train(trainer, module, data, resume_from=path)
     assert "\n" not in str(caught.value)
 
 
@@ -189,7 +189,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(line, tmp_path: Path) -> No
     torch.save({"state_dict": {}, "loops": {}, "optimizer_states": [], "x": Evil()}, tmp_path / "last.ckpt")
     trainer, module, data = line(tmp_path / "run")
     with pytest.raises(CheckpointError) as caught:
-        fit(trainer, module, data, resume_from=tmp_path / "last.ckpt")
+        train(trainer, module, data, resume_from=tmp_path / "last.ckpt")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
