@@ -6,7 +6,7 @@ less time and memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,8 +52,7 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
     keys = ["image", "label"] if with_label else ["image"]
     encoding: list[Any] = [EncodeTargets(task)] if with_label else []
     steps = steps_of(config, len(task.channels), task.channels)
-    chain = [_in_monai(step, keys) for step in steps]
-    return BareErrors([LoadCase(task, with_label=with_label), *chain, *encoding])
+    return BareErrors([LoadCase(task, with_label=with_label), *as_monai(steps, keys), *encoding])
 
 
 class BareErrors(Compose):  # type: ignore[misc]  # MONAI has no types
@@ -89,12 +88,21 @@ def preprocess_volume(volume: Volume, config: PreprocessConfig, channels: Sequen
     steps = steps_of(config, len(volume.array), channels)
     # A copy: MONAI's intensity transforms write into what they are given.
     image = _meta_tensor(np.array(volume.array, np.float32), volume.geometry.affine)
-    preprocessed: MetaTensor = Compose([_in_monai(step, ["image"]) for step in steps])({"image": image})["image"]
+    preprocessed: MetaTensor = Compose(as_monai(steps, ["image"]))({"image": image})["image"]
     return preprocessed
 
 
-def _in_monai(step: Step, keys: list[str]) -> Any:
-    """A step as MONAI's transform of the entries `keys`: "image", or "image" and "label"."""
+def as_monai(steps: Iterable[Step], keys: Sequence[str]) -> list[Any]:
+    """Steps as MONAI's transforms of a dict.
+
+    Args:
+        steps: which, in their order.
+        keys: entries that they change: "image", or "image" and "label".
+    """
+    return [_as_monai(step, list(keys)) for step in steps]
+
+
+def _as_monai(step: Step, keys: list[str]) -> Any:
     match step:
         case Orient():
             return Orientationd(keys, axcodes=step.axes, labels=step.directions)
