@@ -17,7 +17,7 @@ from swin_unetr.config import IntensityConfig, PreprocessConfig
 from swin_unetr.errors import DataError
 from transforms.geometry import Geometry, Volume
 from transforms.grids import Grids
-from transforms.prepare import prepare, source_grid
+from transforms.prepare import _resample, prepare, source_grid
 from transforms.preprocess import as_monai, preprocess_volume
 from transforms.steps import (
     CropForeground,
@@ -133,7 +133,10 @@ def tolerance(resampled: NDArray[np.float32], largest: float, intensity: Window 
 
 
 def differences(volume: Volume, config: PreprocessConfig) -> list[tuple[float, float | None]]:
-    """The largest difference of each channel, and what is allowed; the geometry is checked."""
+    """The largest difference of each channel before it is scaled, and after, and what is allowed.
+
+    The geometry is checked.
+    """
     names = NAMES[: len(volume.array)]
     expected, found = preprocess_volume(volume, config, names), prepare(volume, config, names)
     assert tuple(found.image.shape) == tuple(expected.shape)
@@ -143,17 +146,19 @@ def differences(volume: Volume, config: PreprocessConfig) -> list[tuple[float, f
     before = [step for step in steps if not isinstance(step, ScaleIntensity)]
     stored = MetaTensor(np.ascontiguousarray(volume.array, np.float32), affine=volume.geometry.affine)
     resampled = Compose(as_monai(before, ["image"]))({"image": stored})["image"].numpy()
-    compared, bound = [], BOUND + 2 * moved(found.grids)
+    unscaled = _resample(found.grids.turn.view(volume.array), found.grids, [ZScore(nonzero=False)] * len(names)).numpy()
+    compared: list[tuple[float, float | None]] = []
+    bound = BOUND + 2 * moved(found.grids)
     for channel, intensity in enumerate(steps.intensity.channels):
-        one, other, values = found.image[channel].numpy(), expected[channel].numpy(), resampled[channel]
+        one, other, ours, theirs = (array[channel] for array in (found.image, expected, unscaled, resampled))
         largest = float(np.abs(volume.array[channel].astype(np.float64)).max())
-        shares = tolerance(values, largest, intensity)
-        nothing = np.abs(values) <= ROUNDING * largest
-        if intensity == ZScore(nonzero=True) and ((one == 0) != (other == 0))[nothing].any():
+        compared.append((float(np.abs(ours - theirs).max()), bound * largest))
+        shares = tolerance(theirs, largest, intensity)
+        if intensity == ZScore(nonzero=True) and ((ours == 0) != (theirs == 0)).any():
             # Where a plane of the new grid falls on one of nothing beside one of something, rounding makes 1e-15 of
             # nothing, in one way or the other, and it counts as something.
             shares = None
-        compared.append((float(np.abs(one - other).max()), None if shares is None else bound * shares))
+        compared.append((float((one - other).abs().max()), None if shares is None else bound * shares))
     return compared
 
 
