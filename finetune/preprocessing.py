@@ -14,7 +14,7 @@ from swin_unetr.config import PreprocessConfig
 from swin_unetr.config_io import load
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Task, is_ct
-from transforms.preprocess import channel_intensities
+from transforms.steps import channel_intensities
 
 
 def check_intensities(preprocess: PreprocessConfig, task: Task, root: Path) -> None:

@@ -25,7 +25,8 @@ from swin_unetr.words import count
 from transforms.class_places import class_places
 from transforms.crops import Sample, Scan, ScanInMemory, class_voxels
 from transforms.labels import encoding_key
-from transforms.preprocess import preprocessing, preprocessing_key
+from transforms.preprocess import preprocessing
+from transforms.steps import preprocessing_key
 
 _OPTION = "--store (--store memory keeps the scans in memory)"
 _NAME = "store"

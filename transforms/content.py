@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.geometry import Geometry, Volume
+from transforms.geometry import DIRECTIONS, Geometry, Volume
 
 #: Axis of the patient, X, Y or Z, by the letters of an orientation.
-AXIS_OF_LETTER = {letter: axis for axis, pair in enumerate(("LR", "PA", "IS")) for letter in pair}
+AXIS_OF_LETTER = {letter: axis for axis, pair in enumerate(DIRECTIONS) for letter in pair}
 
 
 def content_hash(volume: Volume) -> str:

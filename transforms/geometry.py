@@ -17,7 +17,8 @@ from transforms.note import Note
 #: scan that went through different programs differ by rounding (float32 quaternions: some 1e-3 mm).
 TOLERANCE_MM = 0.05
 
-_DIRECTIONS = (("L", "R"), ("P", "A"), ("I", "S"))
+#: Letters of the patient's axes X, Y, Z, negative and positive.
+DIRECTIONS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Geometry:
         for axis in np.argsort(-strength.max(axis=0), kind="stable"):
             world = int(np.argmax(strength[:, axis]))
             strength[world] = -1
-            letters[axis] = _DIRECTIONS[world][int(directions[world, axis] > 0)]
+            letters[axis] = DIRECTIONS[world][int(directions[world, axis] > 0)]
         return "".join(letters)
 
     def difference(self, other: Geometry, tolerance_mm: float = TOLERANCE_MM) -> str | None:

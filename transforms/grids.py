@@ -21,7 +21,7 @@ from swin_unetr.config import Triple
 from swin_unetr.errors import GeometryError
 from transforms.geometry import Geometry
 from transforms.linear import Box, GridMap
-from transforms.preprocess import RAS_LABELS
+from transforms.steps import Orient
 
 #: Grids whose affines differ by less are the same, and nothing is resampled; as in MONAI.
 _SAME_AFFINE = 1e-3
@@ -42,7 +42,9 @@ class Turn:
     @classmethod
     def to_ras(cls, geometry: Geometry) -> Turn:
         """The turn of a file's grid, as MONAI's `Orientation` chooses it."""
-        turned = Orientation(axcodes="RAS", labels=RAS_LABELS, lazy=True)(_grid(geometry.affine, geometry.shape))
+        orient = Orient()
+        turn = Orientation(axcodes=orient.axes, labels=orient.directions, lazy=True)
+        turned = turn(_grid(geometry.affine, geometry.shape))
         affine = np.asarray(turned.peek_pending_affine(), np.float64)
         to_source = np.rint(np.linalg.solve(geometry.affine, affine)[:3, :3]).astype(int)
         if not (np.abs(to_source).sum(axis=0) == 1).all():
@@ -92,7 +94,7 @@ class Grids:
         shape = _shape(crop)
         if spacing_mm is None:
             return cls(turn, crop, shape, native)
-        spaced = Spacing(pixdim=spacing_mm, mode="bilinear", padding_mode="border", lazy=True)(_grid(native, shape))
+        spaced = Spacing(pixdim=spacing_mm, lazy=True)(_grid(native, shape))
         affine = np.asarray(spaced.peek_pending_affine(), np.float64)
         x, y, z = (int(size) for size in spaced.peek_pending_shape())
         step = np.linalg.solve(native, affine)
@@ -100,6 +102,13 @@ class Grids:
         if (x, y, z) == shape and near:
             return cls(turn, crop, shape, native)
         return cls(turn, crop, (x, y, z), affine)
+
+    @classmethod
+    def uncropped(cls, geometry: Geometry, spacing_mm: tuple[float, float, float] | None) -> Grids:
+        """The grids of a scan of which everything is kept: the largest that it can get."""
+        turn = Turn.to_ras(geometry)
+        x, y, z = turn.shape
+        return cls.of(turn, ((0, x), (0, y), (0, z)), spacing_mm)
 
     @property
     def source_shape(self) -> Triple:

@@ -1,7 +1,8 @@
 """A scan in memory to what the network sees, for prediction: as in training, without copies of the whole scan.
 
-`transforms.preprocess` is the reference. There, every step makes the scan anew, in float32 or float64; here the source
-stays as it is stored, and slabs of it go through all steps at once.
+The steps (`transforms.steps`) are those of training, and `transforms.preprocess` is the reference. There, every step
+makes the scan anew, in float32 or float64; here the source stays as it is stored, and slabs of it go through all steps
+at once.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from swin_unetr.config import IntensityConfig, PreprocessConfig, Triple
+from swin_unetr.config import PreprocessConfig, Triple
 from transforms.geometry import Geometry, Volume
 from transforms.grids import Grids, Turn
 from transforms.linear import Box, GridMap
-from transforms.preprocess import channel_intensities
+from transforms.steps import CropForeground, Intensity, Window, ZScore, steps_of
 
 #: Bytes of the source (as float32) that go through all steps at once: small enough for a cache that is shared.
 _SLAB = 16 << 20
@@ -54,24 +55,25 @@ def prepare(volume: Volume, config: PreprocessConfig, channels: Sequence[str] | 
 
     Raises:
         ConfigError: an intensity of a channel that is not there.
+        DataError: another number of names than of channels.
     """
-    intensities = channel_intensities(config, channels or [str(number) for number in range(len(volume.array))])
+    steps = steps_of(config, len(volume.array), channels)
     turn = Turn.to_ras(volume.geometry)
-    whole = _box(turn.shape)
-    crop = _foreground(turn.view(volume.array), intensities) if config.crop_foreground else whole
-    grids = Grids.of(turn, crop or whole, config.spacing_mm)
-    image = _resample(turn.view(volume.array), grids, intensities)
-    for channel, intensity in zip(image, intensities, strict=True):
-        if intensity.scheme != "hu_window":
-            _z_score(channel, nonzero=intensity.scheme == "zscore_nonzero")
+    array, whole = turn.view(volume.array), _box(turn.shape)
+    crop = None if steps.crop is None else _foreground(array, steps.crop)
+    grids = Grids.of(turn, crop or whole, None if steps.resample is None else steps.resample.spacing_mm)
+    image = _resample(array, grids, steps.intensity.channels)
+    for channel, intensity in zip(image, steps.intensity.channels, strict=True):
+        if isinstance(intensity, ZScore):
+            _z_score(channel, nonzero=intensity.nonzero)
     return Prepared(image, volume.geometry, grids)
 
 
-def _foreground(array: NDArray[Any], intensities: Sequence[IntensityConfig]) -> Box | None:
-    """Box of what any channel shows, as `transforms.preprocess` has it; none where that is nothing."""
+def _foreground(array: NDArray[Any], step: CropForeground) -> Box | None:
+    """Box of what any channel shows; None if that is nothing."""
     order = _memory_order(array)
     ordered = array.transpose(0, *(axis + 1 for axis in order))
-    bounds = [_bound(of, array.dtype) for of in intensities]
+    bounds = [_bound(of, array.dtype) for of in step.bounds]
     if -math.inf in bounds:
         return _box(array.shape[1:])
     slowest = np.zeros(ordered.shape[1], bool)
@@ -92,12 +94,9 @@ def _foreground(array: NDArray[Any], intensities: Sequence[IntensityConfig]) -> 
     return x, y, z
 
 
-def _bound(intensity: IntensityConfig, dtype: np.dtype[Any]) -> float | None:
-    """What values exceed that are shown; infinite where all do, or none does; None where all but 0 are shown."""
-    if intensity.scheme != "hu_window":
-        return None
-    bound: float = intensity.window[0]
-    if dtype.kind not in "iu":
+def _bound(bound: float | None, dtype: np.dtype[Any]) -> float | None:
+    """The same bound for values of a type; infinite where all exceed it, or none does."""
+    if bound is None or dtype.kind not in "iu":
         return bound
     bound = math.floor(bound)  # the same for whole numbers, and compared as such
     limits = np.iinfo(dtype)
@@ -106,7 +105,7 @@ def _bound(intensity: IntensityConfig, dtype: np.dtype[Any]) -> float | None:
     return -math.inf if bound < limits.min else math.inf
 
 
-def _resample(array: NDArray[Any], grids: Grids, intensities: Sequence[IntensityConfig]) -> Tensor:
+def _resample(array: NDArray[Any], grids: Grids, intensities: Sequence[Intensity]) -> Tensor:
     """The source (channels x turned grid) on the prepared grid, slab by slab; windows are scaled on the way.
 
     Slabs are cut along the axis that is slowest in the source's memory, and axes are interpolated from that one to
@@ -127,9 +126,8 @@ def _resample(array: NDArray[Any], grids: Grids, intensities: Sequence[Intensity
             # A copy whatever the type: views with negative strides and read-only maps of files are none of torch's.
             block = torch.from_numpy(np.array(ordered[channel][part], np.float32, order="C"))
             slab = grid.sample(block[None], start, box, order=(0, 1, 2))[0]
-            if intensity.scheme == "hu_window":
-                low, high = intensity.window
-                slab = slab.sub_(low).div_(high - low).clamp_(0, 1)
+            if isinstance(intensity, Window):
+                slab = slab.sub_(intensity.low).div_(intensity.high - intensity.low).clamp_(0, 1)
             target[channel, first:last] = slab
     return image
 

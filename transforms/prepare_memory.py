@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from swin_unetr.config import PreprocessConfig, Triple
 from transforms.geometry import Geometry
-from transforms.grids import Grids, Turn
+from transforms.grids import Grids
 from transforms.linear import AT_ONCE, GridMap
 from transforms.prepare import resampling_slabs, source_grid
 
@@ -34,20 +34,18 @@ def prepare_bytes(
     Returns:
         Bytes: the source as stored, the prepared scan as if nothing was cropped, and slabs between them.
     """
-    turn = Turn.to_ras(geometry)
-    x, y, z = turn.shape
-    grids = Grids.of(turn, ((0, x), (0, y), (0, z)), config.spacing_mm)
+    grids = Grids.uncropped(geometry, config.spacing_mm)
     one = math.prod(geometry.shape) * np.dtype(dtype).itemsize
     source = channels * one
     reading = source + (2 * one if files > 1 else 0)
-    preparing = source + 4 * channels * math.prod(grids.prepared_shape) + _slab_bytes(turn, grids)
+    preparing = source + 4 * channels * math.prod(grids.prepared_shape) + _slab_bytes(grids)
     return max(reading, preparing) + _BESIDE
 
 
-def _slab_bytes(turn: Turn, grids: Grids) -> int:
+def _slab_bytes(grids: Grids) -> int:
     """The most that a slab takes on its way from the source to the prepared grid."""
     # Files have their third axis the slowest in memory, whatever their axes are turned to.
-    slowest, middle, fastest = (turn.axes.index(axis) for axis in (2, 1, 0))
+    slowest, middle, fastest = (grids.turn.axes.index(axis) for axis in (2, 1, 0))
     grid = source_grid(grids, (slowest, middle, fastest))
     return max(_bytes_of(grid, first, last) for first, last in resampling_slabs(grid))
 

@@ -1,11 +1,12 @@
 """From the files of a case to what the network sees.
 
-The steps are MONAI's transforms. Prediction goes the same way by `transforms.prepare`, in less time and memory.
+The steps (`transforms.steps`) are taken with MONAI's transforms. Prediction takes the same by `transforms.prepare`, in
+less time and memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,19 +23,14 @@ from monai.transforms import (
 )
 from torch import Tensor
 
-from swin_unetr.config import IntensityConfig, PreprocessConfig
+from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets.case import Case
-from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
+from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.tasks import Task
 from transforms.geometry import Volume, require_same_geometry
 from transforms.io import read_image, read_labels
 from transforms.labels import check_labels, encode_targets, target_type
-
-#: Of what becomes of a file: raised by one whenever the same file and configuration give other voxels or labels than
-#: before, be it by the steps here, by the encoding of labels or by the reading of files. Stores are made anew then.
-VERSION = 1
-#: Direction of an axis, negative and positive, as MONAI wants it said.
-RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
+from transforms.steps import CropForeground, Intensity, Orient, Resample, ScaleIntensity, Step, Window, steps_of
 
 
 def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> Compose:
@@ -55,40 +51,11 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
     """
     keys = ["image", "label"] if with_label else ["image"]
     encoding: list[Any] = [EncodeTargets(task)] if with_label else []
-    intensities = channel_intensities(config, task.channels)
-    return Steps([LoadCase(task, with_label=with_label), *_steps(config, intensities, keys), *encoding])
+    steps = steps_of(config, len(task.channels), task.channels)
+    return BareErrors([LoadCase(task, with_label=with_label), *as_monai(steps, keys), *encoding])
 
 
-def preprocessing_key(config: PreprocessConfig, channels: Sequence[str] | None = None) -> dict[str, Any]:
-    """All that the voxels of a preprocessed scan depend on, beside its files, as plain JSON.
-
-    What changes nothing, such as the window of a z-score or the names of channels, is not in it.
-
-    Args:
-        config: spacing, intensity and crop.
-        channels: their names. If None, scans may have any number of them, which are called by their numbers.
-
-    Raises:
-        ConfigError: an intensity of a channel that is not there.
-    """
-    intensities: Any
-    if channels is None:
-        intensities = {name: _intensity_key(of) for name, of in {"": config.intensity, **config.intensity_of}.items()}
-    else:
-        intensities = [_intensity_key(of) for of in channel_intensities(config, channels)]
-    return {
-        "version": VERSION,
-        "spacing_mm": None if config.spacing_mm is None else [float(size) for size in config.spacing_mm],
-        "crop_foreground": config.crop_foreground,
-        "intensity": intensities,
-    }
-
-
-def _intensity_key(config: IntensityConfig) -> list[Any]:
-    return [config.scheme, *([float(bound) for bound in config.window] if config.scheme == "hu_window" else [])]
-
-
-class Steps(Compose):  # type: ignore[misc]  # MONAI has no types
+class BareErrors(Compose):  # type: ignore[misc]  # MONAI has no types
     """MONAI's chain of steps, which wraps every error in a `RuntimeError`; those that a user can mend come out bare."""
 
     def __call__(self, values: Any, *_: Any, **__: Any) -> Any:
@@ -116,38 +83,36 @@ def preprocess_volume(volume: Volume, config: PreprocessConfig, channels: Sequen
 
     Raises:
         ConfigError: an intensity of a channel that is not there.
+        DataError: another number of names than of channels.
     """
-    intensities = channel_intensities(config, channels or [str(number) for number in range(len(volume.array))])
+    steps = steps_of(config, len(volume.array), channels)
     # A copy: MONAI's intensity transforms write into what they are given.
     image = _meta_tensor(np.array(volume.array, np.float32), volume.geometry.affine)
-    preprocessed: MetaTensor = Compose(_steps(config, intensities, ["image"]))({"image": image})["image"]
+    preprocessed: MetaTensor = Compose(as_monai(steps, ["image"]))({"image": image})["image"]
     return preprocessed
 
 
-def channel_intensities(config: PreprocessConfig, channels: Sequence[str]) -> tuple[IntensityConfig, ...]:
-    """The intensity of each channel (`PreprocessConfig.intensities`).
+def as_monai(steps: Iterable[Step], keys: Sequence[str]) -> list[Any]:
+    """Steps as MONAI's transforms of a dict.
 
-    Raises:
-        ConfigError: an intensity of a channel that is not there.
+    Args:
+        steps: which, in their order.
+        keys: entries that they change: "image", or "image" and "label".
     """
-    try:
-        return config.intensities(channels)
-    except ValueError as error:
-        raise ConfigError(f"preprocess.{error}") from error
+    return [_as_monai(step, list(keys)) for step in steps]
 
 
-def _steps(config: PreprocessConfig, intensities: Sequence[IntensityConfig], keys: list[str]) -> list[Any]:
-    """From stored voxels to the network's grid and intensities."""
-    steps: list[Any] = [Orientationd(keys, axcodes="RAS", labels=RAS_LABELS)]
-    if config.crop_foreground:
-        # Before the resampling: it is the larger of the two savings, and the box is found on the scanner's own voxels.
-        select = _Foreground(intensities)
-        steps.append(CropForegroundd(keys, source_key="image", select_fn=select, allow_smaller=True))
-    if config.spacing_mm is not None:
-        modes = ["bilinear", "nearest"][: len(keys)]
-        steps.append(Spacingd(keys, pixdim=config.spacing_mm, mode=modes, padding_mode="border"))
-    steps.append(ScaleChannels(intensities))
-    return steps
+def _as_monai(step: Step, keys: list[str]) -> Any:
+    match step:
+        case Orient():
+            return Orientationd(keys, axcodes=step.axes, labels=step.directions)
+        case CropForeground():
+            return CropForegroundd(keys, source_key="image", select_fn=_Foreground(step.bounds), allow_smaller=True)
+        case Resample():
+            modes = [step.image_mode, step.label_mode][: len(keys)]
+            return Spacingd(keys, pixdim=step.spacing_mm, mode=modes, padding_mode=step.border)
+        case ScaleIntensity():
+            return ScaleChannels(step.channels)
 
 
 class LoadCase(Transform):  # type: ignore[misc]
@@ -188,24 +153,22 @@ class EncodeTargets(Transform):  # type: ignore[misc]
 class ScaleChannels(Transform):  # type: ignore[misc]
     """Give each channel of "image" the intensities that the network sees."""
 
-    def __init__(self, intensities: Sequence[IntensityConfig]) -> None:
-        self.steps = [_intensity(of) for of in intensities]
+    def __init__(self, channels: Sequence[Intensity]) -> None:
+        self.scalings = [_scaling(of) for of in channels]
 
     def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
         """Scale each channel by itself."""
         image = values["image"]
-        if len(image) != len(self.steps):
-            raise DataError(f"a scan has {len(image)} channels where intensities of {len(self.steps)} are given")
-        for channel, step in enumerate(self.steps):
-            image[channel] = step(image[channel : channel + 1])[0]
+        for channel, scaling in zip(range(len(image)), self.scalings, strict=True):
+            image[channel] = scaling(image[channel : channel + 1])[0]
         return {**values, "image": image}
 
 
 class _Foreground:
-    """Where a scan shows something: above the window's lower bound of a channel that has one, else not zero."""
+    """Where a scan shows something (`transforms.steps.CropForeground`)."""
 
-    def __init__(self, intensities: Sequence[IntensityConfig]) -> None:
-        self.bounds = [of.window[0] if of.scheme == "hu_window" else None for of in intensities]
+    def __init__(self, bounds: Sequence[float | None]) -> None:
+        self.bounds = bounds
 
     def __call__(self, image: Tensor) -> Tensor:
         channels = zip(image, self.bounds, strict=True)
@@ -214,11 +177,11 @@ class _Foreground:
         return shown if shown.any() else torch.ones_like(image, dtype=torch.bool)
 
 
-def _intensity(config: IntensityConfig) -> Any:
-    if config.scheme == "hu_window":
-        low, high = config.window
-        return ScaleIntensityRange(a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True)
-    return NormalizeIntensity(nonzero=config.scheme == "zscore_nonzero", channel_wise=True)
+def _scaling(of: Intensity) -> Any:
+    """MONAI's transform of one channel."""
+    if isinstance(of, Window):
+        return ScaleIntensityRange(a_min=of.low, a_max=of.high, b_min=0.0, b_max=1.0, clip=True)
+    return NormalizeIntensity(nonzero=of.nonzero, channel_wise=True)
 
 
 def _meta_tensor(array: np.ndarray[Any, Any], affine: np.ndarray[Any, Any]) -> MetaTensor:

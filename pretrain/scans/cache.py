@@ -24,7 +24,8 @@ from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.store.size import check_space, in_words, store_bytes
 from swin_unetr.words import count
 from transforms.io import read_image, refuse_time_series
-from transforms.preprocess import preprocess_volume, preprocessing_key
+from transforms.preprocess import preprocess_volume
+from transforms.steps import preprocessing_key
 
 _OPTION = "--cache"
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from swin_unetr.config import PreprocessConfig
 from transforms.content import channel_hashes, content_hash, grid_hash
 from transforms.geometry import Volume
-from transforms.preprocess import channel_intensities
+from transforms.steps import Window, steps_of
 from transforms.values import looks_like_labels
 
 
@@ -69,10 +69,9 @@ def examine(volume: Volume, preprocess: PreprocessConfig) -> Content:
 
 def _windows_outside(array: NDArray[np.float32], preprocess: PreprocessConfig) -> str:
     """The windows of the channels where each has one and no value lies in it; else nothing."""
-    intensities = channel_intensities(preprocess, [str(number) for number in range(len(array))])
-    shows = [
-        of.scheme != "hu_window" or (of.window[0] < float(channel.max()) and of.window[1] > float(channel.min()))
-        for channel, of in zip(array, intensities, strict=True)
-    ]
-    windows = dict.fromkeys("{:g}..{:g}".format(*of.window) for of in intensities)
-    return "" if any(shows) else ", ".join(windows)
+    windows = []
+    for channel, of in zip(array, steps_of(preprocess, len(array)).intensity.channels, strict=True):
+        if not isinstance(of, Window) or (of.low < float(channel.max()) and of.high > float(channel.min())):
+            return ""
+        windows.append(f"{of.low:g}..{of.high:g}")
+    return ", ".join(dict.fromkeys(windows))

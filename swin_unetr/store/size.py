@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from swin_unetr.config import PreprocessConfig
+from swin_unetr.config import PreprocessConfig, Triple
 from swin_unetr.datasets import Case
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.store.scan_file import stored_bytes
 from swin_unetr.tasks import Task
 from transforms.class_places import places_at_most
-from transforms.content import AXIS_OF_LETTER
 from transforms.geometry import Geometry
+from transforms.grids import Grids
 from transforms.io import NIFTI_SUFFIXES, read_geometry
 from transforms.labels import target_type
 
@@ -107,27 +107,19 @@ def _is_headed(case: Case) -> bool:
     return case.images[0].name.lower().endswith(NIFTI_SUFFIXES)
 
 
-def _grid(case: Case, config: PreprocessConfig) -> tuple[int, list[int]] | None:
-    """Channels, and voxels along the stored axes after resampling; none of what cannot be read."""
+def _grid(case: Case, config: PreprocessConfig) -> tuple[int, Triple] | None:
+    """Channels, and voxels along X, Y, Z after resampling; None for what cannot be read."""
     try:
         geometry = read_geometry(case.images[0])
+        shape = Grids.uncropped(geometry, config.spacing_mm).prepared_shape
     except DataError:
         return None
-    return _channels(case, geometry), _shape(geometry, config)
+    return _channels(case, geometry), shape
 
 
 def _channels(case: Case, geometry: Geometry) -> int:
     stored: tuple[int, ...] = () if geometry.nifti_header is None else geometry.nifti_header.get_data_shape()
     return stored[3] if len(stored) > 3 else len(case.images)
-
-
-def _shape(geometry: Geometry, config: PreprocessConfig) -> list[int]:
-    """Voxels along the stored axes after resampling."""
-    if config.spacing_mm is None:
-        return list(geometry.shape)
-    wanted = [config.spacing_mm[AXIS_OF_LETTER[letter]] for letter in geometry.orientation]
-    lengths = zip(geometry.shape, geometry.spacing_mm, wanted, strict=True)
-    return [max(1, round(voxels * source / target)) for voxels, source, target in lengths]
 
 
 def _on_disk(case: Case) -> int:

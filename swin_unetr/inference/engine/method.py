@@ -11,6 +11,7 @@ from swin_unetr.config import InferenceConfig, NetworkConfig, PreprocessConfig
 from swin_unetr.config_io import to_dict
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.tasks import Task
+from transforms.steps import PREPROCESSING_VERSION
 
 #: Fields that matter in training alone, or for speed. Every other field counts, those to come too.
 _NOT_OF_LABELS: dict[type, tuple[str, ...]] = {
@@ -45,7 +46,7 @@ def method_of_models(
         "network": short_hash(list(map(_deciding, networks))),
         "windows": short_hash(list(map(_windows, windows))),
         "task": short_hash(_deciding(task)),
-        "preprocess": short_hash(_deciding(preprocess)),
+        "preprocess": short_hash({"version": PREPROCESSING_VERSION, **_deciding(preprocess)}),
         "postprocess": short_hash(list(map(_deciding, postprocess))),
     }
 

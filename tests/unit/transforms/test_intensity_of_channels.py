@@ -13,7 +13,8 @@ from swin_unetr.config import IntensityConfig, PreprocessConfig
 from swin_unetr.errors import ConfigError
 from transforms.geometry import Geometry, Volume
 from transforms.prepare import prepare
-from transforms.preprocess import preprocess_volume, preprocessing_key
+from transforms.preprocess import preprocess_volume
+from transforms.steps import preprocessing_key
 
 NAMES = ("CT", "PET", "T1")
 #: No multiples of one another, and two planes of air around the body: where a plane of one grid is a plane of nothing

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import swin_unetr.inference.method
 from swin_unetr.checkpoints import load_model, save_model
 from swin_unetr.config import InferenceConfig, IntensityConfig, NetworkConfig, PreprocessConfig
 from swin_unetr.inference.backends.compute import choose_compute
@@ -21,6 +22,7 @@ from swin_unetr.inference.engine.models import load_ensemble
 from swin_unetr.model_description import ComponentRule, ModelDescription
 from swin_unetr.networks import build_network
 from swin_unetr.tasks import Target, Task
+from transforms.steps import PREPROCESSING_VERSION
 
 TASK = Task(
     name="organs",
@@ -118,6 +120,12 @@ def test_the_fields_that_do_not_count_exist_and_none_is_forgotten() -> None:
 def test_weights_count_and_provenance_does_not() -> None:
     assert key(DESCRIPTION, "34cd") != key(DESCRIPTION)
     assert key(replace(DESCRIPTION, provenance={"seed": 3})) == key(DESCRIPTION)
+
+
+def test_scans_that_were_preprocessed_by_other_steps_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key(DESCRIPTION)
+    monkeypatch.setattr(swin_unetr.inference.method, "PREPROCESSING_VERSION", PREPROCESSING_VERSION + 1)
+    assert key(DESCRIPTION) != before
 
 
 def test_mirror_axes_count_where_they_are_mirrored() -> None:
