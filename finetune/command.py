@@ -107,8 +107,8 @@ def _main(argv: Sequence[str]) -> int:
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     from finetune.cross_validation import cross_validate
-    from finetune.notices import warn
     from finetune.run import finetune
+    from swin_unetr.training.first_process import warn
 
     warn(note)
     if warmup and rank_zero_only.rank == 0:

@@ -144,7 +144,7 @@ def _train(session: Session[PretrainConfig], cached: CachedScans, probe: Path | 
     if start is not None and differs and not session.before:
         report.append(f"warning: {start.path} was trained on scans preprocessed otherwise: {'; '.join(differs)}")
     scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
-    notes, of_files = file_notes(cached.cases, before)
+    notes, of_files = file_notes(cached.cases, session.before)
     padding = [scans.padding_notice] if scans.padding_notice else []
     tell(*session.notices, *report, cached.summary(), *padding, *of_files)
     facts = {
