@@ -99,6 +99,11 @@ class NetworkConfig:
         return self.merge_strides or ((2, 2, 2),) * len(self.depths)
 
     @property
+    def deepest_width(self) -> int:
+        """Channels of the encoder's deepest map."""
+        return self.feature_size * 2 ** len(self.depths)
+
+    @property
     def size_divisor(self) -> Triple:
         """What each spatial axis of the input must be a multiple of."""
         x, y, z = (self.patch_size[axis] * math.prod(s[axis] for s in self.strides) for axis in range(3))
