@@ -18,7 +18,7 @@ from finetune.data import FinetuneData
 from finetune.deciding import Deciding, refuse_single_patient
 from finetune.leaks import seen_by_init
 from finetune.module import FinetuneModule, metric_names
-from finetune.notices import of_absent_classes, of_mirrored_sides, warn
+from finetune.notices import of_absent_classes, of_baseline, of_mirrored_sides, warn
 from finetune.planning import PLANNED
 from finetune.preprocessing import InitPreprocess, check_intensities, compared, with_preprocess_of
 from finetune.recipes import find_recipe
@@ -33,7 +33,7 @@ from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import left_out
 from swin_unetr.model_description import ModelDescription, TrainingScans
-from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
+from swin_unetr.networks import SegmentationNetwork, build_network, choose_fast_paths
 from swin_unetr.provenance import command, commit, versions
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, ResumePoint, RunRecord, TrainingStopped, build_trainer, train
@@ -270,13 +270,13 @@ def _class_weights(
     return weights
 
 
-def _plan(network: SwinUNETR, task: Task, training: Sequence[str], validation: Sequence[str]) -> str:
+def _plan(network: SegmentationNetwork, task: Task, training: Sequence[str], validation: Sequence[str]) -> str:
     """What is about to happen, for the terminal."""
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return (
         f"{task.name}: {count(len(training), 'scan')} to train on, {len(validation)} to validate on\n"
         f"channels: {', '.join(task.channels)}; structures: {', '.join(target.name for target in task.targets)}; "
-        f"{parameters:,} parameters"
+        f"{parameters:,} parameters{of_baseline(network.config)}"
     )
 
 

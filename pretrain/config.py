@@ -55,6 +55,9 @@ class PretrainConfig:
                 f"optimizer.warmup_epochs: {self.optimizer.warmup_epochs:g} leave nothing of the "
                 f"{self.trainer.max_epochs} epochs of trainer.max_epochs"
             )
+        if self.network.baseline is not None:
+            name = self.network.architecture
+            raise ValueError(f"network.architecture: pre-training needs the Swin encoder, which {name} does not have")
         if self.speed.compile not in (False, "auto"):  # tokens are masked by a hook that is there for one pass
             raise ValueError("speed.compile: pre-training cannot be compiled; leave it out")
         if self.speed.memory is not None:

@@ -12,12 +12,12 @@ from swin_unetr.inference.backends.installed import BackendName, check_installed
 from swin_unetr.inference.backends.protocol import Backend, Output
 from swin_unetr.inference.backends.static import StaticBackend
 from swin_unetr.inference.compute import Compute
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork, SwinUNETR
 
 
 def open_backend(
     name: BackendName,
-    network: SwinUNETR,
+    network: SegmentationNetwork,
     *,
     output: Output,
     roi_size: Triple,
@@ -43,8 +43,10 @@ def open_backend(
     network.eval()
     if name == "torch":
         channels = network.config.num_classes if output == "scores" else network.config.feature_size
-        call = network if output == "scores" else network.forward_features
-        return EagerBackend(call, output, channels, compute)
+        if output == "scores":
+            return EagerBackend(network, output, channels, compute)
+        assert isinstance(network, SwinUNETR)  # a baseline gives scores alone
+        return EagerBackend(network.forward_features, output, channels, compute)
     backend = _static(name)
     store = GraphCache(cache, machine_code=backend.ahead_of_time)
     return backend(network, output, roi_size, batch_size, compute, store)

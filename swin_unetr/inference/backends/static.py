@@ -17,7 +17,7 @@ from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.installed import BackendName
 from swin_unetr.inference.backends.protocol import Output
 from swin_unetr.inference.compute import Compute
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork
 
 #: Raised by one when the graphs change that are made of the same network.
 _MADE = 1
@@ -46,7 +46,13 @@ class StaticBackend(Generic[Made]):
     ahead_of_time = False
 
     def __init__(
-        self, network: SwinUNETR, output: Output, roi_size: Triple, batch_size: int, compute: Compute, store: GraphCache
+        self,
+        network: SegmentationNetwork,
+        output: Output,
+        roi_size: Triple,
+        batch_size: int,
+        compute: Compute,
+        store: GraphCache,
     ) -> None:
         config = network.config
         self.precision: str = compute.precision
