@@ -103,10 +103,20 @@ class FinetuneConfig:
             )
         if self.trainer.strategy == "fsdp" and compiled:  # nobody has seen it train
             raise ValueError("speed.compile: is not supported with trainer.strategy fsdp; leave one of them out")
-        divisor = self.network.size_divisor
+        divisor, baseline = self.network.size_divisor, self.network.baseline
+        if self.deep_supervision and baseline is not None:
+            raise ValueError(
+                f"deep_supervision: {self.network.architecture} is trained without; set it to false, or "
+                "network.architecture to swin_unetr"
+            )
         for name, size in (
             ("sampling.crop_size", self.sampling.crop_size),
             ("inference.roi_size", self.inference.roi_size),
         ):
             if any(voxels % step for voxels, step in zip(size, divisor, strict=True)):
                 raise ValueError(f"{name}: {size} must be multiples of {divisor} for this network")
+            if baseline is not None:
+                try:
+                    baseline.check_size(size)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error

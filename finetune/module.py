@@ -16,7 +16,7 @@ from finetune.deep_supervision import AuxiliaryHeads, supervise
 from finetune.losses import SegmentationLoss
 from finetune.validation import POOLED, SMOOTHED, ValidationScores, score_names
 from swin_unetr.inference.engine.sliding_window import slide
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork, SwinUNETR
 from swin_unetr.tasks import Task
 from swin_unetr.training.choice import SmoothedScore
 from swin_unetr.training.gradient_clip import clip_gradients
@@ -44,7 +44,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
 
     def __init__(
         self,
-        network: SwinUNETR,
+        network: SegmentationNetwork,
         task: Task,
         config: FinetuneConfig,
         class_weights: Sequence[float] | None = None,
@@ -52,7 +52,10 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
     ) -> None:
         super().__init__()
         self.network = network
-        self.auxiliary = AuxiliaryHeads(network) if config.deep_supervision else None
+        self.auxiliary: AuxiliaryHeads | None = None
+        if config.deep_supervision:
+            assert isinstance(network, SwinUNETR)  # the configuration refuses it for others
+            self.auxiliary = AuxiliaryHeads(network)
         self.task = task
         self._config = config
         self._loss = SegmentationLoss(config.loss, task, class_weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from swin_unetr.config import AugmentConfig
+from swin_unetr.config import AugmentConfig, NetworkConfig
 from swin_unetr.sides import told_axes
 from swin_unetr.suggestions import listed_with_nearest
 from swin_unetr.tasks import Task
@@ -50,3 +50,10 @@ def of_seen_scans(init: Path | str, seen: Sequence[str] | None) -> str:
         f"{listed_with_nearest(seen, ())}; start from weights that have not seen them, "
         "those of pretrain --exclude or of the same fold"
     )
+
+
+def of_baseline(network: NetworkConfig) -> str:
+    """What follows the number of parameters: which baseline it is, and what does not apply to it; nothing for ours."""
+    if network.baseline is None:
+        return ""
+    return f" of {network.architecture} (its settings are network.baselines.{network.architecture} alone)"

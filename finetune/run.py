@@ -30,7 +30,7 @@ from swin_unetr.checkpoints.starting_point import starting_point
 from swin_unetr.config_io import load
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
-from swin_unetr.networks import SwinUNETR, build_network, choose_fast_paths
+from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.provenance import command
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, build_trainer
@@ -154,7 +154,7 @@ def finetune(
     notes, of_init = compared(config, start, task.channels, init_preprocess)
     notes = [] if before else notes  # what the run began with is settled
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    tell(dataset.summary(), *session.notices, *report, *notes, cases.summary(parameters))
+    tell(dataset.summary(), *session.notices, *report, *notes, cases.summary(parameters, network.config))
     facts = {"kind": "finetune", **cases.facts()}
     facts |= session.facts(speed, fast_paths, init=report, init_preprocess=of_init)
     facts["plan_note"] = before.get("plan_note", plan_note)
@@ -169,7 +169,7 @@ def finetune(
 def _train(
     session: Session[FinetuneConfig],
     cases: FoldCases,
-    network: SwinUNETR,
+    network: SegmentationNetwork,
     speed: FinetuneSpeed,
     facts: dict[str, Any],
     warnings: Sequence[str],

@@ -10,7 +10,9 @@ from typing import Any, Literal
 from finetune.class_presence import classes_of_cases
 from finetune.config import FinetuneConfig
 from finetune.deciding import refuse_single_patient
+from finetune.notices import of_baseline
 from finetune.scans import store_of
+from swin_unetr.config import NetworkConfig
 from swin_unetr.config_io import to_dict
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.folds import Folds, fit_to_cases, left_out, load_folds, make_folds
@@ -75,17 +77,18 @@ class FoldCases:
         by_id = {case.id: case for case in self.dataset.cases}
         return [by_id[name] for name in ids]
 
-    def summary(self, parameters: int) -> str:
+    def summary(self, parameters: int, network: NetworkConfig) -> str:
         """What is about to happen, for the terminal.
 
         Args:
             parameters: how many the network has.
+            network: which one it is.
         """
         task = self.task
         lines = (
             f"{task.name}: {count(len(self.training), 'scan')} to train on, {len(self.validation)} to validate on",
             f"channels: {', '.join(task.channels)}; structures: {', '.join(target.name for target in task.targets)}; "
-            f"{parameters:,} parameters",
+            f"{parameters:,} parameters{of_baseline(network)}",
             left_out(self.split, {case.id for case in self.dataset.cases}),
         )
         return "\n".join(filter(None, lines))

@@ -236,4 +236,6 @@ def _peak(device: torch.device, call: Any) -> int:
 def _in_words(config: FinetuneConfig, name: str) -> str:
     crop = "×".join(map(str, config.sampling.crop_size))
     crops = config.sampling.scans_per_batch * config.sampling.crops_per_scan
-    return f"{name} ({crops} crops of {crop}, {config.network.feature_size} features)"
+    network = config.network
+    shape = f"{network.feature_size} features" if network.baseline is None else network.architecture
+    return f"{name} ({crops} crops of {crop}, {shape})"

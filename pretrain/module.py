@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from pretrain.config import PretrainConfig
-from pretrain.proxies import Judged, Proxy, build_proxies
-from pretrain.proxies.masked import Masked, masked_tokens
+from pretrain.proxies.build import build_proxies
+from pretrain.proxies.proxy import Judged, Proxy
 from pretrain.views import Views, start_views
 from swin_unetr.networks import SwinEncoder
 from swin_unetr.training.gradient_clip import clip_gradients
@@ -44,7 +45,7 @@ class PretrainNetwork(nn.Module):
     def __init__(self, config: PretrainConfig) -> None:
         super().__init__()
         self.encoder = SwinEncoder(config.network)
-        built = build_proxies(config)
+        built = build_proxies(config.proxies, config.network)
         self.proxies = nn.ModuleDict({name: proxy for name, (proxy, _) in built.items()})
         self.weights = {name: weight for name, (_, weight) in built.items()}
 
@@ -55,9 +56,9 @@ class PretrainNetwork(nn.Module):
 
     def forward(self, views: Views) -> Outputs:
         """One pass of the encoder over all views together, and of each head over its bottleneck."""
-        masked = self.tasks.get("masked")
-        token = masked.token if isinstance(masked, Masked) else None
-        with masked_tokens(self.encoder, views.masked, token):
+        with ExitStack() as stack:
+            for task in self.tasks.values():
+                stack.enter_context(task.around(self.encoder, views))
             deepest = self.encoder(views.seen)[-1]
         return Outputs(deepest=deepest, heads={name: task(deepest) for name, task in self.tasks.items()})
 

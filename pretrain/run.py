@@ -121,7 +121,8 @@ def pretrain(
     if before and before.get("scan_hashes") != cached.provenance()["scan_hashes"]:
         raise ConfigError(f"{run}: cannot be resumed with other scans than before; choose another --output")
     refuse_other_start(run, before, start, left_out=True)
-    _check_negatives(config, cached)
+    for task in config.proxies.chosen:
+        task.check_data(len(cached.scans))
     return _train(session, cached, probe)
 
 
@@ -186,16 +187,6 @@ def _scans(
         test=test,
     )
     return cache_scans(found, config.preprocess, cache, workers=config.scans.cache_workers, tell=tell)
-
-
-def _check_negatives(config: PretrainConfig, cached: CachedScans) -> None:
-    contrastive = config.proxies.contrastive
-    only_others = contrastive.loss == "nt_xent" and not contrastive.same_scan_negatives
-    if contrastive.weight and only_others and len(cached.scans) < 2:
-        raise ConfigError(
-            "proxies.contrastive.same_scan_negatives: the data hold one scan, whose crops are then no "
-            "negatives of each other; give more scans, set it to true, or proxies.contrastive.weight to 0"
-        )
 
 
 def _trainer(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -22,12 +23,19 @@ class Views:
     scan: Tensor
     #: How many views there are of each crop.
     count: int
-    #: N, int64: quarter turns, 0 to 3.
-    turns: Tensor | None = None
-    #: N x 1 x X x Y x Z, bool: voxels that were cut out.
-    cut: Tensor | None = None
-    #: N x x x y x z, bool: tokens of the patch embedding that are masked.
-    masked: Tensor | None = None
+    #: What a task has done to the views, by a name of its own; it reads it again when it judges its output.
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def with_notes(self, *, whole: Tensor | None = None, seen: Tensor | None = None, **notes: Tensor) -> Views:
+        """The views as a task has changed them.
+
+        Args:
+            whole: what they should look like now. If None, as before.
+            seen: what the encoder gets now. If None, as before.
+            notes: what the task has done, each N x ...
+        """
+        whole, seen = self.whole if whole is None else whole, self.seen if seen is None else seen
+        return replace(self, whole=whole, seen=seen, notes={**self.notes, **notes})
 
 
 def start_views(image: Tensor, scan: Tensor, count: int, jitter: JitterConfig, generator: torch.Generator) -> Views:
@@ -70,7 +78,7 @@ def turned(views: Views, turns: Tensor, axes: tuple[int, int]) -> Views:
     # A quarter turn is a transposition and a mirroring; choosing needs no knowledge of the numbers on the host.
     image = torch.where((number == 1) | (number == 2), image.flip(first), image)
     image = torch.where(number >= 2, image.flip(second), image)
-    return replace(views, whole=image, seen=image, turns=turns)
+    return views.with_notes(whole=image, seen=image, turns=turns)
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -8,9 +8,10 @@ names the dotted path of the field.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from swin_unetr.baseline_config import Architecture, BaselineConfig, BaselinesConfig
 from swin_unetr.preprocess_config import IntensityConfig as IntensityConfig
 from swin_unetr.preprocess_config import PreprocessConfig as PreprocessConfig
 
@@ -23,7 +24,7 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Shape of a Swin UNETR (Hatamizadeh et al., 2201.01266, section 3.1).
+    """Shape of a Swin UNETR (Hatamizadeh et al., 2201.01266, section 3.1), or a baseline to compare it with.
 
     The defaults are the published "base" network. Spatial triples are in the order X, Y, Z of the RAS axes.
     """
@@ -64,8 +65,14 @@ class NetworkConfig:
     use_v2: bool = False
     #: Recompute the transformer blocks in the backward pass: less memory, about a third more time.
     gradient_checkpointing: bool = False
+    #: Which network: "swin_unetr", or a baseline, "segresnet" or "dynunet" of MONAI. The options of a baseline are in
+    #: `baselines`; of the other fields `in_channels` and `num_classes` alone have an effect on it.
+    architecture: Architecture = "swin_unetr"
+    baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
 
     def __post_init__(self) -> None:
+        if self.architecture not in get_args(Architecture):
+            raise ValueError(f"architecture: {self.architecture!r} is not one of {', '.join(get_args(Architecture))}")
         stages = len(self.depths)
         if not 2 <= stages <= 5:
             raise ValueError(f"depths: 2 to 5 stages are supported, got {stages}")
@@ -94,13 +101,28 @@ class NetworkConfig:
             raise ValueError(f"merging: {self.merging!r} is only defined for strides 2,2,2; use 'mergingv2'")
 
     @property
+    def baseline(self) -> BaselineConfig | None:
+        """Options of the baseline that the network is; None for a Swin UNETR."""
+        if self.architecture == "swin_unetr":
+            return None
+        options: BaselineConfig = getattr(self.baselines, self.architecture)
+        return options
+
+    @property
     def strides(self) -> tuple[Triple, ...]:
         """Strides of the patch merging after each stage, one triple a stage."""
         return self.merge_strides or ((2, 2, 2),) * len(self.depths)
 
     @property
+    def deepest_width(self) -> int:
+        """Channels of the encoder's deepest map."""
+        return self.feature_size * (1 << len(self.depths))
+
+    @property
     def size_divisor(self) -> Triple:
         """What each spatial axis of the input must be a multiple of."""
+        if self.baseline is not None:
+            return self.baseline.size_divisor
         x, y, z = (self.patch_size[axis] * math.prod(s[axis] for s in self.strides) for axis in range(3))
         return x, y, z
 

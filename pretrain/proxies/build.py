@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from pretrain.config import PretrainConfig
+from pretrain.proxies.config import ProxiesConfig
 from pretrain.proxies.contrastive import Contrastive
 from pretrain.proxies.inpainting import Inpainting
 from pretrain.proxies.masked import Masked
 from pretrain.proxies.proxy import Proxy
 from pretrain.proxies.rotation import Rotation
+from swin_unetr.config import NetworkConfig
+
+#: By the field of `ProxiesConfig`, what does the task; in the order in which the tasks change the views.
+#: A view is turned before anything is cut out of it, so that what is rebuilt has been turned too.
+_TASKS: dict[str, type[Proxy]] = {
+    "rotation": Rotation,
+    "inpainting": Inpainting,
+    "masked": Masked,
+    "contrastive": Contrastive,
+}
 
 
-def build_proxies(config: PretrainConfig) -> dict[str, tuple[Proxy, float]]:
-    """Name, task and weight of all tasks that have one, in the order in which they change the views.
+def build_proxies(tasks: ProxiesConfig, network: NetworkConfig) -> dict[str, tuple[Proxy, float]]:
+    """Name, task and weight of all tasks that have a weight, in the order in which they change the views.
 
-    A view is turned before anything is cut out of it, so that what is rebuilt has been turned too.
+    Args:
+        tasks: their configurations.
+        network: shape of the encoder.
     """
-    network, tasks = config.network, config.proxies
-    width = network.feature_size * 2 ** len(network.depths)
-    found: dict[str, tuple[Proxy, float]] = {}
-    if tasks.rotation.weight:
-        found["rotation"] = Rotation(tasks.rotation, width), tasks.rotation.weight
-    if tasks.inpainting.weight:
-        found["inpainting"] = Inpainting(tasks.inpainting, network), tasks.inpainting.weight
-    if tasks.masked.weight:
-        found["masked"] = Masked(tasks.masked, network), tasks.masked.weight
-    if tasks.contrastive.weight:
-        found["contrastive"] = Contrastive(tasks.contrastive, width), tasks.contrastive.weight
-    return found
+    configs = {name: getattr(tasks, name) for name in _TASKS}
+    return {name: (_TASKS[name](task, network), task.weight) for name, task in configs.items() if task.weight}

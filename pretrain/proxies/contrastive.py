@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pretrain.config import ContrastiveConfig
 from pretrain.losses import barlow_twins, nt_xent, pair_similarities, top1
+from pretrain.proxies.config import ContrastiveConfig
 from pretrain.proxies.proxy import Judged, Proxy, read
 from pretrain.views import Views
+from swin_unetr.config import NetworkConfig
 
 
 class Contrastive(Proxy):
@@ -16,14 +17,14 @@ class Contrastive(Proxy):
 
     Args:
         config: the loss, and the head.
-        width: channels of the deepest map.
+        network: shape of the encoder.
     """
 
     figures = ("top1",)
 
-    def __init__(self, config: ContrastiveConfig, width: int) -> None:
-        super().__init__()
-        self._config = config
+    def __init__(self, config: ContrastiveConfig, network: NetworkConfig) -> None:
+        super().__init__(config, network)
+        self._config, width = config, network.deepest_width
         self.head: nn.Module = nn.Linear(width, config.embedding)
         if config.head == "mlp":
             self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.embedding))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from pretrain.config import InpaintingConfig
 from pretrain.losses import l1_where
+from pretrain.proxies.config import InpaintingConfig
 from pretrain.proxies.proxy import Judged, Proxy
 from pretrain.views import Views, normal_like, uniform
 from swin_unetr.config import NetworkConfig, Triple
@@ -70,10 +69,11 @@ class Inpainting(Proxy):
     """
 
     def __init__(self, config: InpaintingConfig, network: NetworkConfig) -> None:
-        super().__init__()
+        super().__init__(config, network)
         self._config = config
-        width = network.feature_size * 2 ** len(network.depths)
-        self.decoder = _decoder(width, (*network.strides[::-1], network.patch_size), network.in_channels)
+        self.decoder = _decoder(
+            network.deepest_width, (*network.strides[::-1], network.patch_size), network.in_channels
+        )
 
     def view(self, views: Views, generator: torch.Generator) -> Views:
         """Cut out, fill with noise; where so chosen, paste of other crops too."""
@@ -94,7 +94,7 @@ class Inpainting(Proxy):
             rows = torch.arange(len(seen), device=seen.device)
             others = (rows + step) % crops + rows // crops * crops  # of the same view
             seen, cut = torch.where(pasted, seen[others], seen), cut | pasted
-        return replace(views, seen=seen, cut=cut)
+        return views.with_notes(seen=seen, cut=cut)
 
     def forward(self, deepest: Tensor) -> Tensor:
         """N x C x X x Y x Z."""
@@ -103,7 +103,7 @@ class Inpainting(Proxy):
 
     def judge(self, output: Tensor, views: Views) -> Judged:
         """L1 over the whole view or over what was cut out."""
-        loss = l1_where(output, views.whole, views.cut if self._config.masked_only else None)
+        loss = l1_where(output, views.whole, views.notes["cut"] if self._config.masked_only else None)
         return Judged(loss=loss, picture=(views.whole[:1], views.seen[:1], output[:1]))
 
 

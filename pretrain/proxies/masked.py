@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pretrain.config import MaskedConfig
 from pretrain.losses import l1_where
+from pretrain.proxies.config import MaskedConfig
 from pretrain.proxies.proxy import Judged, Proxy
 from pretrain.views import Views, uniform
 from swin_unetr.config import NetworkConfig, Triple
@@ -76,11 +75,10 @@ class Masked(Proxy):
     """
 
     def __init__(self, config: MaskedConfig, network: NetworkConfig) -> None:
-        super().__init__()
+        super().__init__(config, network)
         self._config = config
         self._patch, self._divisor = network.patch_size, network.size_divisor
-        width = network.feature_size * 2 ** len(network.depths)
-        self.head = nn.Conv3d(width, network.in_channels * math.prod(self._divisor), 1)
+        self.head = nn.Conv3d(network.deepest_width, network.in_channels * math.prod(self._divisor), 1)
         self.token = nn.Parameter(torch.empty(network.feature_size).normal_(std=0.02))
 
     def view(self, views: Views, generator: torch.Generator) -> Views:
@@ -90,7 +88,11 @@ class Masked(Proxy):
         cubes = random_cubes(len(views.seen), (x, y, z), self._config.share, generator)
         px, py, pz = self._patch
         tokens = (size[0] // px, size[1] // py, size[2] // pz)
-        return replace(views, masked=enlarged(cubes, (cube // px, cube // py, cube // pz), tokens))
+        return views.with_notes(masked=enlarged(cubes, (cube // px, cube // py, cube // pz), tokens))
+
+    def around(self, encoder: SwinEncoder, views: Views) -> AbstractContextManager[None]:
+        """The encoder sees the learnt token where the views are masked."""
+        return masked_tokens(encoder, views.notes.get("masked"), self.token)
 
     def forward(self, deepest: Tensor) -> Tensor:
         """N x C x X x Y x Z: every token of the bottleneck tells all its voxels."""
@@ -101,8 +103,8 @@ class Masked(Proxy):
 
     def judge(self, output: Tensor, views: Views) -> Judged:
         """L1 over the masked voxels."""
-        assert views.masked is not None
+        masked = views.notes["masked"]
         x, y, z = views.whole.shape[2:]
-        mask = enlarged(views.masked, self._patch, (x, y, z))[:, None]
+        mask = enlarged(masked, self._patch, (x, y, z))[:, None]
         hidden = views.seen[:1].masked_fill(mask[:1], 0.0)
         return Judged(loss=l1_where(output, views.whole, mask), picture=(views.whole[:1], hidden, output[:1]))

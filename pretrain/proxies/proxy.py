@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pretrain.config import Reading
+from pretrain.proxies.config import Reading
 from pretrain.views import Views
+from swin_unetr.config import NetworkConfig
+from swin_unetr.networks import SwinEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +29,26 @@ class Judged:
 
 
 class Proxy(nn.Module):
-    """A task: it changes the views, maps the deepest features to its output, and judges that."""
+    """A task: it changes the views, maps the deepest features to its output, and judges that.
+
+    Args:
+        config: the task's own dataclass of `pretrain.proxies.config`.
+        network: shape of the encoder.
+    """
 
     #: Names of its `Judged.figures`.
     figures: tuple[str, ...] = ()
 
+    def __init__(self, config: Any, network: NetworkConfig) -> None:
+        super().__init__()
+
     def view(self, views: Views, generator: torch.Generator) -> Views:
-        """Change the views; a task that needs none leaves them."""
+        """Change the views, and note in `Views.notes` what the loss needs of it; a task that needs none leaves them."""
         return views
+
+    def around(self, encoder: SwinEncoder, views: Views) -> AbstractContextManager[None]:
+        """What holds while the encoder sees the views, such as a hook on one of its parts; as a rule, nothing."""
+        return nullcontext()
 
     def forward(self, deepest: Tensor) -> Tensor:
         """The output of the head, from N x width x x x y x z."""

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pretrain.config import RotationConfig
+from pretrain.proxies.config import RotationConfig
 from pretrain.proxies.proxy import Judged, Proxy, read
 from pretrain.views import Views, turned, uniform
+from swin_unetr.config import NetworkConfig
 
 
 class Rotation(Proxy):
@@ -16,16 +17,16 @@ class Rotation(Proxy):
 
     Args:
         config: the plane, and what the head reads.
-        width: channels of the deepest map.
+        network: shape of the encoder.
     """
 
     figures = ("accuracy",)
 
-    def __init__(self, config: RotationConfig, width: int) -> None:
-        super().__init__()
+    def __init__(self, config: RotationConfig, network: NetworkConfig) -> None:
+        super().__init__(config, network)
         self._config = config
         self._axes = (2 + "XYZ".index(config.plane[0]), 2 + "XYZ".index(config.plane[1]))
-        self.head = nn.Linear(width, 4)
+        self.head = nn.Linear(network.deepest_width, 4)
 
     def view(self, views: Views, generator: torch.Generator) -> Views:
         """Turn each view by its own number of quarters; by halves where it is no square in the plane."""
@@ -41,6 +42,6 @@ class Rotation(Proxy):
 
     def judge(self, output: Tensor, views: Views) -> Judged:
         """Cross-entropy, and the share of turns that were told."""
-        assert views.turns is not None
-        loss = F.cross_entropy(output.float(), views.turns)
-        return Judged(loss=loss, figures={"accuracy": (output.argmax(1) == views.turns).float().mean()})
+        turns = views.notes["turns"]
+        loss = F.cross_entropy(output.float(), turns)
+        return Judged(loss=loss, figures={"accuracy": (output.argmax(1) == turns).float().mean()})

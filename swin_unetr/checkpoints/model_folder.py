@@ -16,23 +16,23 @@ from swin_unetr.config_io import from_dict, to_dict
 from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.files import replacing, write_json
 from swin_unetr.model_description import ModelDescription
-from swin_unetr.networks import SwinEncoder, SwinUNETR, build_network
+from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinEncoder, SwinUNETR, build_network
 
 #: Raised by one when a folder is written that older versions of this package would misread.
 FORMAT_VERSION = 2
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-_KINDS = {"segmentation": SwinUNETR, "encoder": SwinEncoder}
+_KINDS = {"segmentation": (SwinUNETR, BaselineNetwork), "encoder": (SwinEncoder,)}
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A network with its weights, and what its folder says of it."""
 
-    network: SwinUNETR
+    network: SegmentationNetwork
     description: ModelDescription
 
 
-def save_model(network: SwinUNETR | SwinEncoder, folder: Path, *, description: ModelDescription) -> None:
+def save_model(network: SegmentationNetwork | SwinEncoder, folder: Path, *, description: ModelDescription) -> None:
     """Write a model folder: the weights first, then the description, each whole or not at all.
 
     Args:

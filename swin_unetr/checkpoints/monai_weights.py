@@ -14,7 +14,7 @@ from swin_unetr.checkpoints.published_file import PublishedFile, read_published_
 from swin_unetr.checkpoints.transfer import ENCODER, TransferReport, tensors_by_full_name, transfer
 from swin_unetr.config import MergingForm, NetworkConfig
 from swin_unetr.errors import CheckpointError
-from swin_unetr.networks import SwinEncoder, SwinUNETR, build_network
+from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinEncoder, SwinUNETR
 from swin_unetr.networks.window_attention import relative_position_index
 
 #: MONAI has no other number of stages.
@@ -68,7 +68,7 @@ def import_monai_weights(
     file = read_published_file(Path(path))
     form = merging or ASSUMED
     config = replace(config, merging=form) if config else infer_config(file, form)
-    network = build_network(config if in_channels is None else replace(config, in_channels=in_channels))
+    network = SwinUNETR(config if in_channels is None else replace(config, in_channels=in_channels))
     return network, load_published(network, file, WHY_ASSUMED if merging is None else "as told")
 
 
@@ -114,7 +114,7 @@ def load_published(network: SwinUNETR | SwinEncoder, file: PublishedFile, mergin
     )
 
 
-def export_monai_weights(network: SwinUNETR, *, monai_1_4: bool = False) -> dict[str, Tensor]:
+def export_monai_weights(network: SegmentationNetwork, *, monai_1_4: bool = False) -> dict[str, Tensor]:
     """The weights as a state dict that MONAI's `SwinUNETR` loads with `strict=True`.
 
     Args:
@@ -128,6 +128,11 @@ def export_monai_weights(network: SwinUNETR, *, monai_1_4: bool = False) -> dict
         CheckpointError: MONAI has no such network, or would compute another function from the weights.
     """
     config = network.config
+    if isinstance(network, BaselineNetwork):
+        raise CheckpointError(
+            f"cannot be exported to MONAI: a {config.architecture} is MONAI's already, and its weights have MONAI's "
+            'names in model.safetensors, after "network."'
+        )
     known = ("legacy", "mergingv2") if monai_1_4 else ("merging", "mergingv2")
     hindrances = (
         (len(config.depths) != _STAGES, f"depths: MONAI has four stages, this network has {len(config.depths)}"),

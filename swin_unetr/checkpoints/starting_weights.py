@@ -13,7 +13,7 @@ from swin_unetr.checkpoints.starting_point import described_folder
 from swin_unetr.checkpoints.transfer import ENCODER, TransferReport, transfer
 from swin_unetr.config import NetworkConfig
 from swin_unetr.errors import CheckpointError
-from swin_unetr.networks import SwinEncoder, SwinUNETR
+from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinEncoder, SwinUNETR
 
 #: Fields that change what an encoder computes from the same weights, or their shapes; not the number of channels.
 _ENCODER_FIELDS = (
@@ -32,7 +32,7 @@ _ENCODER_FIELDS = (
 )
 
 
-def start_from(network: SwinUNETR | SwinEncoder, path: Path | str) -> TransferReport:
+def start_from(network: SegmentationNetwork | SwinEncoder, path: Path | str) -> TransferReport:
     """Copy weights into a network, in place: all of the encoder, and of the rest what the source has and what fits.
 
     Args:
@@ -43,9 +43,15 @@ def start_from(network: SwinUNETR | SwinEncoder, path: Path | str) -> TransferRe
         What became of every tensor.
 
     Raises:
-        CheckpointError: the source cannot be read, or its encoder is not the network's, which is as it was then.
+        CheckpointError: the source cannot be read, or its encoder is not the network's, which is as it was then; or
+            the network is a baseline, which has no encoder of ours.
     """
     path = Path(path)
+    if isinstance(network, BaselineNetwork):
+        raise CheckpointError(
+            f"{path}: cannot be what a {network.config.architecture} starts from, which has no Swin encoder; leave out "
+            "--init, or network.architecture"
+        )
     if path.is_dir():
         return _from_folder(network, path)
     published = read_published_file(path)  # first: what is no file of weights has no merging
@@ -61,6 +67,11 @@ def start_from(network: SwinUNETR | SwinEncoder, path: Path | str) -> TransferRe
 def _from_folder(network: SwinUNETR | SwinEncoder, folder: Path) -> TransferReport:
     folder = described_folder(folder)
     description = read_description(folder)
+    if description.network.baseline is not None:
+        raise CheckpointError(
+            f"{folder}: holds a {description.network.architecture}, which has no Swin encoder to start from; name a "
+            "model of swin_unetr"
+        )
     _check_config(folder, description.network, network.config)
     prefix = ENCODER if description.kind == "encoder" else ""
     tensors: dict[str, Tensor] = {prefix + name: tensor for name, tensor in read_weights(folder).items()}

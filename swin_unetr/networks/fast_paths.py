@@ -8,6 +8,7 @@ from torch import nn
 
 from swin_unetr.config import AttentionPath, MemoryLayout, SpeedConfig
 from swin_unetr.errors import ConfigError
+from swin_unetr.networks.baselines import BaselineNetwork
 from swin_unetr.networks.conv_decoder import ResidualBlock, UpBlock
 from swin_unetr.networks.swin_encoder import SwinStage
 from swin_unetr.networks.window_attention import WindowAttention
@@ -20,12 +21,12 @@ def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]
     """Set every part of a network to the paths of a configuration; the function that it computes is the same.
 
     Args:
-        network: a `SwinUNETR` or `SwinEncoder`; others are left as they are.
+        network: a `SwinUNETR` or `SwinEncoder`; of others, such as a baseline, compilation alone is set.
         config: the paths; "auto" decides at each call, by the device, the type and the number of tokens of a window,
             and leaves the compiler alone, and recomputation as the network has it.
 
     Returns:
-        What was set, for the record of a run.
+        What was set, for the record of a run; "not applicable" for what a baseline does not have.
 
     Raises:
         ConfigError: the network has no part of a name that is to be recomputed.
@@ -44,6 +45,8 @@ def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]
         mode = "off"
     if mode != "off":
         network.compile(dynamic=False, mode=mode)  # in place: its weights keep their names
+    if isinstance(network, BaselineNetwork):
+        return {**dict.fromkeys(("attention", "memory_layout", "recompute"), "not applicable"), "compile": mode}
     again = ", ".join(name for name, part in recomputable(network) if part.recompute)
     return {"attention": attention, "memory_layout": layout, "compile": mode, "recompute": again or "none"}
 
@@ -68,6 +71,8 @@ def recomputable(network: nn.Module) -> Iterator[tuple[str, Part]]:
 
 def _recompute(network: nn.Module, chosen: str | Collection[str]) -> None:
     parts = dict(recomputable(network))
+    if not parts and chosen and chosen != "none":
+        raise ConfigError("speed.recompute: this network has no parts that can be recomputed; leave it out")
     if isinstance(chosen, str):
         encoder = [name for name, part in parts.items() if isinstance(part, SwinStage)]
         chosen = {"none": [], "encoder": encoder, "all": list(parts)}[chosen]

@@ -86,15 +86,3 @@ class SwinUNETR(nn.Module):
 def _keep(features: Tensor, kept: list[Tensor] | None) -> None:
     if kept is not None:
         kept.append(features)
-
-
-def build_network(config: NetworkConfig) -> SwinUNETR:
-    """A network with fresh weights, on the CPU, in training mode.
-
-    Args:
-        config: shape of the network.
-
-    Returns:
-        The network; its parameters depend on the state of torch's random generator.
-    """
-    return SwinUNETR(config)

@@ -13,7 +13,7 @@ from swin_unetr.checkpoints import start_from
 from swin_unetr.checkpoints.starting_point import StartingPoint
 from swin_unetr.config import SpeedConfig, TrainerConfig
 from swin_unetr.config_io import to_dict
-from swin_unetr.networks import SwinEncoder, SwinUNETR
+from swin_unetr.networks import SegmentationNetwork, SwinEncoder
 from swin_unetr.training.resume_point import ResumePoint, TrainingStopped
 from swin_unetr.training.run_folder import check_run_folder, write_config
 from swin_unetr.training.run_record import RECORD, RunRecord, read_record
@@ -101,7 +101,7 @@ class Session(Generic[Config]):
         """Seed all random numbers, those of the processes that load data too."""
         seed_everything(self.config.trainer.seed, workers=True, verbose=False)
 
-    def load_start(self, network: SwinUNETR | SwinEncoder) -> list[str]:
+    def load_start(self, network: SegmentationNetwork | SwinEncoder) -> list[str]:
         """Give a network the weights to start from; a run that is resumed has its own.
 
         Returns:

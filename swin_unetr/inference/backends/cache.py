@@ -18,7 +18,7 @@ from torch import nn
 from swin_unetr.config_io import to_dict
 from swin_unetr.device import cpu_flags
 from swin_unetr.files import write_json
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork
 
 #: Folder inside a model folder.
 FOLDER = ".compiled"
@@ -75,7 +75,7 @@ class GraphCache:
         return None
 
 
-def key_of(network: SwinUNETR, **facts: Any) -> dict[str, Any]:
+def key_of(network: SegmentationNetwork, **facts: Any) -> dict[str, Any]:
     """Everything that what is made of a network depends on: the network, this machine, and further facts."""
     device = next(network.parameters()).device
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None

@@ -12,7 +12,7 @@ from torch import Tensor
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork, SwinUNETR
 
 
 class EagerBackend:
@@ -44,9 +44,16 @@ class EagerBackend:
 
 
 def open_eager(
-    network: SwinUNETR, *, output: Output, roi_size: Triple, batch_size: int, compute: Compute, cache: Path | None
+    network: SegmentationNetwork,
+    *,
+    output: Output,
+    roi_size: Triple,
+    batch_size: int,
+    compute: Compute,
+    cache: Path | None,
 ) -> EagerBackend:
     """See `Loader`."""
     if output == "scores":
         return EagerBackend(network, output, network.config.num_classes, compute)
+    assert isinstance(network, SwinUNETR)  # a baseline gives scores alone
     return EagerBackend(network.forward_features, output, network.config.feature_size, compute)

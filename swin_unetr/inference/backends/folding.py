@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork, SwinUNETR
 from swin_unetr.networks.conv_decoder import ResidualBlock, UpBlock
 from swin_unetr.networks.in_place import NEGATIVE_SLOPE
 from swin_unetr.networks.instance_norm import instance_norm
@@ -81,15 +81,17 @@ class FoldedUpBlock(nn.Module):
         return F.leaky_relu(instance_norm(self.conv2(hidden)) + residual, NEGATIVE_SLOPE)
 
 
-def fold_upsampling(network: SwinUNETR) -> SwinUNETR:
+def fold_upsampling(network: SegmentationNetwork) -> SegmentationNetwork:
     """A network that computes the same with fewer operations, for inference only; it shares the other weights.
 
     Args:
         network: in evaluation mode; left as it is.
 
     Returns:
-        The folded network, or the given one should the two differ on a sample.
+        The folded network, or the given one should the two differ on a sample or be a baseline.
     """
+    if not isinstance(network, SwinUNETR):
+        return network
     folded = copy.copy(network)
     folded._modules = dict(network._modules)
     folded.decoder = nn.ModuleList(

@@ -14,14 +14,14 @@ from torch.export import ExportedProgram
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.protocol import Output
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork, SwinUNETR
 from swin_unetr.networks.window_attention import WindowAttention
 
 
 class _Wanted(nn.Module):
     """What is wanted of a network, in the precision that is wanted."""
 
-    def __init__(self, network: SwinUNETR, output: Output, lowered: Compute | None) -> None:
+    def __init__(self, network: SegmentationNetwork, output: Output, lowered: Compute | None) -> None:
         super().__init__()
         self.network, self.output, self.lowered = network, output, lowered
 
@@ -32,12 +32,15 @@ class _Wanted(nn.Module):
             return self._plain(image)
 
     def _plain(self, image: Tensor) -> Tensor:
-        result: Tensor = self.network(image) if self.output == "scores" else self.network.forward_features(image)
+        if self.output == "features":
+            assert isinstance(self.network, SwinUNETR)  # a baseline gives scores alone
+            return self.network.forward_features(image)
+        result: Tensor = self.network(image)
         return result
 
 
 def export_graph(
-    network: SwinUNETR,
+    network: SegmentationNetwork,
     output: Output,
     roi_size: Triple,
     batch_size: int,
@@ -74,7 +77,7 @@ def write_graph(graph: ExportedProgram, path: Path, precision: str) -> Callable[
 
 
 @contextmanager
-def _attention(network: SwinUNETR, *, whole: bool) -> Iterator[None]:
+def _attention(network: SegmentationNetwork, *, whole: bool) -> Iterator[None]:
     parts = [part for part in network.modules() if isinstance(part, WindowAttention)]
     paths = [part.path for part in parts]
     for part in parts:

@@ -9,12 +9,12 @@ from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.installed import check_installed
 from swin_unetr.inference.backends.protocol import Backend, Loader, Output
 from swin_unetr.inference.backends.registry import find_backend, import_named
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork
 
 
 def open_backend(
     name: str,
-    network: SwinUNETR,
+    network: SegmentationNetwork,
     *,
     output: Output,
     roi_size: Triple,

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from swin_unetr.config import Triple
 from swin_unetr.inference.backends.compute import Compute
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork
 
 #: Class scores, or the decoder's features, of which the output layer makes scores.
 Output = Literal["scores", "features"]
@@ -55,7 +55,7 @@ class Loader(Protocol):
 
     def __call__(
         self,
-        network: SwinUNETR,
+        network: SegmentationNetwork,
         *,
         output: Output,
         roi_size: Triple,

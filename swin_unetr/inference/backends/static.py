@@ -17,7 +17,7 @@ from swin_unetr.inference.backends.folding import fold_upsampling
 from swin_unetr.inference.backends.graph import export_graph
 from swin_unetr.inference.backends.protocol import Output
 from swin_unetr.inference.backends.registry import BACKENDS
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import SegmentationNetwork
 
 #: Raised by one when the graphs change that are made of the same network.
 _MADE = 1
@@ -46,7 +46,7 @@ class StaticBackend(Generic[Made]):
 
     def __init__(
         self,
-        network: SwinUNETR,
+        network: SegmentationNetwork,
         *,
         output: Output,
         roi_size: Triple,

@@ -63,6 +63,11 @@ def short_hash(values: Any) -> str:
 
 def _deciding(config: Any) -> dict[str, Any]:
     without = _NOT_OF_LABELS[type(config)]
+    if isinstance(config, NetworkConfig):
+        if config.baseline is not None:  # nothing else of its configuration has an effect
+            shared = {"in_channels": config.in_channels, "num_classes": config.num_classes}
+            return {**shared, "architecture": config.architecture, "options": to_dict(config.baseline)}
+        without = (*without, "architecture", "baselines")  # what a Swin UNETR was before there were others
     return {name: value for name, value in to_dict(config).items() if name not in without}
 
 

@@ -23,7 +23,7 @@ from swin_unetr.inference.backends.protocol import Backend
 from swin_unetr.inference.engine.method import method_of_models
 from swin_unetr.inference.engine.sliding_window import check_roi_size
 from swin_unetr.model_description import ComponentRule, ModelDescription, TrainingScans
-from swin_unetr.networks import SwinUNETR
+from swin_unetr.networks import BaselineNetwork, SwinUNETR
 from swin_unetr.tasks import Task
 
 #: A model folder, a run folder (then its `best/`), a cross-validation (then all of its folds), or a model in memory.
@@ -168,10 +168,10 @@ def _open(
     network = network.to(compute.device).eval()
     digest = weights_hash(folder) if folder else None
     weights = digest or f"{weights_digest(network)} {network}"  # in memory, its layers are told by its text
-    if not isinstance(network, SwinUNETR):  # another class in memory, such as MONAI's: called as it is
+    if not isinstance(network, SwinUNETR | BaselineNetwork):  # another class in memory: called as it is
         backend: Backend = EagerBackend(network, "scores", config.num_classes, compute)
         return Member(backend, None, settings, folder, digest, config, weights)
-    narrow = network.config.feature_size < network.config.num_classes
+    narrow = isinstance(network, SwinUNETR) and network.config.feature_size < network.config.num_classes
     backend = open_backend(
         compute.backend,
         network,
@@ -181,7 +181,8 @@ def _open(
         compute=compute,
         cache=folder if cache else None,
     )
-    return Member(backend, head_of(network) if narrow else None, settings, folder, digest, config, weights)
+    head = head_of(network) if narrow and isinstance(network, SwinUNETR) else None
+    return Member(backend, head, settings, folder, digest, config, weights)
 
 
 def head_of(network: SwinUNETR) -> Head:

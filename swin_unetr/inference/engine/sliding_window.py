@@ -52,7 +52,8 @@ def check_roi_size(roi_size: Triple, network: NetworkConfig) -> None:
     """Refuse a window that the network cannot take.
 
     Raises:
-        ConfigError: an axis is no multiple of the network's; the message gives the nearest size that is.
+        ConfigError: an axis is no multiple of the network's, and the message gives the nearest size that is; or a
+            baseline cannot take the size.
     """
     divisor = network.size_divisor
     if any(size % by for size, by in zip(roi_size, divisor, strict=True)):
@@ -61,6 +62,11 @@ def check_roi_size(roi_size: Triple, network: NetworkConfig) -> None:
             f"roi_size: {_words(roi_size)} does not suit the network, whose windows are multiples of "
             f"{_words(divisor)}; the nearest that does is {_words(nearest)}"
         )
+    if network.baseline is not None:
+        try:
+            network.baseline.check_size(roi_size)
+        except ValueError as error:
+            raise ConfigError(f"roi_size: {error}") from error
 
 
 def _words(size: object) -> str:

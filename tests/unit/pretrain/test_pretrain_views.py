@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from pretrain.config import JitterConfig, RotationConfig
+from pretrain.config import JitterConfig
+from pretrain.proxies.config import RotationConfig
 from pretrain.proxies.rotation import Rotation
 from pretrain.views import start_views, turned
+from swin_unetr.config import NetworkConfig
 
 OFF = JitterConfig()
 
@@ -34,21 +36,23 @@ def test_turns_are_those_of_rot90(axes) -> None:
     )
     assert torch.equal(found.whole, wanted)
     assert torch.equal(found.seen, wanted)
-    assert torch.equal(found.turns, turns)
+    assert torch.equal(found.notes["turns"], turns)
 
 
 def test_halves_where_the_plane_is_no_square() -> None:
     image = crops(64, (6, 4, 6))
-    found = Rotation(RotationConfig(), 8).view(views(image), generator())
-    assert set(found.turns.tolist()) == {0, 2}
-    wanted = torch.stack([torch.rot90(crop, int(k), (1, 2)) for crop, k in zip(image, found.turns, strict=True)])
+    found = Rotation(RotationConfig(), NetworkConfig()).view(views(image), generator())
+    assert set(found.notes["turns"].tolist()) == {0, 2}
+    wanted = torch.stack(
+        [torch.rot90(crop, int(k), (1, 2)) for crop, k in zip(image, found.notes["turns"], strict=True)]
+    )
     assert torch.equal(found.whole, wanted)
 
 
 def test_by_default_the_body_turns_about_its_axis_and_all_turns_are_as_likely() -> None:
     image = crops(4000, (2, 2, 3), channels=1)
-    found = Rotation(RotationConfig(), 8).view(views(image), generator())
-    counts = torch.bincount(found.turns, minlength=4)
+    found = Rotation(RotationConfig(), NetworkConfig()).view(views(image), generator())
+    counts = torch.bincount(found.notes["turns"], minlength=4)
     assert ((counts - 1000).abs() < 150).all()
     for axis_of_body in range(3):  # slices stay where they are
         one, other = found.whole[..., axis_of_body].flatten(1), image[..., axis_of_body].flatten(1)
@@ -57,8 +61,10 @@ def test_by_default_the_body_turns_about_its_axis_and_all_turns_are_as_likely() 
 
 def test_the_reference_codes_plane_can_be_chosen() -> None:
     image = crops(16)
-    found = Rotation(RotationConfig(plane="YZ"), 8).view(views(image), generator())
-    wanted = torch.stack([torch.rot90(crop, int(k), (2, 3)) for crop, k in zip(image, found.turns, strict=True)])
+    found = Rotation(RotationConfig(plane="YZ"), NetworkConfig()).view(views(image), generator())
+    wanted = torch.stack(
+        [torch.rot90(crop, int(k), (2, 3)) for crop, k in zip(image, found.notes["turns"], strict=True)]
+    )
     assert torch.equal(found.whole, wanted)
 
 
@@ -92,7 +98,7 @@ def test_both_views_of_a_crop_are_changed_apart() -> None:
 
 
 def test_the_seed_decides_and_the_global_state_does_not() -> None:
-    jitter, task, image = JitterConfig(probability=1.0), Rotation(RotationConfig(), 8), crops(16)
+    jitter, task, image = JitterConfig(probability=1.0), Rotation(RotationConfig(), NetworkConfig()), crops(16)
 
     def make(seed: int):
         torch.manual_seed(torch.seed() % 2**31)

@@ -5,16 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pretrain.config import (
-    ContrastiveConfig,
-    InpaintingConfig,
-    JitterConfig,
-    MaskedConfig,
-    PretrainConfig,
-    ProxiesConfig,
-    RotationConfig,
-)
+from pretrain.config import JitterConfig, PretrainConfig
 from pretrain.module import PretrainModule
+from pretrain.proxies.config import ContrastiveConfig, InpaintingConfig, MaskedConfig, ProxiesConfig, RotationConfig
 from pretrain.proxies.contrastive import Contrastive
 from pretrain.proxies.inpainting import Inpainting, random_cuboids
 from pretrain.proxies.masked import Masked, random_cubes
@@ -61,11 +54,11 @@ def test_a_single_cuboid_has_edges_within_its_bounds_anywhere() -> None:
 def test_inpainting_changes_what_is_cut_out_alone() -> None:
     before = views()
     after = Inpainting(InpaintingConfig(share=0.5), NETWORK).view(before, generator())
-    inside = after.cut.expand_as(after.seen)
+    inside = after.notes["cut"].expand_as(after.seen)
     assert torch.equal(after.seen[~inside], before.whole[~inside])
     assert (after.seen[inside] != before.whole[inside]).all()
     assert torch.equal(after.whole, before.whole)
-    noise = [seen[cut] for seen, cut in zip(after.seen, after.cut, strict=True) if cut.sum() > 200]
+    noise = [seen[cut] for seen, cut in zip(after.seen, after.notes["cut"], strict=True) if cut.sum() > 200]
     for filled, index in ((part, part.mean() // 10) for part in noise):
         assert abs(filled.mean() - 10 * index - 0.5) < 0.1  # of the view's own mean and deviation
         assert abs(filled.std() - 0.29) < 0.1
@@ -73,7 +66,7 @@ def test_inpainting_changes_what_is_cut_out_alone() -> None:
 
 def test_noise_of_the_published_code_lies_in_the_unit_interval() -> None:
     after = Inpainting(InpaintingConfig(noise="unit"), NETWORK).view(views(), generator())
-    filled = after.seen[after.cut]
+    filled = after.seen[after.notes["cut"]]
     assert filled.min() >= 0
     assert filled.max() <= 1
 
@@ -81,12 +74,12 @@ def test_noise_of_the_published_code_lies_in_the_unit_interval() -> None:
 def test_what_is_pasted_comes_from_another_crop_of_the_same_view() -> None:
     before = views(of_each=2)
     after = Inpainting(InpaintingConfig(share=0.4, noise="matched", paste=True), NETWORK).view(before, generator())
-    assert torch.equal(after.seen[~after.cut], before.whole[~after.cut])
+    assert torch.equal(after.seen[~after.notes["cut"]], before.whole[~after.notes["cut"]])
     origin = (after.seen / 10).floor()  # which crop a voxel is of; noise of a view is near its own
     own = torch.arange(8).repeat(2).view(-1, 1, 1, 1, 1)
-    foreign = after.cut & ((origin - own).abs() >= 1) & ((after.seen % 10) < 1)
+    foreign = after.notes["cut"] & ((origin - own).abs() >= 1) & ((after.seen % 10) < 1)
     assert 0.02 < foreign.float().mean() < 0.4
-    assert not (foreign & ~after.cut).any()
+    assert not (foreign & ~after.notes["cut"]).any()
 
 
 def test_inpainting_compares_the_whole_view_or_the_cut_alone() -> None:
@@ -94,7 +87,7 @@ def test_inpainting_compares_the_whole_view_or_the_cut_alone() -> None:
         task = Inpainting(InpaintingConfig(masked_only=masked_only), NETWORK)
         seen = task.view(views(), generator())
         output = torch.zeros_like(seen.whole)
-        mask = seen.cut if masked_only else torch.ones_like(seen.cut)
+        mask = seen.notes["cut"] if masked_only else torch.ones_like(seen.notes["cut"])
         torch.testing.assert_close(task.judge(output, seen).loss, seen.whole[mask].abs().mean())
 
 
@@ -112,7 +105,7 @@ def test_masked_voxels_are_whole_cubes_and_the_loss_is_theirs(size) -> None:
     task = Masked(MaskedConfig(weight=1, cube=8, share=0.5), NETWORK)
     seen = task.view(views(4, size), generator())
     assert torch.equal(seen.seen, seen.whole)
-    voxels = F.interpolate(seen.masked[:, None].float(), scale_factor=2) > 0  # tokens are patches of 2 voxels
+    voxels = F.interpolate(seen.notes["masked"][:, None].float(), scale_factor=2) > 0  # tokens are patches of 2 voxels
     assert voxels.shape == seen.whole.shape
     cubes = einops.rearrange(voxels, "n 1 (x a) (y b) (z c) -> n x y z (a b c)", a=8, b=8, c=8).float().mean(-1)
     assert set(cubes.flatten().tolist()) == {0.0, 1.0}
@@ -135,23 +128,23 @@ def test_heads_read_the_mean_or_the_token_of_the_published_code(task) -> None:
     deepest = torch.randn(3, 48, 2, 2, 2, generator=generator())
     for reads in ("pooled", "token"):
         head = (
-            Rotation(RotationConfig(reads=reads), 48)
+            Rotation(RotationConfig(reads=reads), NETWORK)
             if task == "rotation"
-            else Contrastive(ContrastiveConfig(reads=reads), 48)
+            else Contrastive(ContrastiveConfig(reads=reads), NETWORK)
         )
         token = deepest[:, :, 0, 0, 0] if task == "rotation" else deepest[:, :, 0, 0, 1]
         torch.testing.assert_close(head(deepest), head.head(deepest.mean((2, 3, 4)) if reads == "pooled" else token))
 
 
 def test_rotation_is_judged_by_cross_entropy_and_hits() -> None:
-    task = Rotation(RotationConfig(), 48)
+    task = Rotation(RotationConfig(), NETWORK)
     seen = task.view(views(), generator())
     scores = torch.randn(8, 4, generator=generator(1))
     judged = task.judge(scores, seen)
-    torch.testing.assert_close(judged.loss, -scores.log_softmax(1)[torch.arange(8), seen.turns].mean())
+    torch.testing.assert_close(judged.loss, -scores.log_softmax(1)[torch.arange(8), seen.notes["turns"]].mean())
     assert (
         judged.figures["accuracy"]
-        == sum(int(row.argmax()) == int(k) for row, k in zip(scores, seen.turns, strict=True)) / 8
+        == sum(int(row.argmax()) == int(k) for row, k in zip(scores, seen.notes["turns"], strict=True)) / 8
     )
 
 
@@ -210,6 +203,19 @@ def test_the_same_seed_gives_the_same_views_of_all_tasks() -> None:
     )
     batch = {"image": views().whole, "scan": torch.arange(8)}
     one, same, other = (module.make_views(batch, generator(seed)) for seed in (1, 1, 2))
-    for name in ("whole", "seen", "turns", "cut", "masked"):
-        assert torch.equal(getattr(one, name), getattr(same, name))
-        assert not torch.equal(getattr(one, name), getattr(other, name))
+    drawn, again, otherwise = ({"whole": each.whole, "seen": each.seen, **each.notes} for each in (one, same, other))
+    assert set(drawn) == {"whole", "seen", "turns", "cut", "masked"}
+    for name in drawn:
+        assert torch.equal(drawn[name], again[name])
+        assert not torch.equal(drawn[name], otherwise[name])
+
+
+def test_what_a_task_puts_around_the_encoder_holds_for_one_pass() -> None:
+    module = PretrainModule(PretrainConfig(network=NETWORK, scans=ScansConfig(crop_size=(16, 16, 16)), proxies=ALL))
+    made = module.make_views({"image": views().whole, "scan": torch.arange(8)}, generator())
+    plain = module.encoder(made.seen)[-1]
+    seen = module.network(made).deepest
+    with module.network.tasks["masked"].around(module.encoder, made):
+        assert torch.equal(module.encoder(made.seen)[-1], seen)
+    assert not torch.equal(plain, seen)
+    assert torch.equal(module.encoder(made.seen)[-1], plain)

@@ -1,0 +1,204 @@
+"""Configuration of the proxy tasks, and what each needs of the network, the scans and their views. Knows no torch.
+
+A task is one dataclass here, and one field of `ProxiesConfig`; `build.py` says which class does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pretrain.scans.config import ScansConfig
+from swin_unetr.config import NetworkConfig
+from swin_unetr.errors import ConfigError
+
+#: What a head reads of the deepest map: its mean over all places, or a single token as in the published code.
+Reading = Literal["pooled", "token"]
+Plane = Literal["XY", "XZ", "YZ"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyConfig:
+    """What all tasks have in common. A task checks what it needs; the base class needs nothing."""
+
+    #: Weight of its loss; 0 leaves the task out.
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.weight < 0:
+            raise ValueError(f"weight: must not be negative, got {self.weight}")
+
+    def check(self, network: NetworkConfig, scans: ScansConfig, views: int) -> None:
+        """Refuse a configuration that the task cannot work with; called where the task has a weight.
+
+        Args:
+            network: shape of the encoder.
+            scans: crop and batch.
+            views: views of each crop.
+
+        Raises:
+            ValueError: one line that begins with the dotted path of the field.
+        """
+
+    def check_data(self, scans: int) -> None:
+        """Refuse scans that the task cannot learn from; called where the task has a weight.
+
+        Args:
+            scans: how many scans there are.
+
+        Raises:
+            ConfigError: one line.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintingConfig(ProxyConfig):
+    """Cuboids are cut out of a view and rebuilt (2111.14791, section 3.2)."""
+
+    #: Largest share of the voxels that is cut out; each view draws its own between 0 and this.
+    share: float = 0.3
+    #: Shortest and longest edge of a cuboid, as shares of the view's.
+    edges: tuple[float, float] = (0.05, 0.25)
+    #: What fills them: "matched" is normal noise with the mean and deviation of the view, "unit" lies in 0..1.
+    noise: Literal["matched", "unit"] = "matched"
+    #: Cut out as much again and fill it with another view of the batch, as the published code does.
+    paste: bool = False
+    #: Compare the voxels that were cut out alone; else the whole view, as published.
+    masked_only: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_share("share", self.share)
+        if not 0 < self.edges[0] <= self.edges[1] <= 1:
+            raise ValueError(f"edges: need 0 < shortest <= longest <= 1, got {self.edges}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotationConfig(ProxyConfig):
+    """Views are turned by quarters and the turn is told (2111.14791, section 3.2)."""
+
+    #: Plane that is turned; X-Y is about the body's axis. Where a crop is no square in it, by 0 and 180 degrees alone.
+    plane: Plane = "XY"
+    #: "pooled": the head reads the mean of the deepest map. "token": its first token, as in the published code.
+    reads: Reading = "pooled"
+
+    def check(self, network: NetworkConfig, scans: ScansConfig, views: int) -> None:
+        """A token is that of a place: it needs crops that are square in the plane."""
+        first, second = (scans.crop_size["XYZ".index(axis)] for axis in self.plane)
+        if first != second and self.reads == "token":
+            raise ValueError("proxies.rotation.reads: token needs crops that are square in the plane of the turns")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveConfig(ProxyConfig):
+    """The two views of a crop are alike, those of others are not (2111.14791, section 3.2)."""
+
+    #: NT-Xent (2002.05709) or Barlow Twins (2103.03230), which knows no negatives.
+    loss: Literal["nt_xent", "barlow_twins"] = "nt_xent"
+    #: Of NT-Xent.
+    temperature: float = 0.5
+    #: Weight of the correlations between different features, of Barlow Twins.
+    redundancy: float = 0.005
+    #: Whether other crops of the same scan count as negatives, as in the published code.
+    same_scan_negatives: bool = False
+    #: Compare with the views of all processes that train together.
+    gather: bool = True
+    #: Length of the vectors that are compared.
+    embedding: int = 512
+    #: What leads to them: one linear layer as published, or two with a ReLU between (2002.05709).
+    head: Literal["linear", "mlp"] = "linear"
+    #: "pooled": the head reads the mean of the deepest map. "token": its second token, as in the published code.
+    reads: Reading = "pooled"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature <= 0:
+            raise ValueError(f"temperature: must be positive, got {self.temperature}")
+        if self.embedding < 2:
+            raise ValueError(f"embedding: at least 2 are needed, got {self.embedding}")
+        if self.redundancy < 0:
+            raise ValueError(f"redundancy: must not be negative, got {self.redundancy}")
+
+    @property
+    def of_other_scans(self) -> bool:
+        """Whether negatives are crops of other scans alone."""
+        return self.loss == "nt_xent" and not self.same_scan_negatives
+
+    def check(self, network: NetworkConfig, scans: ScansConfig, views: int) -> None:
+        """It needs two views, other crops to tell apart, and the token that it reads."""
+        if self.reads == "token" and scans.crop_size == network.size_divisor:
+            raise ValueError(
+                f"proxies.contrastive.reads: a crop of {scans.crop_size} leaves the encoder one token, and there "
+                "is no second to read; set it to pooled"
+            )
+        if views < 2:
+            raise ValueError("views: the contrastive task compares two views of a crop; set 2, or its weight to 0")
+        if scans.scans_per_batch * scans.crops_per_scan < 2:
+            raise ValueError(
+                "scans.scans_per_batch: the contrastive task needs another crop to tell apart, and a batch of one has "
+                "none; set at least 2, or proxies.contrastive.weight to 0"
+            )
+        if self.of_other_scans and scans.scans_per_batch < 2:
+            raise ValueError(
+                "scans.scans_per_batch: crops of one scan are no negatives of each other, and a batch of one scan has "
+                "no others; set at least 2, or proxies.contrastive.same_scan_negatives"
+            )
+
+    def check_data(self, scans: int) -> None:
+        """A single scan has no negatives in other scans."""
+        if self.of_other_scans and scans < 2:
+            raise ConfigError(
+                "proxies.contrastive.same_scan_negatives: the data hold one scan, whose crops are then no "
+                "negatives of each other; give more scans, set it to true, or proxies.contrastive.weight to 0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedConfig(ProxyConfig):
+    """Cubes of tokens are replaced by a learnt one, and their voxels told (SimMIM, 2111.09886)."""
+
+    #: Weight of its loss; 0 leaves the task out.
+    weight: float = 0.0
+    #: Edge of a cube in voxels; a multiple of the patch.
+    cube: int = 16
+    #: Share of the cubes that is masked.
+    share: float = 0.6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_share("share", self.share)
+        if self.cube < 1:
+            raise ValueError(f"cube: must be positive, got {self.cube}")
+
+    def check(self, network: NetworkConfig, scans: ScansConfig, views: int) -> None:
+        """A cube is made of whole tokens, and a crop of more than one cube."""
+        if any(self.cube % patch for patch in network.patch_size):
+            raise ValueError(f"proxies.masked.cube: {self.cube} must be a multiple of the patch {network.patch_size}")
+        if all(self.cube >= extent for extent in scans.crop_size):
+            raise ValueError(
+                f"proxies.masked.cube: {self.cube} leaves one cube in a crop of {scans.crop_size}; take a smaller one"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxiesConfig:
+    """The tasks and their weights; all on the same views, in one pass of the encoder."""
+
+    inpainting: InpaintingConfig = field(default_factory=InpaintingConfig)
+    rotation: RotationConfig = field(default_factory=RotationConfig)
+    contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
+    masked: MaskedConfig = field(default_factory=MaskedConfig)
+
+    def __post_init__(self) -> None:
+        if not self.chosen:
+            raise ValueError("proxies: all weights are 0; give at least one task a weight")
+
+    @property
+    def chosen(self) -> tuple[ProxyConfig, ...]:
+        """The tasks that have a weight."""
+        return tuple(task for task in vars(self).values() if task.weight)
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 1e-6 <= share <= 1:
+        raise ValueError(f"{name}: must lie in 0..1, got {share}")
