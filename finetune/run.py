@@ -30,7 +30,7 @@ from swin_unetr.checkpoints.starting_point import starting_point
 from swin_unetr.config_io import load
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
-from swin_unetr.networks import build_network, choose_fast_paths
+from swin_unetr.networks import SegmentationNetwork, build_network, choose_fast_paths
 from swin_unetr.provenance import command
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, build_trainer
