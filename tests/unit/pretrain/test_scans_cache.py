@@ -184,7 +184,7 @@ def test_too_small_a_disk_is_told_before_anything_is_written(data, monkeypatch) 
     affine = np.diag([1e3, 1e3, 1e3, 1.0])  # metres a voxel, to be resampled to a millimetre
     write(data / "vast.nii.gz", noise(5), affine)
     config = PreprocessConfig(spacing_mm=(1.0, 1.0, 1.0), intensity=MR.intensity)
-    with pytest.raises(ConfigError, match=r"take up to 5\.\d+ TB and .* are free; choose another --cache"):
+    with pytest.raises(ConfigError, match=r"take up to 4\.\d+ TB and .* are free; choose another --cache"):
         cached(data, config)
     assert not files(data)
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import swin_unetr.inference.method
+import swin_unetr.inference.engine.method
 from swin_unetr.checkpoints import load_model, save_model
 from swin_unetr.config import InferenceConfig, IntensityConfig, NetworkConfig, PreprocessConfig
 from swin_unetr.inference.backends.compute import choose_compute
@@ -127,7 +127,7 @@ def test_weights_count_and_provenance_does_not() -> None:
 
 def test_scans_that_were_preprocessed_by_other_steps_count(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(DESCRIPTION)
-    monkeypatch.setattr(swin_unetr.inference.method, "PREPROCESSING_VERSION", PREPROCESSING_VERSION + 1)
+    monkeypatch.setattr(swin_unetr.inference.engine.method, "PREPROCESSING_VERSION", PREPROCESSING_VERSION + 1)
     assert key(DESCRIPTION) != before
 
 
