@@ -65,7 +65,7 @@ class NetworkConfig:
     use_v2: bool = False
     #: Recompute the transformer blocks in the backward pass: less memory, about a third more time.
     gradient_checkpointing: bool = False
-    #: Which network: "swin_unetr", or a baseline, "segresnet" or "dynunet" of MONAI. The options of a baseline are in
+    #: Which network: "swin_unetr", or a baseline, a network of others to compare with. The options of a baseline are in
     #: `baselines`; of the other fields `in_channels` and `num_classes` alone have an effect on it.
     architecture: Architecture = "swin_unetr"
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
