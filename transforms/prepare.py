@@ -25,6 +25,8 @@ from transforms.steps import CropForeground, Intensity, Window, ZScore, steps_of
 
 #: Bytes of the source (as float32) that go through all steps at once: small enough for a cache that is shared.
 _SLAB = 16 << 20
+#: Share of the mean below which a deviation is float32's rounding.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +179,10 @@ def _z_score(channel: Tensor, *, nonzero: bool) -> None:
         away = part.double().sub_(mean).square_()
         squares += float((away[part != 0] if nonzero else away).sum())
     deviation = math.sqrt(squares / count)
+    # A channel of one value varies by nothing but rounding once it is resampled: that is not divided up to unit size.
+    divisor = deviation if deviation > _ROUNDING * abs(mean) else 1.0
     for part in parts:
-        # What is constant up to rounding stays finite.
-        scaled = (part - mean) / (deviation or 1.0)
+        scaled = (part - mean) / divisor
         part.copy_(torch.where(part != 0, scaled, 0.0) if nonzero else scaled)
 
 

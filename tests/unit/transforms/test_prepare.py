@@ -78,6 +78,14 @@ def test_nothing_to_see(scheme: str, value: int) -> None:
         check(Volume(np.full((1, 9, 8, 7), value, kind), Geometry((9, 8, 7), np.eye(4))), config)
 
 
+@pytest.mark.parametrize("scheme", ["zscore", "zscore_nonzero"])
+def test_one_value_stays_one_value_after_resampling(scheme: str) -> None:
+    """Interpolation rounds: what differs by rounding alone is no contrast, however small the deviation is."""
+    volume = Volume(np.full((1, 21, 18, 15), 987.65, np.float32), Geometry((21, 18, 15), np.diag([1.3, 0.9, 2.1, 1.0])))
+    config = PreprocessConfig(spacing_mm=(1.0, 1.1, 1.7), intensity=IntensityConfig(scheme=scheme))
+    assert float(prepare(volume, config).image.abs().max()) < 0.01
+
+
 @pytest.mark.parametrize("low", [-1e6, -0.5, 1e6])
 def test_windows_beyond_the_type(low: float) -> None:
     config = PreprocessConfig(intensity=IntensityConfig(scheme="hu_window", window=(low, low + 100)))
