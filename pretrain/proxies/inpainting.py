@@ -13,6 +13,7 @@ from pretrain.proxies.config import InpaintingConfig
 from pretrain.proxies.proxy import Judged, Proxy
 from pretrain.views import Views, normal_like, uniform
 from swin_unetr.config import NetworkConfig, Triple
+from swin_unetr.networks.conv_decoder import Convolution
 
 #: Channels below which the decoder does not go.
 _NARROWEST = 8
@@ -115,7 +116,7 @@ def _decoder(width: int, strides: tuple[Triple, ...], channels: int) -> nn.Seque
     widths = [max(_NARROWEST, width // 2**step) for step in range(len(strides) + 1)]
     stages: list[nn.Module] = []
     for (wide, narrow), stride in zip(itertools.pairwise(widths), strides, strict=True):
-        stages += [nn.Conv3d(wide, narrow, 3, padding=1), nn.GroupNorm(1, narrow), nn.LeakyReLU(0.01, inplace=True)]
+        stages += [Convolution(wide, narrow), nn.GroupNorm(1, narrow), nn.LeakyReLU(0.01, inplace=True)]
         if stride != (1, 1, 1):
             factors = tuple(float(factor) for factor in stride)
             stages.append(nn.Upsample(scale_factor=factors, mode="trilinear", align_corners=False))

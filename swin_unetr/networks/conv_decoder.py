@@ -6,6 +6,8 @@ Feature maps are channels-first here: B x C x X x Y x Z.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,14 +50,14 @@ def pointwise(convolution: nn.Conv3d, features: Tensor) -> Tensor:
     return result
 
 
-def convolve(convolution: nn.Conv3d, features: Tensor) -> Tensor:
+def convolve(convolution: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
     """Apply a 3x3x3 convolution; under bfloat16 autocast on the CPU, a map thinner than the kernel in float32.
 
     oneDNN's gradient of the weights for bfloat16 maps that are two voxels thick reads memory that nothing wrote (seen
     with torch 2.13 on AVX-512: a third of the gradients not finite). Such maps lie at the bottleneck and cost nothing.
 
     Args:
-        convolution: with padding 1.
+        convolution: a 3x3x3 one, with padding 1.
         features: B x C x X x Y x Z.
 
     Returns:
@@ -67,6 +69,17 @@ def convolve(convolution: nn.Conv3d, features: Tensor) -> Tensor:
             return exact
     result: Tensor = convolution(features)
     return result
+
+
+class Convolution(nn.Conv3d):
+    """A 3x3x3 convolution with padding 1 that `convolve` computes, for networks that are a sequence of layers."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """B x C x X x Y x Z; see `convolve`."""
+        return convolve(super().forward, features)
 
 
 class ResidualBlock(nn.Module):

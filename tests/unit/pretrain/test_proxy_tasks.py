@@ -219,3 +219,24 @@ def test_what_a_task_puts_around_the_encoder_holds_for_one_pass() -> None:
         assert torch.equal(module.encoder(made.seen)[-1], seen)
     assert not torch.equal(plain, seen)
     assert torch.equal(module.encoder(made.seen)[-1], plain)
+
+
+def test_the_gradients_of_inpainting_in_bfloat16_are_those_of_float32_on_a_thin_bottleneck() -> None:
+    """A bottleneck of two voxels: oneDNN's own gradient reads memory that nothing wrote."""
+    network = NetworkConfig(in_channels=1, num_classes=1, feature_size=12, depths=(2, 2, 2), num_heads=(2, 2, 2))
+    torch.manual_seed(0)
+    task = Inpainting(InpaintingConfig(), network)
+    deepest = torch.randn(2, network.deepest_width, 2, 2, 2)
+
+    def gradients(low: bool) -> torch.Tensor:
+        task.zero_grad()
+        torch.full((5_000_000,), float("nan"))  # what freed memory holds
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            task(deepest).float().square().mean().backward()
+        first = next(task.decoder.parameters()).grad
+        assert first is not None
+        return first.clone()
+
+    exact = gradients(False)
+    for _ in range(20):
+        torch.testing.assert_close(gradients(True), exact, rtol=0.1, atol=0.05 * float(exact.abs().max()))

@@ -91,7 +91,7 @@ def test_the_record_keeps_every_session(tmp_path: Path) -> None:
     assert {"python", "torch", "monai", "lightning"} <= session["versions"].keys()
     assert session["started"] <= session["ended"]
     assert session["command"]
-    assert session["machine"]["cpus"] >= 1
+    assert session["machine"]["cores"] >= 1
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
