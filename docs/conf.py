@@ -8,6 +8,7 @@ sys.path[:0] = [str(Path(__file__).parent / "extensions"), str(Path(__file__).pa
 
 project = "swin-unetr"
 author = "the developers of swin-unetr"
+project_copyright = "2026, the developers of swin-unetr"
 release = version = installed_version("swin-unetr")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages", "figures_page"]
