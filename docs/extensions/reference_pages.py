@@ -41,11 +41,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence
 def _row(cells: Sequence[str], code: int) -> nodes.row:
     row = nodes.row()
     for index, text in enumerate(cells):
-        inner = nodes.literal(text, text) if index < code and text else nodes.inline(text, text)
         entry = nodes.entry()
-        entry += nodes.paragraph("", "", inner)
+        entry += nodes.paragraph("", "", *([nodes.literal(text, text)] if index < code and text else _words(text)))
         row += entry
     return row
+
+
+def _words(text: str) -> list[nodes.Node]:
+    """Words as they are, and what stands between backticks in a fixed-width font."""
+    parts = text.split("`")
+    return [nodes.literal(part, part) if index % 2 else nodes.inline(part, part) for index, part in enumerate(parts)]
 
 
 class Commands(SphinxDirective):
