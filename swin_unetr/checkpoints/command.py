@@ -19,10 +19,10 @@ _TASKS = {BTCV.name: BTCV, **{name: brats(name) for name in BRATS_CONVENTIONS}}
 
 
 def import_main(argv: Sequence[str]) -> int:
-    """Make a model folder of a published file of weights, and print what became of every tensor.
+    """Make a model folder from a published file of weights, and print what was done with every tensor.
 
     Raises:
-        ConfigError: wrong arguments, or a task that is not that of the weights.
+        ConfigError: wrong arguments, or a task that does not fit the weights.
         CheckpointError: a file that cannot be used.
     """
     arguments = _import_parser().parse_args(list(argv))
@@ -44,7 +44,7 @@ def import_main(argv: Sequence[str]) -> int:
 
 
 def export_main(argv: Sequence[str]) -> int:
-    """Write the weights of a model folder as MONAI's class loads them.
+    """Write the weights of a model folder in the form that MONAI's class loads.
 
     Raises:
         ConfigError: wrong arguments.
@@ -53,7 +53,7 @@ def export_main(argv: Sequence[str]) -> int:
     parser = CommandParser(prog="swin-unetr export-weights", description="Write a model's weights for MONAI.")
     parser.add_argument("model", type=Path, help="model folder")
     parser.add_argument("--output", type=Path, required=True, help="file: .safetensors, or .pt (under 'state_dict')")
-    parser.add_argument("--monai_1_4", action="store_true", help="for MONAI up to 1.4, whose merging is our 'legacy'")
+    parser.add_argument("--monai_1_4", action="store_true", help="write for MONAI up to 1.4; default: 1.5 or later")
     arguments = parser.parse_args(list(argv))
     if arguments.output.suffix not in (".safetensors", ".pt"):
         raise ConfigError(f"--output {arguments.output}: should end in .safetensors or .pt")
@@ -84,8 +84,8 @@ def export_main(argv: Sequence[str]) -> int:
 def _import_parser() -> CommandParser:
     parser = CommandParser(
         prog="swin-unetr import-weights",
-        description="Make a model folder of a published Swin UNETR: of its encoder alone, to fine-tune from, or with "
-        "--task and --recipe of the whole, to segment with. Prints what became of every tensor.",
+        description="Make a model folder from a published Swin UNETR: from its encoder alone, to fine-tune, or with "
+        "--task and --recipe from the whole network, to segment. Prints what was done with every tensor.",
     )
     parser.add_argument("file", type=Path, help="published weights: .pt, .pth, .ckpt or .safetensors")
     parser.add_argument("--output", type=Path, required=True, help="the model folder to write")
@@ -94,9 +94,9 @@ def _import_parser() -> CommandParser:
     parser.add_argument(
         "--merging",
         choices=["legacy", "merging", "mergingv2"],
-        help="order in patch merging that the weights were trained with; default: legacy, of MONAI up to 1.4",
+        help="form of patch merging that the weights were trained with; default: legacy, that of MONAI up to 1.4",
     )
-    parser.add_argument("--channels", type=int, help="channels of the image, for an encoder of one channel")
+    parser.add_argument("--channels", type=int, help="number of image channels, if the encoder has one channel")
     return parser
 
 

@@ -18,7 +18,7 @@ from swin_unetr.files import replacing, write_json
 from swin_unetr.model_description import ModelDescription
 from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinEncoder, SwinUNETR, build_network
 
-#: Raised by one when a folder is written that older versions of this package would misread.
+#: Increased by one when the format changes so that older versions of this package would misread a folder.
 FORMAT_VERSION = 2
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 _KINDS = {"segmentation": (SwinUNETR, BaselineNetwork), "encoder": (SwinEncoder,)}
@@ -37,11 +37,11 @@ def save_model(network: SegmentationNetwork | SwinEncoder, folder: Path, *, desc
 
     Args:
         network: the whole network, or for the kind "encoder" its encoder alone.
-        folder: where to; made if need be. A model that is there is replaced.
+        folder: where to write; made if it is missing. A model that is there is replaced.
         description: everything but the weights.
 
     Raises:
-        ValueError: the description is not of this network.
+        ValueError: the description does not fit this network.
     """
     if not isinstance(network, _KINDS[description.kind]) or network.config != description.network:
         raise ValueError(f"description of a model of kind {description.kind!r}: does not describe the network to save")
@@ -79,7 +79,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Loaded
     network = build_network(description.network)
     if misfit := _first_misfit(tensors, network.state_dict()):
         raise CheckpointError(
-            f"{folder / WEIGHTS}: is not of the network in {DESCRIPTION} ({misfit}); copy both from the same model"
+            f"{folder / WEIGHTS}: does not fit the network in {DESCRIPTION} ({misfit}); copy both from the same model"
         )
     network.load_state_dict(tensors)
     return LoadedModel(network.to(device), description)
@@ -109,7 +109,7 @@ def read_description(folder: Path) -> ModelDescription:
         raise CheckpointError(f"{path}: is not the description of a model (no format_version); check the path")
     if version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{folder}: is a model folder of format {version}, this version of swin-unetr reads up to format "
+            f"{folder}: is a model folder of format {version}, but this version of swin-unetr reads up to format "
             f"{FORMAT_VERSION}; update swin-unetr"
         )
     try:

@@ -33,7 +33,7 @@ _PARTS = (
     (".conv2.", ".conv2.conv."),
     (".shortcut.", ".conv3.conv."),
 )
-#: What `import_monai_weights` takes the weights to be, unless told otherwise.
+#: The form of patch merging that `import_monai_weights` assumes by default.
 ASSUMED: MergingForm = "legacy"
 WHY_ASSUMED = "assumed: MONAI up to 1.4, hence every checkpoint published before 2025"
 
@@ -47,20 +47,20 @@ def import_monai_weights(
 ) -> tuple[SwinUNETR, TransferReport]:
     """Read a published Swin UNETR: a whole network, or an encoder alone such as `model_swinvit.pt`.
 
-    The form of patch merging cannot be told from weights, and decides what they compute. "legacy" suits every
+    Weights do not show their form of patch merging, which decides what they compute. "legacy" suits every
     checkpoint published before 2025; "merging" those trained by MONAI 1.5 or later.
 
     Args:
         path: file of weights, as published.
-        config: the network to read them into, for other classes or what weights do not tell (dropout, `normalize`);
-            its `merging` gives way to the next argument. None: as the weights tell.
-        merging: form of patch merging that the weights were trained with; none assumes "legacy".
-        in_channels: channels of the image, where they are not those of `config` or of the weights. Weights for one
-            channel are repeated and divided by their number, so that equal channels give what one gave.
+        config: the network to read them into, for other classes or for what weights do not show (dropout,
+            `normalize`); the argument `merging` overrides its field. If None, inferred from the weights.
+        merging: form of patch merging that the weights were trained with. If None, "legacy".
+        in_channels: number of image channels, if it differs from that of `config` or of the weights. Weights for one
+            channel are repeated and divided by this number, so that equal channels give what one channel gave.
 
     Returns:
-        The network on the CPU, and what became of every tensor. Where the file has no decoder, or one for other
-        classes, the network's own is fresh, and the report says so.
+        The network on the CPU, and what was done with every tensor. If the file has no decoder, or one for other
+        classes, the network's decoder keeps its random weights, and the report says so.
 
     Raises:
         CheckpointError: the file cannot be read, would run code, or holds an encoder that is not the network's.
@@ -69,7 +69,7 @@ def import_monai_weights(
     form = merging or ASSUMED
     config = replace(config, merging=form) if config else infer_config(file, form)
     network = SwinUNETR(config if in_channels is None else replace(config, in_channels=in_channels))
-    return network, load_published(network, file, WHY_ASSUMED if merging is None else "as told")
+    return network, load_published(network, file, WHY_ASSUMED if merging is None else "as given")
 
 
 def load_published(network: SwinUNETR | SwinEncoder, file: PublishedFile, merging_reason: str) -> TransferReport:
@@ -81,7 +81,7 @@ def load_published(network: SwinUNETR | SwinEncoder, file: PublishedFile, mergin
         merging_reason: why the network's form of patch merging suits the weights.
 
     Raises:
-        CheckpointError: the encoder does not match; the network is as it was.
+        CheckpointError: the encoder does not match; the network is unchanged.
     """
     _require_encoder(file)
     config = network.config
@@ -100,7 +100,7 @@ def load_published(network: SwinUNETR | SwinEncoder, file: PublishedFile, mergin
         elif name in names:
             tensors[names[name]] = tensor
         elif name.startswith((_ENCODER + "layers", _ENCODER + "patch_embed")):
-            tensors[ENCODER + name.removeprefix(_ENCODER)] = tensor  # of an encoder, but of another: refused below
+            tensors[ENCODER + name.removeprefix(_ENCODER)] = tensor  # an encoder's, but not this one's: refused below
         else:
             unexpected.append(file.original[name])
     return transfer(
@@ -119,7 +119,7 @@ def export_monai_weights(network: SegmentationNetwork, *, monai_1_4: bool = Fals
 
     Args:
         network: the network.
-        monai_1_4: for MONAI up to 1.4, whose `downsample="merging"` is our "legacy".
+        monai_1_4: write for MONAI up to 1.4, whose `downsample="merging"` is our "legacy".
 
     Returns:
         Tensors by MONAI's names, sharing memory with the network's.
@@ -158,14 +158,14 @@ def export_monai_weights(network: SegmentationNetwork, *, monai_1_4: bool = Fals
 
 
 def infer_config(file: PublishedFile, merging: MergingForm) -> NetworkConfig:
-    """The shape of a network, told from its weights.
+    """Infer the shape of a network from its weights.
 
     Args:
         file: what was read.
-        merging: form of patch merging, which weights do not tell.
+        merging: form of patch merging, which weights do not show.
 
     Raises:
-        CheckpointError: it holds no encoder, or one that is none of a Swin UNETR.
+        CheckpointError: it holds no encoder, or not that of a Swin UNETR.
     """
     _require_encoder(file)
     tensors, block = file.tensors, _ENCODER + "layers{}.0.blocks.{}"
@@ -214,7 +214,7 @@ def _check_position_index(path: Path, name: str, found: Tensor, config: NetworkC
     """Compare a stored table of relative positions with the one that the network computes.
 
     Raises:
-        CheckpointError: it is another, so the weights would be used at other positions.
+        CheckpointError: they differ, so the weights would be used at other positions.
     """
     if not torch.equal(found.long(), relative_position_index(config.window_size)):
         raise CheckpointError(

@@ -36,7 +36,7 @@ class PublishedFile:
     path: Path
     #: Tensors by their names in MONAI's class.
     tensors: Mapping[str, Tensor]
-    #: The same names as they stand in the file.
+    #: For each of these names, the key in the file.
     original: Mapping[str, str]
     #: What the file holds beside tensors.
     beside: tuple[str, ...]
@@ -94,7 +94,7 @@ def _read(path: Path) -> Any:
         return load_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file; check the path") from error
-    except Exception as error:  # damaged bytes can end in any error of the reader
+    except Exception as error:  # damaged bytes can raise any error in the reader
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
             f"{path}: cannot be read ({type(error).__name__}: {reason}); download it again"

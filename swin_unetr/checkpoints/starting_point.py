@@ -17,13 +17,13 @@ from swin_unetr.errors import CheckpointError, ConfigError
 class StartingPoint:
     """A model folder or a published file that is named by `--init`."""
 
-    #: As it was given.
+    #: The path that was given.
     path: Path
-    #: Of the file of weights.
+    #: Hash of the file of weights.
     sha256: str
-    #: How the scans were preprocessed. None for a published file, which does not say.
+    #: How the scans were preprocessed. If None, the file does not say; published files never do.
     preprocess: PreprocessConfig | None
-    #: Names of its channels; of an encoder their numbers.
+    #: Names of its channels; for an encoder, their numbers.
     channels: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
@@ -31,14 +31,14 @@ class StartingPoint:
         return {"path": str(self.path.absolute()), "sha256": self.sha256}
 
     def differences(self, preprocess: PreprocessConfig, channels: Sequence[str]) -> list[str]:
-        """What the preprocessing of a training does otherwise, one phrase each; empty where nothing is known of it.
+        """How the preprocessing of a training differs, one phrase for each difference; empty if ours is not known.
 
         Args:
             preprocess: of the training.
             channels: names of its channels.
 
         Raises:
-            ConfigError: an intensity of a channel that is not there.
+            ConfigError: an intensity is given for a channel that does not exist.
         """
         if self.preprocess is None:
             return []
@@ -61,7 +61,7 @@ def starting_point(path: Path | str) -> StartingPoint:
         path: a model folder (or a run folder, then its `best/`), or a published file.
 
     Raises:
-        CheckpointError: nothing is there, or no model.
+        CheckpointError: the path does not exist, or is not a model.
     """
     path = Path(path)
     if not path.is_dir():
@@ -89,18 +89,18 @@ def refuse_other_start(run: Path, record: Mapping[str, Any], start: StartingPoin
 
     Args:
         run: its folder, for the message.
-        record: of the run; one of before this was recorded says nothing, and refuses nothing.
-        start: what is named now. None where nothing is.
-        left_out: whether nothing may be named for a run that began with weights.
+        record: of the run. An older record does not name the weights; then nothing is refused.
+        start: the weights named now. If None, no weights are named.
+        left_out: whether `start` may be None for a run that began with weights.
 
     Raises:
-        ConfigError: other weights, or weights where there were none.
+        ConfigError: other weights, or weights for a run that began without.
     """
     if "init_source" not in record or (start is None and left_out):
         return
     before = record["init_source"]
     if before is None and start is not None:
-        raise ConfigError(f"--init {start.path}: {run} began without; leave it out, or choose another --output")
+        raise ConfigError(f"--init {start.path}: {run} began without; leave out --init, or choose another --output")
     if before is not None and (start is None or start.sha256 != before.get("sha256")):
         now = "no --init" if start is None else f"--init {start.path}"
         raise ConfigError(
@@ -112,7 +112,7 @@ def refuse_other_start(run: Path, record: Mapping[str, Any], start: StartingPoin
 def _intensities_apart(
     theirs: Sequence[IntensityConfig], ours: Sequence[IntensityConfig], channels: Sequence[str]
 ) -> Iterator[str]:
-    """Where intensities differ; the channel of a network for one channel is compared with each of several."""
+    """Where intensities differ. If the weights have one channel, it is compared with each channel of the training."""
     if len(theirs) == 1:
         theirs = list(theirs) * len(ours)
     if len(theirs) != len(ours):

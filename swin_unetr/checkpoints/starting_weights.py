@@ -33,32 +33,32 @@ _ENCODER_FIELDS = (
 
 
 def start_from(network: SegmentationNetwork | SwinEncoder, path: Path | str) -> TransferReport:
-    """Copy weights into a network, in place: all of the encoder, and of the rest what the source has and what fits.
+    """Copy weights into a network, in place: all of the encoder, and of the rest what the source has and fits.
 
     Args:
         network: takes the weights.
         path: a model folder (or a run folder, then its `best/`) of either kind, or a published file of weights.
 
     Returns:
-        What became of every tensor.
+        What was done with every tensor.
 
     Raises:
-        CheckpointError: the source cannot be read, or its encoder is not the network's, which is as it was then; or
-            the network is a baseline, which has no encoder of ours.
+        CheckpointError: the source cannot be read, or its encoder does not fit the network, which stays unchanged; or
+            the network is a baseline, which has no Swin encoder.
     """
     path = Path(path)
     if isinstance(network, BaselineNetwork):
         raise CheckpointError(
-            f"{path}: cannot be what a {network.config.architecture} starts from, which has no Swin encoder; leave out "
-            "--init, or network.architecture"
+            f"{path}: cannot start a {network.config.architecture}, which has no Swin encoder; leave out --init, or "
+            "network.architecture"
         )
     if path.is_dir():
         return _from_folder(network, path)
-    published = read_published_file(path)  # first: what is no file of weights has no merging
+    published = read_published_file(path)  # first: a file without weights has no form of merging
     form = network.config.merging
     if form != ASSUMED:
         raise CheckpointError(
-            f"{path}: published weights are taken to be of merging {ASSUMED!r}, the network has {form!r}; set "
+            f"{path}: published weights are assumed to have merging {ASSUMED!r}, but the network has {form!r}; set "
             f"network.merging to {ASSUMED}, or make a model folder of them with import-weights --merging {form}"
         )
     return load_published(network, published, WHY_ASSUMED)
@@ -89,5 +89,5 @@ def _check_config(folder: Path, source: NetworkConfig, target: NetworkConfig) ->
         if theirs != ours:
             name = "merge_strides" if field == "strides" else field
             raise CheckpointError(
-                f"{folder}: its encoder has {name} {theirs}, the network {ours}; set network.{name} to the former"
+                f"{folder}: its encoder has {name} {theirs}, the network has {ours}; set network.{name} to the former"
             )

@@ -19,7 +19,7 @@ _HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
-    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # its name up to NumPy 1
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # its name before NumPy 2
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
 ]
 #: What torch calls the class or function that a file would have it load.
@@ -35,15 +35,15 @@ def read_torch_file(path: Path, *, otherwise: str, mmap: bool = False) -> Any:
 
     Args:
         path: the file.
-        otherwise: what to do where it is damaged.
+        otherwise: what the user should do if it is damaged.
         mmap: leave the tensors on the disk until they are used.
 
     Raises:
-        CheckpointError: it is missing or damaged, or would run code. torch's own advice, to let it, is not passed on.
+        CheckpointError: it is missing or damaged, or would run code. torch's own advice, to allow it, is not shown.
     """
     try:
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch to programmers
+            warnings.simplefilter("ignore")  # torch's, for programmers
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file; check the path") from error
@@ -51,7 +51,7 @@ def read_torch_file(path: Path, *, otherwise: str, mmap: bool = False) -> Any:
         if found := _PROGRAM.search(str(error)):
             raise CheckpointError(f"{path}: would run code when read ({found[1]}), {_REFUSED}") from error
         raise CheckpointError(f"{path}: is not a file of weights, or is damaged; {otherwise}") from error
-    except Exception as error:  # damaged bytes can end in any error of the reader
+    except Exception as error:  # damaged bytes can raise any error in the reader
         reason = " ".join(str(error).split())
         if "TorchScript" in reason:
             raise CheckpointError(f"{path}: is a program (TorchScript), {_REFUSED}") from error

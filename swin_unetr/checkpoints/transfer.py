@@ -27,7 +27,7 @@ _SEE_THE_IMAGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class TransferReport:
-    """What became of every tensor of a source and of a network."""
+    """What was done with every tensor of a source and of a network."""
 
     #: File or folder the weights came from.
     source: str
@@ -54,7 +54,7 @@ class TransferReport:
         return asdict(self)
 
     def summary(self) -> str:
-        """The report for the terminal: numbers, every adaption, and names by the part of the network they are in."""
+        """The report for the terminal: numbers, every adaptation, and names by their part of the network."""
         kept = "keep their initial values"
         lines = [
             f"{self.source}: {len(self.loaded)} tensors loaded, {len(self.adapted)} adapted, "
@@ -99,10 +99,10 @@ def transfer(
         beside: see the report.
 
     Returns:
-        What became of every tensor.
+        What was done with every tensor.
 
     Raises:
-        CheckpointError: the encoder does not match; the network is as it was.
+        CheckpointError: the encoder does not match; the network is unchanged.
     """
     targets = tensors_by_full_name(network)
     values: dict[str, Tensor] = {}
@@ -145,12 +145,12 @@ def tensors_by_full_name(network: SwinUNETR | SwinEncoder) -> dict[str, Tensor]:
 
 
 def _has_one_channel_of(kernel: Tensor, target: Tensor) -> bool:
-    """Whether a convolution's weights (out x in x X x Y x Z) are those of the target but for one input channel."""
+    """Whether a convolution's weights (out x in x X x Y x Z) fit the target but for a single input channel."""
     return kernel.shape[1:2] == (1,) and (kernel.shape[0], *kernel.shape[2:]) == (target.shape[0], *target.shape[2:])
 
 
 def _check_encoder(source: str, missing: Iterable[str], unfit: Mapping[str, str], surplus: Iterable[str]) -> None:
-    """Refuse an encoder that is not the network's.
+    """Refuse an encoder that does not fit the network.
 
     Raises:
         CheckpointError: tensors missing, of another shape or too many, with the first of each.
@@ -169,7 +169,7 @@ def _check_encoder(source: str, missing: Iterable[str], unfit: Mapping[str, str]
 
 
 def _by_part(names: Iterable[str]) -> str:
-    """Names counted by their first part; a part of one is given in full."""
+    """Names counted by their first part; a part with one name is given in full."""
     parts = {name: name.removeprefix("module.").split(".")[0] for name in names}
     counts = Counter(parts.values())
     single = {part: name for name, part in parts.items()}

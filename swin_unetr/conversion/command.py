@@ -11,15 +11,15 @@ from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets import Dataset
 from swin_unetr.datasets.arguments import add_layout_argument
 
-_DESCRIPTION = """Write a data set of any layout and file type in another one, with the same voxels and affines.
+_DESCRIPTION = """Convert a data set of any layout and file type to another one, with the same voxels and affines.
 
 Files that stay as they are become hard links. A case that fails is listed at the end, the others go on, and the exit
-code is 1. What stands already and is equal is kept: the same command line goes on where a stopped one was. DIR takes
-convert.json, which says what was made of what."""
+code is 1. Files that exist already and are equal are kept: run the same command again to continue one that was stopped.
+DIR gets convert.json, which records what each file was made from."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse the arguments, convert, say what became of the cases; gives the exit code.
+    """Parse the arguments, convert, print the results of the cases; gives the exit code.
 
     Raises:
         ConfigError: wrong arguments, or a source that does not say what its labels mean.
@@ -58,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"warning: {case}: {'; '.join(words)}", file=sys.stderr)
     if report.renumbered:
         changes = ", ".join(f"{old} is now {new}" for old, new in report.renumbered.items() if old != new)
-        wanted = "consecutive ones, one of each structure" if args.to == "nnunet" else "one of each structure"
-        print(f"label values renumbered, since the layout {args.to} wants {wanted}: {changes}")
+        wanted = "consecutive values, one for each structure" if args.to == "nnunet" else "one value for each structure"
+        print(f"label values renumbered, since the layout {args.to} needs {wanted}: {changes}")
     if args.to == "nnunet" and not re.fullmatch(r"Dataset\d{3}_.+", args.output.resolve().name):
         print("note: nnU-Net wants the folder to be named Dataset<3 digits>_<name>, such as Dataset101_Liver")
     files = ", ".join(f"{count} {how}" for how, count in sorted(report.files.items())) or "none"
@@ -75,8 +75,8 @@ def build_parser() -> CommandParser:
     add("--to", choices=["decathlon", "nnunet", "plain"], required=True, help="layout to write")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the new data set")
     add_layout_argument(parser, "SOURCE")
-    add("--file-type", choices=["nii.gz", "nii", "nrrd", "mha"], default="nii.gz", help="of the new files")
-    add("--modality", choices=["CT", "MR"], help="of scans whose data set does not say")
+    add("--file-type", choices=["nii.gz", "nii", "nrrd", "mha"], default="nii.gz", help="type of new files")
+    add("--modality", choices=["CT", "MR"], help="modality of the scans, if the data set does not say it")
     add("--copy", action="store_true", help="copy files that stay as they are; by default they become hard links")
     add("--workers", type=int, default=0, help="parallel processes; 0: one per core")
     return parser

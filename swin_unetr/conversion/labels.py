@@ -18,7 +18,7 @@ from swin_unetr.tasks import Target, Task
 
 
 def new_values(task: Task, to: str) -> dict[int, int]:
-    """New label values by old ones in a layout that cannot say what the old ones mean; empty where they stay.
+    """New label values by old ones in a layout that cannot say what the old ones mean; empty if they stay.
 
     nnU-Net and the Decathlon know one value of an exclusive class: values of one structure are merged into one. nnU-Net
     also demands consecutive values, the ignored one last (its documentation/dataset_format.md and ignore_label.md). A
@@ -68,7 +68,7 @@ def renumbered(task: Task, mapping: Mapping[int, int]) -> Task:
 
 
 def decathlon_labels(task: Task) -> dict[str, str]:
-    """Name by value, as in the Decathlon, which has exclusive classes alone: of regions, those that hold the value.
+    """Name by value, as in the Decathlon, which has only exclusive classes; for regions, the names of all that hold it.
 
     Args:
         task: whose exclusive classes have one value each (`new_values`).
@@ -101,18 +101,18 @@ def nnunet_labels(task: Task) -> dict[str, Any]:
 
 
 def nnunet_channels(task: Task) -> dict[str, str]:
-    """`channel_names`; of a single CT channel the one by which nnU-Net knows CT."""
+    """`channel_names`; a single CT channel gets nnU-Net's own name for CT."""
     names = ("CT",) if task.modality == "CT" and len(task.channels) == 1 else task.channels
     return {str(number): name for number, name in enumerate(names)}
 
 
 def describe(folder: Path, task: Task, values: Mapping[str, Any] | None) -> None:
-    """Write a `task.yaml` where the layout's own description does not say all of the task.
+    """Write a `task.yaml` if the layout's own description does not say all of the task.
 
     Args:
         folder: of the data set.
         task: that is to be read back.
-        values: of the `dataset.json`; none where the layout has none.
+        values: of the `dataset.json`. If None, the layout has no such file.
     """
     if values is None or decathlon_task(values, folder / DATASET_JSON) != task:
         write_text(folder / DESCRIPTION, yaml.safe_dump(to_dict(task), sort_keys=False, allow_unicode=True))

@@ -22,18 +22,18 @@ To = Literal["decathlon", "nnunet", "plain"]
 
 @dataclass(frozen=True, kw_only=True)
 class Writer:
-    """How a data set is laid out. Knows names and descriptions; voxels are the matter of `pieces`."""
+    """How a data set is laid out. Knows names and descriptions; `pieces` handles the voxels."""
 
     to: To
     #: The folder of the data set.
     output: Path
     #: Of the files, such as ".nii.gz".
     suffix: str
-    #: Of the data set as it was found; none where nothing says it. nnU-Net and the Decathlon need one.
+    #: Task of the data set as it was found. If None, nothing says it; nnU-Net and the Decathlon need one.
     task: Task | None
-    #: New label values by old ones; empty where they stay.
+    #: New label values by old ones; empty if they stay.
     values: Mapping[int, int]
-    #: Whether any case has a label. If none has, a plain folder has scans alone, and no test cases.
+    #: Whether any case has a label. If no case has one, a plain folder has scans alone, and no test cases.
     any_label: bool
 
     def pieces(self, case: Case) -> list[Piece]:
@@ -57,7 +57,7 @@ class Writer:
         return pieces
 
     def describe(self, cases: Sequence[Case]) -> None:
-        """Write what says how the files are to be understood: `dataset.json`, and `task.yaml` where that is not enough.
+        """Write the description of the files: `dataset.json`, and `task.yaml` where that is not enough.
 
         Args:
             cases: those that were written.
@@ -91,7 +91,7 @@ class Writer:
         if self.task is not None and held != wanted:
             named = ", ".join(self.task.channels)
             raise DataError(
-                f"{case.images[0]}: has {count(held, 'channel')}, but its data set names {named}; mend one of them"
+                f"{case.images[0]}: has {count(held, 'channel')}, but its data set names {named}; correct one of them"
             )
         return held
 

@@ -1,4 +1,4 @@
-"""One file of the new data set: out of which files it is made, and how."""
+"""One file of the new data set: from which files it is made, and how."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Piece:
     target: Path
     #: One file, or one per channel that are joined.
     sources: tuple[Path, ...]
-    #: The channel of the source's fourth axis that is wanted; none wants all.
+    #: The channel to take from the source's fourth axis. If None, all.
     channel: int | None = None
     #: New label values by old ones; empty leaves the voxels as they are.
     values: tuple[tuple[int, int], ...] = ()
@@ -43,7 +43,7 @@ class Piece:
 
 
 def make(piece: Piece, *, link: bool) -> How:
-    """Make the file, unless it stands there already with the same voxels and affine.
+    """Make the file, unless it exists already with the same voxels and affine.
 
     Args:
         piece: what is wanted.

@@ -30,12 +30,12 @@ RECORD = "convert.json"
 
 @dataclass
 class Conversion(BatchReport):
-    """What became of the cases, and of their files."""
+    """The results for the cases, and for their files."""
 
     dataset: Dataset | None = None
     #: How many files were kept, linked, copied or written.
     files: Counter[How] = field(default_factory=Counter)
-    #: New label values by old ones, where the layout demands others.
+    #: New label values by old ones, if the layout needs others.
     renumbered: dict[int, int] = field(default_factory=dict)
 
 
@@ -61,23 +61,23 @@ def convert(
     on_start: Callable[[Dataset], None] = lambda dataset: None,
     on_case: Callable[[str, str], None] = lambda case, outcome: None,
 ) -> Conversion:
-    """Write a data set of any layout in another one, with the same voxels and affines.
+    """Convert a data set of any layout to another one, with the same voxels and affines.
 
-    Stored types are kept; a file that stays as it is becomes a hard link. What stands in `output` already and is equal
-    is kept, so that the same call goes on where an earlier one was stopped.
+    Stored types are kept; a file that stays as it is becomes a hard link. A file that exists in `output` already and
+    is equal is kept, so that the same call continues one that was stopped.
 
     Args:
         source: root of the data set, or a file that lists it.
         output: folder of the new one: new, empty, or that of the same conversion.
-        to: layout of the new one. nnU-Net and the Decathlon want one label value of a structure, and nnU-Net
-            consecutive ones: others are renumbered, and recorded.
+        to: layout of the new one. nnU-Net and the Decathlon need one label value for each structure, and
+            nnU-Net consecutive ones: other values are renumbered, and recorded.
         layout: of the source, or "auto".
         file_type: "nii.gz", "nii", "nrrd" or "mha".
         link: whether files that stay as they are are linked where the disk allows it, rather than copied.
         modality: of a data set that does not say.
         workers: processes; 0 for one per core.
-        on_start: told what was found.
-        on_case: told of each case that is done, and how or why not.
+        on_start: called with the data set that was found.
+        on_case: called for each case that is done, with its id, and how it was done or why not.
 
     Raises:
         ConfigError: a folder that holds something else, or a source that does not say what its labels mean.
@@ -119,7 +119,7 @@ def convert(
 
 
 def _convert_case(job: _Job) -> tuple[dict[str, How], tuple[str, ...]]:
-    """How each file of a case came to be, by its path below the output, all of them, or none is left; what is odd."""
+    """How each file of a case was made, by its path below the output; what is odd. If one fails, no file is left."""
     pieces = job.writer.pieces(job.case)
     try:
         made = {str(piece.target.relative_to(job.writer.output)): make(piece, link=job.link) for piece in pieces}

@@ -1,6 +1,6 @@
 """Labelled and unlabelled data sets on disk: one reader per folder layout, all giving `Case`s.
 
-Only names are read here, no voxels: what the voxels alone can tell is `transforms.infer_task`.
+Only names are read here, no voxels: `transforms.infer_task` infers what only voxels show.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def read_dataset(
         root: its folder; also a file that lists cases (CSV, JSON, `layout.yaml`); for a plain layout an image file.
         layout: one of `LAYOUTS`, or "auto" to recognise it from the files.
         require_labels: leave out the test cases of the layout, and refuse a training case without a label.
-        task: overrides what the folder's `task.yaml` says of its task, and that what its layout says.
-        with_test: whether the layout's test cases, which have no labels, are listed; by default the opposite of
+        task: overrides the folder's `task.yaml`, which itself overrides the layout's task.
+        with_test: whether the layout's test cases, which have no labels, are listed. If None, they are listed unless
             `require_labels`.
 
     Returns:
@@ -98,13 +98,13 @@ def read_sound_cases(root: Path, *, layout: str = "auto", with_test: bool) -> tu
 
 
 def _with_patients(root: Path, dataset: Dataset, reader: Reader) -> Dataset:
-    """The data set with its patients; a single file, and a list among others, are a part of what the folder holds."""
+    """The data set with its patients; a single file, or one of several lists, is only a part of the folder."""
     if is_image_file(root):
         return dataset
     folder = dataset.whole or dataset.root
 
     def others() -> set[str]:
-        """Ids that the file may name too: those of the test, and of cases that cannot be listed as they are."""
+        """Ids that the file may name too: those of test cases, and of cases with a fault."""
         with noting() as faults:
             everything = reader.read(folder if folder != dataset.root else root, with_test=True)
         return {case.id for case in everything.cases} | {fault.case for fault in faults if fault.case}
@@ -121,7 +121,7 @@ def _described(dataset: Dataset) -> Task | None:
 
     Raises:
         ConfigError: the file is wrong.
-        DataError: its channels are not those of the files, or are those in another order.
+        DataError: its channels are not those of the files, or are in another order.
     """
     path = dataset.root / DESCRIPTION
     task = load(Task, path) if path.is_file() else dataset.task
@@ -130,19 +130,19 @@ def _described(dataset: Dataset) -> Task | None:
         return task
     source = path if path.is_file() else dataset.root
     if path.is_file() and len(own) != len(task.channels):
-        words = f"{count(len(task.channels), 'channel')}, and the scans have {len(own)}"
+        words = f"{count(len(task.channels), 'channel')}, but the scans have {len(own)}"
         raise DataError(f"{source}: names {words} ({', '.join(own)}); name each of them")
-    # A task may give names that say more than those of the files, but not the same names to other files.
+    # A task may give more precise names than the files, but not the same names in another order.
     if own != task.channels and match_channels(own, task.channels) not in (None, tuple(range(len(own)))):
         raise DataError(
-            f"{source}: names the channels {', '.join(task.channels)}, and the files are {', '.join(own)}; bring them "
+            f"{source}: names the channels {', '.join(task.channels)}, but the files are {', '.join(own)}; bring them "
             "into the order of the files"
         )
     return task
 
 
 def _with_good_ids(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
-    """Ids are the names of results: each once, and none that would be a path. Of two cases with one id neither counts.
+    """Check the ids, which name results: each is unique, and not a path. Two cases with the same id are both left out.
 
     Args:
         root: for messages.
@@ -152,7 +152,7 @@ def _with_good_ids(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
     for name, namesakes in ((name, list(of)) for name, of in groupby(cases, key=lambda case: case.id)):
         with one_case(name):
             if name in ("", ".", "..") or name != os.path.basename(posix_path(name)) or "\0" in name:
-                raise DataError(f"{root}: {name!r} cannot be the id of a case: it is no name of a file; rename it")
+                raise DataError(f"{root}: {name!r} cannot be the id of a case: it is not a valid file name; rename it")
             if len(namesakes) > 1:
                 both = f"{namesakes[0].images[0]} and {namesakes[1].images[0]}"
                 raise DoubledIdError(f"{root}: two cases have the id {name!r}: {both}; rename one")

@@ -12,7 +12,7 @@ def add_layout_argument(parser: ArgumentParser, of: str) -> None:
 
     Args:
         parser: takes the option.
-        of: whose layout it is, for the help text.
+        of: what has the layout, for the help text.
     """
     recognised = f"layout of {of}; {AUTO} recognises it from the files"
     parser.add_argument("--layout", choices=CHOICES, default=AUTO, help=recognised)

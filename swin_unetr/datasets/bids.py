@@ -49,8 +49,8 @@ def read_bids(root: Path, *, with_test: bool) -> Dataset:
     """List the sessions; a session of a subject is a case, and the subject its group.
 
     Channels are the kinds of scans that every session has; others are left out, and noted. Labels are the one kind of
-    mask that lies below `derivatives`; where a table explains its values, they are the task. Where faults are noted,
-    it is the kinds that most sessions have, and the others' sessions are left out.
+    mask that lies below `derivatives`; if a table explains its values, they are the task. Where faults are noted,
+    channels are the kinds that most sessions have, and sessions without them are left out.
 
     Args:
         root: the data set's folder.
@@ -63,9 +63,9 @@ def read_bids(root: Path, *, with_test: bool) -> Dataset:
     derived = _files((root / _DERIVATIVES).rglob("sub-*") if (root / _DERIVATIVES).is_dir() else ())
     masks = _by_session(file for file in derived if _suffix(file.kind) in _MASKS)
     labels, kind = _labels(root, masks, set(scans))
-    # A session without a label, of a data set that has labels, need not be complete to tell the channels.
-    telling = [scans[session] for session in labels or scans]
-    channels = _channels(root, telling)
+    # If the data set has labels, only sessions with a label decide what the channels are.
+    deciding = [scans[session] for session in labels or scans]
+    channels = _channels(root, deciding)
     cases, notes = [], []
     for session, files in scans.items():
         if missing := [channel for channel in channels if channel not in files]:
@@ -116,9 +116,7 @@ def _channels(root: Path, sessions: Sequence[Mapping[str, _File]]) -> tuple[str,
     if sessions and not channels:
         with one_case():
             found = ", ".join(f"{kind} ({count})" for kind, count in counts.most_common())
-            raise DataError(
-                f"{root}: no kind of scan is there in all {len(sessions)} sessions: {found}; list them in a CSV"
-            )
+            raise DataError(f"{root}: no kind of scan is in all {len(sessions)} sessions: {found}; list them in a CSV")
     return channels or tuple(sorted(kind for kind, count in counts.items() if count > len(sessions) / 2))
 
 

@@ -27,7 +27,7 @@ _CHANNELS = {
     "-t1n": "T1",
     "-t2w": "T2",
 }
-#: The last is what one case of 2020 has (BraTS20_Training_355).
+#: The last ending occurs in one case of 2020 (BraTS20_Training_355).
 _LABELS = ("_seg", "-seg", "_segm")
 #: Case folders lie in the root or in one of these (2018 and 2019).
 _GRADES = ("HGG", "LGG")
@@ -41,7 +41,7 @@ def is_brats(root: Path) -> bool:
 def read_brats(root: Path, *, with_test: bool) -> Dataset:
     """List the cases; the channels are the modalities that the cases have, in the published order.
 
-    The task's label values are those that the names suggest; the voxels have the last word
+    The task's label values are those that the names suggest; the voxels decide
     (`transforms.infer_task`).
 
     Args:
@@ -136,7 +136,7 @@ def _only_label(folder: Path, labels: Sequence[Path]) -> Path | None:
 
 
 def _ending(path: Path) -> str:
-    """`_t1ce` of `BraTS20_Training_001_t1ce.nii`, in lower case; empty for what is no image."""
+    """`_t1ce` of `BraTS20_Training_001_t1ce.nii`, in lower case; empty if it is not an image."""
     if image_suffix(path) is None:
         return ""
     name = stem(path).lower()

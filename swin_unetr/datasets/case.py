@@ -21,9 +21,9 @@ class Case:
     #: One file per channel in the task's order, or a single file that holds all channels in its fourth axis. A DICOM
     #: series is its folder.
     images: tuple[Path, ...]
-    #: Label file, where there is one.
+    #: Label file. If None, the case has no label.
     label: Path | None = None
-    #: The patient, where the layout knows: scans of one patient belong into one fold.
+    #: The patient, if the layout knows: scans of one patient belong in one fold.
     group: str | None = None
     #: How many channels the data set names. If None, it does not say.
     channels: int | None = field(default=None, compare=False)
@@ -37,13 +37,13 @@ class Dataset:
     #: Name of the layout that was recognised or given.
     layout: str
     cases: tuple[Case, ...]
-    #: What the layout says of the labels; none where it says nothing (a plain folder without a description).
+    #: What the layout says about the labels. If None, it says nothing (a plain folder without a description).
     task: Task | None = None
-    #: Names of the input channels, where the layout knows them without a task.
+    #: Names of the input channels, if the layout knows them without a task.
     channels: tuple[str, ...] = ()
     #: Folder of the whole data set, where `root` is one part of it; side files lie there. If None, it is `root`.
     whole: Path | None = None
-    #: Whether the patients are told by the names of the scans alone.
+    #: Whether the patients are inferred from the names of the scans alone.
     patients_by_names: bool = False
     #: What was left out or assumed, in a line each, for people.
     notes: tuple[str, ...] = ()
@@ -59,11 +59,11 @@ class Dataset:
         return replace(self, cases=tuple(replace(case, channels=len(named) or None) for case in self.cases))
 
     def _patients(self) -> str:
-        """How many patients; where their names told it, of how many scans, and how that can be overruled."""
+        """How many patients; if inferred from names, also of how many scans, and how to correct it."""
         alone = sum(case.group is None for case in self.cases)
         patients = len(set(self.groups.values())) + alone * self.patients_by_names
-        told = f"{count(len(self.cases), 'scan')} of {count(patients, 'patient')}, by their names"
-        return f"{told} (a patients.csv overrules them)" if self.patients_by_names else count(patients, "patient")
+        inferred = f"{count(len(self.cases), 'scan')} of {count(patients, 'patient')}, by their names"
+        return f"{inferred} (a patients.csv overrules them)" if self.patients_by_names else count(patients, "patient")
 
     def summary(self) -> str:
         """What was found, in one line, and the notes below it."""

@@ -26,7 +26,7 @@ _MEANING = {name: meaning for meaning, names in _SYNONYMS.items() for name in na
 
 
 def meaning(name: str) -> str:
-    """What a channel's name means: the same for names that differ in case, punctuation or custom."""
+    """What a channel's name means: the same for names that differ in case, punctuation or convention."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     bare = re.sub(r"^mri?(?=[a-z0-9])", "", plain)
     return _MEANING.get(plain) or _MEANING.get(bare) or plain or name
@@ -65,6 +65,6 @@ def complete(root: Path, case: str, files: Mapping[str, Path], channels: tuple[s
     """
     if missing := [channel for channel in channels if channel not in files]:
         raise ChannelMissingError(
-            f"{root}: case {case!r} lacks {', '.join(missing)}, which others have; add it or leave it out"
+            f"{root}: case {case!r} lacks {', '.join(missing)}, which others have; add it or leave the case out"
         )
     return tuple(files[channel] for channel in channels)

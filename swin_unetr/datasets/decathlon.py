@@ -15,7 +15,7 @@ from swin_unetr.errors import DataError
 from swin_unetr.tasks import Target, Task, modality_of
 
 DESCRIPTION = "dataset.json"
-#: Name that nnU-Net gives a meaning in its list of labels: voxels that nobody has labelled.
+#: Label name with a special meaning in nnU-Net: voxels that nobody has labelled.
 IGNORE = "ignore"
 
 
@@ -25,7 +25,7 @@ def is_decathlon(root: Path) -> bool:
 
 
 def description_of(root: Path) -> dict[str, Any]:
-    """What a folder's `dataset.json` holds; nothing where there is none, or it is damaged."""
+    """What a folder's `dataset.json` holds; empty if it is missing or damaged."""
     try:
         return read_json_object(root / DESCRIPTION)
     except DataError:

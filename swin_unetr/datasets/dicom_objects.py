@@ -13,7 +13,7 @@ ObjectKind = Literal["slice", "frames", "segmentation", "contours", "other objec
 #: A DICOM file says so after its preamble; some programs leave out both.
 _MAGIC, _MAGIC_AT = b"DICM", 128
 DICOM_SUFFIXES = (".dcm", ".ima")
-#: The index of the discs that hold DICOM files.
+#: File name of the index of a disc with DICOM files.
 INDEX = "DICOMDIR"
 #: Where the class of the object is named: in the file's own group, and in the object.
 _OF_FILE, _OF_OBJECT = (0x0002, 0x0002), (0x0008, 0x0016)
@@ -25,7 +25,7 @@ _SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL
 _LONGEST = 1024
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-#: By the end of the UID, or by its start where a dot ends it; the longest that fits counts.
+#: By the end of the UID, or by its start if the key ends with a dot; the longest key that fits counts.
 _CLASSES: dict[str, tuple[ObjectKind, str]] = {
     "2.1": ("frames", "an Enhanced CT image"),
     "2.2": ("frames", "a Legacy Converted Enhanced CT image"),
@@ -115,7 +115,7 @@ def _head(path: Path) -> bytes:
 
 
 def _start(head: bytes) -> int | None:
-    """Where the first element lies; None where the bytes are not DICOM."""
+    """Where the first element lies; None if the bytes are not DICOM."""
     if head[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] == _MAGIC:
         return _MAGIC_AT + len(_MAGIC)
     # Without a preamble: two elements at least, of the first groups that an object has, in ascending order.

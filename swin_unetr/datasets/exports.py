@@ -1,4 +1,4 @@
-"""Exports from an archive or a scanner: folders of patients, of studies and of DICOM series, one in another."""
+"""Exports from an archive or a scanner: nested folders of patients, studies and DICOM series."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swin_unetr.datasets.case import Case
 from swin_unetr.datasets.dicom_objects import dicom_object
 from swin_unetr.datasets.listing import dicom_files, holds_dicom, holds_series, visible
 
-#: So many folders are named in a note.
+#: A note names at most this many folders.
 _NAMED = 5
 
 
@@ -21,9 +21,9 @@ class Series:
     """The DICOM series below a folder.
 
     Attributes:
-        folders: by id. A series that is alone in its folder of the uppermost level has that folder's name (of the
-            patient, say), others have the names of all levels.
-        patients: name of the folder of the uppermost level, by id.
+        folders: by id. The id of a series that is alone in its folder of the top level (a patient's, say) is that
+            folder's name; other ids have the names of all levels.
+        patients: name of the folder of the top level, by id.
         notes: what was left out, in a line each, for people.
     """
 
@@ -53,7 +53,7 @@ def find_series(root: Path) -> Series:
 
 
 def with_own_ids(cases: Sequence[Case]) -> tuple[Case, ...]:
-    """Cases of which no two series share an id: those of one name take the names of the folders above too."""
+    """Cases with unique ids: series of the same name take the names of the folders above too."""
     counts = Counter(case.id for case in cases)
     shared = {case.id for case in cases if counts[case.id] > 1 and case.images[0].is_dir()}
     above: dict[str, str] = {}
@@ -69,7 +69,7 @@ def with_own_ids(cases: Sequence[Case]) -> tuple[Case, ...]:
 
 
 def _below(folder: Path, seen: set[Path], others: list[Path], notes: list[str]) -> Iterator[Path]:
-    """A folder and those below it that hold a series; those with other objects alone go into the list of others."""
+    """A folder and those below it that hold a series; folders with only other objects go into `others`."""
     if (place := folder.resolve()) in seen:  # links may lead back up
         return
     seen.add(place)
@@ -91,5 +91,5 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def held_by(folder: Path) -> str:
-    """What a folder with DICOM files that are no images holds, in words."""
+    """In words, what a folder holds whose DICOM files are not images."""
     return ", ".join(dict.fromkeys(dicom_object(path).name for path in dicom_files(folder)))

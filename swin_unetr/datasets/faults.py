@@ -18,7 +18,7 @@ class DoubledIdError(DataError):
 
 
 class PatientsError(DataError):
-    """What says which patient a scan is of is wrong; the scans are not."""
+    """The table of patients is wrong; the scans are not."""
 
 
 _NOTED: ContextVar[list[DataError] | None] = ContextVar("noted", default=None)
@@ -27,7 +27,7 @@ _LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
 
 @contextmanager
 def first_look() -> Iterator[None]:
-    """Within the block, which only looks at names, doubled files are no fault: they are when the cases are read."""
+    """Within the block only names are looked at: doubled files are not a fault until the cases are read."""
     token = _LOOKING.set(True)
     try:
         yield
@@ -55,7 +55,7 @@ def fault_of_case(case: str | None, error: DataError) -> None:
     """Note the fault of a case, which is then left out.
 
     Raises:
-        DataError: the fault, if nobody is `noting` them.
+        DataError: the fault, unless within `noting`.
     """
     with one_case(case):
         raise error
@@ -63,13 +63,13 @@ def fault_of_case(case: str | None, error: DataError) -> None:
 
 @contextmanager
 def one_case(case: str | None = None) -> Iterator[None]:
-    """Around what reads one case: its faults are errors, unless somebody is `noting` them.
+    """Within the block one case is read: its faults are errors, or are noted within `noting`.
 
-    The first fault of a case is noted alone: that a channel is missing follows from two files that it has, neither of
-    which counts.
+    Only the first fault of a case is noted: two files for one channel, of which neither counts, would also make the
+    channel missing.
 
     Args:
-        case: its id, where it is known.
+        case: its id, if known.
     """
     try:
         yield

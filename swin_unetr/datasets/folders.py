@@ -21,7 +21,7 @@ _LABEL = re.compile(
 
 
 def is_folders(root: Path) -> bool:
-    """Whether a folder is one of case folders: the same scans in each, labels in some, no image beside them."""
+    """Whether a folder holds case folders: the same scans in each, labels in some, no image beside them."""
     if any(image_suffix(path) for path in visible(root)) or any((root / images).is_dir() for images, _ in PAIRS):
         return False
     roles = _roles(root).values()
@@ -62,7 +62,7 @@ def read_folders(root: Path, *, with_test: bool) -> Dataset:
 
 
 def _roles(root: Path) -> dict[str, dict[str, Path]]:
-    """Case folder to role to file; the role is the file's name less that of the folder."""
+    """Case folder to role to file; the role is the file's name without that of the folder."""
     found: dict[str, dict[str, Path]] = {}
     for folder in visible(root):
         if folder.is_dir() and (files := scans_by_stem(folder, lambda _: folder.name)):  # noqa: B023

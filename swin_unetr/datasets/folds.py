@@ -56,7 +56,7 @@ def make_folds(
     groups: Mapping[str, str | None] | None = None,
     classes: Mapping[str, Collection[int]] | None = None,
 ) -> Folds:
-    """Deal shuffled cases out to folds whose sizes differ by one at most, where every case is a group of its own.
+    """Deal shuffled cases out to folds; sizes differ by one at most if every case is a group of its own.
 
     A group (the scans of one patient) is never divided: the largest are dealt out first, each to the fold that has
     the fewest cases. Where that leaves a class in few folds, the groups are dealt out by their classes instead
@@ -67,7 +67,7 @@ def make_folds(
         num_folds: how many.
         seed: of the order.
         groups: group by case; a case without one is alone.
-        classes: the classes that each case has; None spreads none.
+        classes: the classes that each case has; If None, classes are ignored.
 
     Raises:
         DataError: fewer cases, or groups, than folds, or a name twice.
@@ -140,10 +140,10 @@ def load_folds(path: Path) -> Folds:
 
 
 def fit_to_cases(split: Folds, path: Path, ids: Collection[str], groups: Mapping[str, str]) -> Folds:
-    """A split of a file with the ids of the cases that it means.
+    """Replace the names in a split by the ids of the cases that they mean.
 
     Args:
-        split: as it was read.
+        split: as read from the file.
         path: of the file, for messages.
         ids: of the cases that are there.
         groups: patient by case.

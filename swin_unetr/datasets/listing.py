@@ -14,9 +14,9 @@ from swin_unetr.datasets.faults import DoubledIdError, is_first_look, one_case
 from swin_unetr.errors import DataError
 from swin_unetr.files import require
 
-#: Endings of the segmentations of 3D Slicer, which belong to the scan of the same name and are none.
+#: Endings of the segmentations of 3D Slicer, which belong to the scan of the same name and are not scans.
 SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nhdr")
-#: Endings of image files, longest first so that `.nii.gz` goes before `.gz` is left behind. The data file of a pair
+#: Endings of image files, longest first so that `.nii.gz` is found before shorter ones. The data file of a pair
 #: (.img, .raw) is not listed: its header is.
 IMAGE_SUFFIXES = (*SEGMENTATION_SUFFIXES, ".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -27,7 +27,7 @@ _WINDOWS = re.compile(r"[A-Za-z]:/")
 
 
 def image_suffix(path: Path) -> str | None:
-    """The ending by which a file counts as an image; none for others and for hidden files (macOS's `._x.nii.gz`)."""
+    """The ending by which a file counts as an image; None for others and for hidden files (macOS's `._x.nii.gz`)."""
     name = path.name.lower()
     if name.startswith("."):
         return None
@@ -45,10 +45,10 @@ def images_by_stem(folder: Path, case_of: Callable[[str], str] = str) -> dict[st
 
     Args:
         folder: holds the files.
-        case_of: id of the case that a stem is of.
+        case_of: gives the id of the case for a stem.
 
     Raises:
-        DataError: two files of one stem.
+        DataError: two files with one stem.
     """
     files = (path for path in visible(folder) if image_suffix(path) and is_listed(path))
     return unique(((stem(path), path) for path in files), case_of)
@@ -59,7 +59,7 @@ def scans_by_stem(folder: Path, case_of: Callable[[str], str] = str) -> dict[str
 
     Args:
         folder: holds the files and the folders.
-        case_of: id of the case that a name is of.
+        case_of: gives the id of the case for a name.
 
     Raises:
         DataError: two scans of one name.
@@ -71,9 +71,9 @@ def scans_by_stem(folder: Path, case_of: Callable[[str], str] = str) -> dict[str
 
 
 def is_listed(path: Path) -> bool:
-    """Whether a path is a file, or a link to nothing, as git-annex and DataLad leave for what was not fetched.
+    """Whether a path is a file, or a broken link, as git-annex and DataLad leave for a file that was not fetched.
 
-    Such a link is a case that cannot be read, not one less.
+    Such a link counts as a case that cannot be read; it is not skipped.
     """
     return path.is_file() or (path.is_symlink() and not path.exists())
 
@@ -84,7 +84,7 @@ def holds_dicom(folder: Path) -> bool:
 
 
 def holds_series(folder: Path) -> bool:
-    """Whether a folder holds DICOM files with images, not only reports, contours, segmentations and the like."""
+    """Whether a folder holds DICOM files with images, not only reports, contours or segmentations."""
     return any(dicom_object(path).is_image for path in dicom_files(folder))
 
 
@@ -102,11 +102,11 @@ def visible(folder: Path) -> Iterator[Path]:
 def unique(
     pairs: Iterable[tuple[str, Path]], case_of: Callable[[str], str] = str, what: str = "case id"
 ) -> dict[str, Path]:
-    """A dict, with doubled keys refused: nobody but the user knows which of the two files is the right one.
+    """A dict, with doubled keys refused: only the user knows which of the two files is the right one.
 
     Args:
         pairs: keys and files.
-        case_of: id of the case that a key is of.
+        case_of: gives the id of the case for a key.
         what: what the keys are, for messages.
 
     Raises:
@@ -130,15 +130,15 @@ def unique(
 def inside(description: Path, listed: Any) -> Path:
     """The file that a description lists, which may not lie outside its folder: descriptions come from elsewhere.
 
-    A link that lies in the folder may well lead to another one: it was made here. What may not be is a listed path
-    that uses it to climb out (`link/../secret`).
+    A link in the folder may lead to another folder: the user made it. A listed path may not use it to climb out
+    (`link/../secret`).
 
     Args:
         description: the file that lists.
-        listed: a path as it stands there, relative to the description's folder.
+        listed: the path that it gives, relative to the description's folder.
 
     Raises:
-        DataError: no path, or one that leads out of the folder.
+        DataError: it is not a path, or leads out of the folder.
     """
     if not isinstance(listed, str) or not listed.strip() or "\0" in listed:
         raise DataError(f"{description}: lists {listed!r} where the path of a file is wanted")
@@ -156,7 +156,7 @@ def inside(description: Path, listed: Any) -> Path:
 
 
 def posix_path(listed: str) -> str:
-    """A path with the slashes of Unix, whatever those of Windows it had."""
+    """A path with forward slashes instead of Windows' backslashes."""
     return listed.replace("\\", "/")
 
 

@@ -22,7 +22,7 @@ LISTS = ("cases.csv", "cases.json")
 #: `image`, or `image_T1`, `image:T1` with the name of a channel.
 _IMAGE = re.compile(r"image[ _:-]?(.*)", re.IGNORECASE)
 _LABEL = tuple(name + of for name in ("label", "mask", "seg", "segmentation") for of in ("", "path", "file"))
-#: What stands behind `image` in the name of a column and is no channel.
+#: Endings after `image` in the name of a column that are not channels.
 _NO_CHANNEL = ("path", "file", "filename")
 #: Keys under which an object in a JSON file lists cases.
 _ENTRIES, _TESTS = ("cases", "training", "validation"), "test"
@@ -78,7 +78,7 @@ def read_list(root: Path, *, with_test: bool) -> Dataset:
 
 
 def _entries(path: Path, with_test: bool) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[str, Any]]]]:
-    """What the file says beside its list, and its entries with where each stands."""
+    """The other values of the file, and its entries, each with its place in the file."""
     if path.suffix.lower() != ".json":
         return {}, [(f"row {row.number}", row.cells) for row in read_table(path)[1]]
     values = read_json(path)

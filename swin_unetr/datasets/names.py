@@ -1,4 +1,4 @@
-"""The patient that the name of a scan tells, as far as it is sure: a false patient is as bad as a missed one."""
+"""Infers the patient from the name of a scan, only where that is sure: a false patient is as bad as a missed one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PUBLISHED = (
     re.compile(r"(\d{5})_\d{7}"),  # PI-CAI: the patient and the study
     re.compile(r"(OAS\d+_\d+)_MR\d+|(OAS\d+)_MR_d\d+", re.IGNORECASE),  # OASIS 1 to 3
 )
-#: BIDS, in a folder of whatever layout: sub-01_ses-2_T1w.
+#: BIDS names, in any layout: sub-01_ses-2_T1w.
 _BIDS = re.compile(r"(sub-[A-Za-z0-9]+)(?:_.+)?")
 #: Words that say which scan of a patient it is; a number may follow, and must follow the short ones.
 _WORDS = (
@@ -25,25 +25,26 @@ _DATE = r"(?:19|20)\d\d[-._]?\d\d[-._]?\d\d"
 #: A number, days, and which scan of the time it is: 2, 001d, 012-1.
 _NUMBER = r"\d{1,4}d?(?:-\d{1,2})?"
 _SUFFIX = rf"[-_. ](?:(?:{_WORDS})(?:[-_]?{_NUMBER})?|(?:{_NUMBERED})[-_]?{_NUMBER}|{_DATE})"
-#: `patient007_frame01`, `P12-visit2`, `lung3_pre`, `K5_2019-03-02`: what stands before must have a number.
+#: `patient007_frame01`, `P12-visit2`, `lung3_pre`, `K5_2019-03-02`: the part before must have a number.
 _REPEATED = re.compile(rf"(?P<patient>.*?\d.*?)(?:{_SUFFIX})+", re.IGNORECASE)
 
 
 def patients_by_names(ids: Iterable[str]) -> dict[str, str]:
-    """Patient by case id, for the cases whose name tells one; empty unless some patient has several scans.
+    """Patient by case id, for the cases whose name shows it; empty unless some patient has several scans.
 
     Args:
         ids: of all cases.
     """
     cases = list(ids)
-    told = {case: patient for case in cases if (patient := _published(case)) is not None}
-    repeated = {case: match["patient"] for case in cases if (match := _REPEATED.fullmatch(case)) and case not in told}
+    patients = {case: patient for case in cases if (patient := _published(case)) is not None}
+    others = [case for case in cases if case not in patients]
+    repeated = {case: match["patient"] for case in others if (match := _REPEATED.fullmatch(case))}
     # A prefix that all scans have is the name of the data set, not of a patient.
     if len(set(repeated.values())) > 1 or len(repeated) < len(cases):
-        told |= repeated
-        told |= {case: case for case in set(repeated.values()).intersection(cases)}  # a first scan without a suffix
-    several = any(count > 1 for count in Counter(told.values()).values())
-    return told if several else {}
+        patients |= repeated
+        patients |= {case: case for case in set(repeated.values()).intersection(cases)}  # a first scan without a suffix
+    several = any(count > 1 for count in Counter(patients.values()).values())
+    return patients if several else {}
 
 
 def _published(case: str) -> str | None:

@@ -34,7 +34,7 @@ def is_nnunet(root: Path) -> bool:
     numbered = any((home / part).is_dir() and _numbered(home / part) for part in (_TRAINING, _TEST))
     if "file_ending" in values or not isinstance(values.get("training", {}), list):
         return "labels" in values and numbered
-    # Version 1 lists the cases as the Decathlon does, less the number that the files have.
+    # Version 1 lists the cases as the Decathlon does, without the channel number of the file names.
     listed = [entry.get("image") for entry in values["training"][:1] if isinstance(entry, Mapping)]
     return numbered and all(isinstance(name, str) and not (home / name).exists() for name in listed)
 
@@ -55,7 +55,7 @@ def read_nnunet(root: Path, *, with_test: bool) -> Dataset:
     task = decathlon_task(values, path)
     ending = values.get("file_ending")
     if ending is not None and str(ending).lower() not in IMAGE_SUFFIXES:
-        raise DataError(f"{path}: file_ending {ending!r} is of no 3-D image; known are {', '.join(IMAGE_SUFFIXES)}")
+        raise DataError(f"{path}: file_ending {ending!r} is not of a 3-D image; known are {', '.join(IMAGE_SUFFIXES)}")
     if isinstance(values.get("dataset"), Mapping):
         cases = list(_listed(path, values["dataset"], task))
     else:
@@ -101,7 +101,7 @@ def _complete(folder: Path, case: str, files: Mapping[int, Path], task: Task) ->
         raise ChannelMissingError(f"{folder}: lacks {', '.join(missing)}; add the file, or take the case out")
     if more := [files[number].name for number in files if number not in wanted]:
         raise DataError(
-            f"{folder}: has {', '.join(more)}, but {DESCRIPTION} names {count(len(wanted), 'channel')}; mend it"
+            f"{folder}: has {', '.join(more)}, but {DESCRIPTION} names {count(len(wanted), 'channel')}; correct it"
         )
     return tuple(files[number] for number in wanted)
 

@@ -25,10 +25,10 @@ def with_patients(
     """A data set whose cases know their patients.
 
     Args:
-        dataset: as its layout was read.
+        dataset: as read from its layout.
         folder: where a `patients.csv` may lie.
-        others: gives the ids of cases that are not listed now but may well have a row: those of the test.
-        is_part: whether the data set is one list of several in the folder, of which the file may name all cases.
+        others: gives the ids of cases that are not listed now but may have a row, such as test cases.
+        is_part: whether the data set is one of several lists in the folder; then the file may name the cases of all.
 
     Raises:
         PatientsError: the file lacks its two columns, names two patients for a case, or names cases that are not there.
@@ -56,7 +56,7 @@ def with_patients(
 
 
 def _named(dataset: Dataset) -> Dataset:
-    """The patients by the names of the scans, where these tell that two are of one patient."""
+    """The patients by the names of the scans, if these show that two are of one patient."""
     patients = patients_by_names(case.id for case in dataset.cases)
     if not patients:
         return dataset
@@ -65,7 +65,7 @@ def _named(dataset: Dataset) -> Dataset:
 
 
 def read_patients(path: Path, ids: Collection[str]) -> dict[str, str | None]:
-    """Patient by case; ids are as in the file where they are of no case.
+    """Patient by case; an id that fits no case stays as in the file.
 
     Args:
         path: the file.

@@ -16,7 +16,7 @@ from swin_unetr.errors import DataError
 
 #: In the folder of a data set, the fields of `Patterns`.
 PATTERNS = "layout.yaml"
-#: A named part, any part, or text that stands as it is.
+#: A named part, any part, or literal text.
 _PIECE = re.compile(r"\{(case|patient)\}|(\*)|([^{}*]+)")
 #: Patient and case, as a file's name has them; either may be empty.
 _Key = tuple[str, str]
@@ -61,7 +61,7 @@ def read_patterns(root: Path) -> Dataset:
 
     Raises:
         ConfigError: the file is wrong.
-        DataError: a pattern leads out of the folder, fits two files of a case, or fits none of another.
+        DataError: a pattern leads out of the folder, fits two files of one case, or no file of another.
     """
     path = root / PATTERNS if root.is_dir() else root
     patterns = load(Patterns, path)
@@ -78,7 +78,7 @@ def read_patterns(root: Path) -> Dataset:
 
 
 def _named(pattern: str) -> set[str]:
-    """Names of the parts of a pattern; none where it holds something that is no pattern."""
+    """Names of the parts of a pattern; empty if it is not a valid pattern."""
     pieces = list(_PIECE.finditer(pattern))
     whole = "".join(piece[0] for piece in pieces) == pattern
     return {piece[1] for piece in pieces if piece[1]} if whole else set()

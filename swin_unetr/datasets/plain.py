@@ -66,7 +66,7 @@ def read_plain(root: Path, *, with_test: bool) -> Dataset:
 
 
 def _left_out(root: Path, scans: Collection[str]) -> tuple[str, ...]:
-    """A note where folders hold images too, of which none is a case."""
+    """A note if subfolders hold images that are not cases."""
     folders = [path for path in visible(root) if path.is_dir() and path.name not in scans]
     below = {folder.name: _count(folder, deep=not scans) for folder in folders}
     listed = ", ".join(f"{name} ({count})" for name, count in below.items() if count)

@@ -61,10 +61,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
-    """The columns of a table and its rows; commas, semicolons or tabs stand between the cells.
+    """The columns of a table and its rows; commas, semicolons or tabs separate the cells.
 
     Raises:
-        DataError: no such file, no text, or a row with more cells than there are columns.
+        DataError: no such file, not text, or a row with more cells than there are columns.
     """
     text = read_text(path)
     lines = text.split("\n")
@@ -94,7 +94,7 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
 def read_names(path: Path) -> tuple[str, ...]:
     """The entries of a list: a JSON list of strings, a column of a table, or text with one entry a line.
 
-    Of a table it is the first column that is named as cases or files are, else the very first, with its name.
+    In a table it is the first column that is named as cases or files are, else the first column with its name.
     In text, `#` at the start of a line or after a blank begins a comment.
 
     Raises:
@@ -131,12 +131,12 @@ def plain(name: str) -> str:
 
 
 def case_id(name: str) -> str:
-    """The id that a name means which may also be that of the case's file: `scans/case_01.nii.gz` is `case_01`."""
+    """The id that a name means; the name may be that of the case's file: `scans/case_01.nii.gz` is `case_01`."""
     return stem(Path(posix_path(name.strip())))
 
 
 def known_id(name: str, known: Collection[str]) -> str:
-    """The id among the known ones that a name means; the id that it spells if it means none of them."""
+    """The id among the known ones that a name means; if there is no such id, the id as written."""
     return name if name in known else case_id(name)
 
 

@@ -1,4 +1,4 @@
-"""Spreads the classes over the folds of a split, so that none is without a training case where that can be helped.
+"""Spreads the classes over the folds of a split, so that, if possible, every class has a training case.
 
 The deal by classes is iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011, algorithm 1): the
 rarest class first, each of its groups to the fold that lacks it most.
@@ -13,16 +13,16 @@ _UNEVEN = 2
 
 
 def spread(sizes: Sequence[int], classes: Sequence[Collection[int]], dealt: Sequence[int], num_folds: int) -> list[int]:
-    """The folds of groups, by their classes if the deal as it is spreads them badly.
+    """Assign groups to folds by their classes, if the given folds spread the classes badly.
 
     Args:
         sizes: cases of each group.
         classes: of each group.
-        dealt: the fold of each group, from 0, as it is.
+        dealt: the given fold of each group, from 0.
         num_folds: how many folds there are.
 
     Returns:
-        The fold of each group; no fold without one.
+        The fold of each group; no fold is empty.
     """
     every = sorted({name for of in classes for name in of})
     partial = [name for name in every if any(name not in of for of in classes)]
@@ -48,7 +48,7 @@ def _is_spread(name: int, classes: Sequence[Collection[int]], places: Sequence[i
 
 
 def _is_confined(counts: Sequence[int]) -> bool:
-    """Whether all groups of a class, and more than one, are in a single fold: a training without it."""
+    """Whether all groups of a class, and more than one, are in a single fold: its training would lack the class."""
     return sum(counts) > 1 and max(counts) == sum(counts)
 
 
@@ -85,7 +85,7 @@ def _by_classes(sizes: Sequence[int], classes: Sequence[Collection[int]], num_fo
 def _free_confined(
     sizes: Sequence[int], classes: Sequence[Collection[int]], places: list[int], names: Sequence[int], num_folds: int
 ) -> None:
-    """Move groups, or exchange two, as long as fewer classes are confined to a fold by it; in place."""
+    """Move groups, or exchange two, as long as that leaves fewer classes confined to a fold; in place."""
 
     def confined() -> int:
         return sum(_is_confined(_counts(name, classes, places, num_folds)) for name in names)

@@ -10,7 +10,7 @@ from swin_unetr.datasets.arguments import add_layout_argument
 from swin_unetr.provenance import command
 
 _DESCRIPTION = """Read every file of a data set once and say what is wrong with it, file by file, with the
-remedy; and what training would ask of this machine. Exit code 0 without errors, 1 with errors; warnings do not
+remedy; and what training would need from this machine. Exit code 0 without errors, 1 with errors; warnings do not
 count."""
 
 
@@ -63,11 +63,15 @@ def _parser() -> CommandParser:
     parser.add_argument("--output", type=Path, help=help_of_output)
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: as cores and memory allow")
     parser.add_argument(
-        "--tolerance", type=float, default=0.05, metavar="MM", help="corners of two grids this close count as one grid"
+        "--tolerance",
+        type=float,
+        default=0.05,
+        metavar="MM",
+        help="grids whose corners are this close count as one",
     )
     recipe = parser.add_mutually_exclusive_group()
-    recipe.add_argument("--plan", type=Path, help="plan.yaml of the training that the machine is looked at for")
-    recipe.add_argument("--config", help="the same as a recipe, by its file or name; without both, one is planned")
-    parser.add_argument("--no-machine", action="store_true", help="look at the data alone, and run no training step")
-    parser.add_argument("--anew", action="store_true", help="read again what has not changed since the last time")
+    recipe.add_argument("--plan", type=Path, help="plan.yaml of the training that the machine is checked for")
+    recipe.add_argument("--config", help="a recipe instead, by its file or name; default: a planned one")
+    parser.add_argument("--no-machine", action="store_true", help="check only the data, and run no training step")
+    parser.add_argument("--anew", action="store_true", help="read all files again, also those that have not changed")
     return parser

@@ -24,7 +24,7 @@ from swin_unetr.survey.run import survey
 
 #: Version of the form of the JSON.
 FORMAT = 1
-#: Findings that say why others of the same case are there too: those are left out.
+#: Findings, with those of the same case that follow from them: the latter are left out.
 _CAUSES = {
     "label-as-image": {"channels-swapped", "not-hounsfield", "intensity-outlier", "constant", "label-outside-body"},
     "label-not-map": {"geometry-differs"},
@@ -51,7 +51,7 @@ class Diagnosis:
         dataset: the cases as listed.
         survey: facts of their files.
         findings: defects, errors first, then by code and file.
-        machine: what is here and what training needs; none where nothing is to be trained.
+        machine: what is here and what training needs; if None, no training is checked.
     """
 
     dataset: Dataset
@@ -61,12 +61,12 @@ class Diagnosis:
 
     @property
     def errors(self) -> int:
-        """Findings with which training would fail or learn what is wrong."""
+        """Number of findings with which training would fail, or learn something wrong."""
         return sum(finding.severity == "error" for finding in self.findings)
 
     @property
     def warnings(self) -> int:
-        """Findings that are worth a look."""
+        """Number of findings that are worth a look."""
         return len(self.findings) - self.errors
 
     @property
@@ -75,7 +75,7 @@ class Diagnosis:
         return 1 if self.errors else 0
 
     def on(self, machine: TrainingNeeds, findings: Iterable[Finding]) -> Diagnosis:
-        """The same with what a training would find on a machine."""
+        """The same diagnosis, with the findings on a machine for a training."""
         return replace(self, machine=machine, findings=sorted_findings([*self.findings, *findings]))
 
     def to_json(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def diagnose(
     Args:
         data: its folder, or a file that lists it.
         layout: of the folder.
-        workers: processes; 0 chooses.
+        workers: processes; 0 for as many as cores and memory allow.
         tolerance_mm: largest distance between corners of grids that count as one.
         known: an earlier survey; what has not changed is not read again.
         on_case: called with the number of cases done and of all.
@@ -152,7 +152,7 @@ def sorted_findings(findings: list[Finding]) -> tuple[Finding, ...]:
 
 
 def without_consequences(findings: list[Finding]) -> list[Finding]:
-    """The findings less those of a case that follow from another one of it."""
+    """The findings without those that follow from another finding of the same case."""
     codes: dict[str | None, set[str]] = {}
     for finding in findings:
         codes.setdefault(finding.case, set()).add(finding.code)

@@ -25,7 +25,7 @@ _TEST_FOLDERS = frozenset({"imagests", "labelsts", "derivatives"})
 
 
 def listing_findings(faults: Iterable[DataError], root: Path) -> Iterator[Finding]:
-    """What stood in the way of listing single cases."""
+    """The faults that kept single cases from being listed."""
     for fault in faults:
         place, _, words = str(fault).partition(": ")
         yield Finding(
@@ -105,7 +105,7 @@ def _unused(dataset: Dataset, named: Iterable[Path | None]) -> Iterator[Finding]
         elif place.parent not in used:
             elsewhere[path.parent] += 1
     for folder, images in elsewhere.items():
-        yield Finding("unused-folder", f"{count(images, 'image')}, of which none is in a case", folder)
+        yield Finding("unused-folder", f"{count(images, 'image')}, none of them in a case", folder)
 
 
 def _twice(files: Iterable[tuple[CaseFacts, FileFacts]], code: str) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-#: "error": training would fail, or learn what is wrong. "warning": worth a look.
+#: "error": training would fail, or learn something wrong. "warning": worth a look.
 Severity = Literal["error", "warning"]
 
 
@@ -30,7 +30,7 @@ def _warning(title: str, remedy: str) -> Kind:
 #: Code of a defect to what it is and what to do about it.
 KINDS: dict[str, Kind] = {
     # The folder
-    "layout": _error("the data set's list is damaged", "mend what the list says, or the files that it names"),
+    "layout": _error("the data set's list is damaged", "correct the list, or the files that it names"),
     "duplicate-id": _error("two files of one case", "rename or remove one of them"),
     "missing": _error("file is missing", "put the file there, or take its case out of the list"),
     "channel-missing": _error("a channel is missing", "add the file, or leave the case out"),
@@ -42,21 +42,21 @@ KINDS: dict[str, Kind] = {
     # Files
     "unreadable": _error("cannot be read", "copy or convert the file again from its source"),
     "impossible-size": _error("header claims more voxels than the file can hold", "copy or convert the file again"),
-    "picture": _error("is a picture, not a scan", "a 3-D scan of one number for each voxel is wanted; move it out"),
+    "picture": _error("is a picture, not a scan", "a 3-D scan with one number for each voxel is needed; move it out"),
     "stand-in": _error("a pointer, not the file itself", "fetch the files with 'git lfs pull' or 'git annex get'"),
-    "misnamed": _warning("name and content differ", "other programs may refuse it; give the file its true ending"),
+    "misnamed": _warning("name and content differ", "other programs may refuse it; give the file the right ending"),
     "layered": _error("segments overlap", "in 3D Slicer, export the segmentation to a label map"),
-    "broken-link": _error("link that leads nowhere", "mend the link, or remove it"),
+    "broken-link": _error("link that leads nowhere", "correct the link, or remove it"),
     "wrong-dimensions": _error("wrong number of dimensions", "split 4-D files: one 3-D file per time or channel"),
     "dicom-series": _error(
-        "DICOM files are not one scan", "see its words; bring back what is missing, or keep one series in the folder"
+        "DICOM files are not one scan", "see the message; restore missing files, or keep one series in the folder"
     ),
     "segmentation": _error("a segmentation, not a scan", "give the slices that it was drawn on"),
     "contours": _error("contours, not a scan", "give the slices that they were drawn on"),
     "other-object": _error("DICOM without an image", "give the folder with the slices of a scan"),
     "passed-by": _warning("DICOM without an image among the slices", "it is not used; move it out if it disturbs"),
     "not-dicom": _warning("file among the slices is not DICOM", "copy it again if it should be a slice"),
-    "slice-thickness": _warning("a single slice", "its third axis is no more than it says of its thickness"),
+    "slice-thickness": _warning("a single slice", "its voxel size along the third axis is only its stated thickness"),
     "duplicate": _error("same voxels twice", "keep one; else training and validation share a scan"),
     "duplicate-label": _error("same label for two scans", "find which scan it belongs to, and the other's label"),
     # Geometry
@@ -68,23 +68,25 @@ KINDS: dict[str, Kind] = {
         "axes are not at right angles", "a tilted gantry; resample if the labels were drawn on another grid"
     ),
     "forms-disagree": _warning(
-        "qform and sform disagree", "programs differ in which they believe; set both to the true one"
+        "qform and sform disagree", "programs differ in which they use; set both to the true one"
     ),
     "no-orientation": _warning(
         "header gives no orientation", "left and right are a guess; convert again from the source"
     ),
-    "no-grid": _error("header places voxels nowhere", "write the true voxel size, unit and position into the header"),
+    "no-grid": _error("header gives no usable grid", "write the true voxel size, unit and position into the header"),
     "sform-unusable": _warning(
         "sform is not usable", "write the true grid into the sform: programs differ in what they read"
     ),
     "qform-rounded": _warning("qform is rounded badly", "some programs refuse the file; write the qform anew"),
     "spacing-missing": _warning("header gives no voxel size", "write the true voxel size into the header"),
     "units": _warning("voxel size is not in mm", "write the voxel size in mm, and units mm, into the header"),
-    "spacing-impossible": _error("voxel size is 0, negative or no number", "write the true voxel size into the header"),
+    "spacing-impossible": _error(
+        "voxel size is 0, negative or not a number", "write the true voxel size into the header"
+    ),
     "spacing-extreme": _warning("extreme voxel size", "check the voxel size and its unit against the source"),
     "spacing-outlier": _warning("voxel size unlike the others'", "check the voxel size against the source"),
     "size-outlier": _warning("extent unlike the others'", "check that it shows the same part of the body"),
-    "one-slice": _error("scan of a single slice", "a 3-D scan is wanted; leave it out, or stack its slices"),
+    "one-slice": _error("scan of a single slice", "a 3-D scan is needed; leave it out, or stack its slices"),
     # Intensities
     "not-finite": _error("NaN or infinite voxels", "replace them by the value of air"),
     "constant": _error("every voxel is the same", "export the scan again, or leave it out"),
@@ -97,9 +99,11 @@ KINDS: dict[str, Kind] = {
         "intensities unlike the others'", "check modality, contrast and scaling against the source"
     ),
     # Labels
-    "label-not-map": _error("label file is no label map", "put the label map there; image and label may be exchanged"),
+    "label-not-map": _error(
+        "label file is not a label map", "put the label map there; image and label may be exchanged"
+    ),
     "label-not-integer": _error(
-        "labels that are no whole numbers", "resample labels by nearest neighbour, and save integers"
+        "labels that are not whole numbers", "resample labels by nearest neighbour, and save integers"
     ),
     "label-not-finite": _error("NaN or infinite labels", "replace them by 0"),
     "label-negative": _error("negative labels", "labels start at 0; renumber them"),
@@ -108,13 +112,13 @@ KINDS: dict[str, Kind] = {
     "label-full": _error("label without background", "0 is background; renumber, or label again"),
     "label-outside-body": _warning("label in the air", "label and image may belong to different scans, or be shifted"),
     "label-volume": _warning(
-        "structure's volume unlike the others'", "look at the label: a slip, or another unit of voxels"
+        "structure's volume unlike the others'", "check the label for a slip, and the unit of the voxel size"
     ),
     "label-flipped": _error(
         "label is likely mirrored", "compare with the image in `swin-unetr view`; mirror the label back"
     ),
     "sides-swapped": _error(
-        "structures lie on the other side than in the others",
+        "structures lie on the opposite side to that in other cases",
         "image and label are likely mirrored; check the orientation",
     ),
     "class-absent": _warning(
@@ -124,7 +128,7 @@ KINDS: dict[str, Kind] = {
     "memory": _error("not enough memory", "fewer workers, smaller crops, or a larger machine"),
     "gpu-memory": _error("not enough GPU memory", "smaller crops or batch, gradient checkpointing, or a larger GPU"),
     "disk": _error("not enough room on the disk", "free some, or give another folder"),
-    "step-failed": _error("a training step fails", "see its words"),
+    "step-failed": _error("a training step fails", "see the message"),
 }
 
 

@@ -102,7 +102,7 @@ def _scales(survey: Survey) -> Iterator[Finding]:
 def scale_notes(survey: Survey) -> Iterator[str]:
     """Channels that are stored on several scales, each by many cases: no defect, but good to know of MR.
 
-    A gap between ranges, sorted, parts two scales. A scale of a few cases alone is an outlier (`intensity_findings`).
+    A gap between sorted ranges separates two scales. A scale of a few cases alone is an outlier (`intensity_findings`).
     """
     if survey.task is not None and survey.task.modality == "CT":
         return
@@ -132,7 +132,7 @@ def _range(channel: ChannelFacts) -> float:
 
 
 def _swapped(survey: Survey) -> Iterator[Finding]:
-    """Cases whose channels, put in another order, are like those of the others, and as they are, are not."""
+    """Cases whose channels are like those of the others only in another order."""
     held = [case for case in survey.cases if case.usable and all(channel.all for channel in case.channels)]
     count = _fewest_channels(held)
     if not 2 <= count <= _MOST_CHANNELS or len(held) <= _FEWEST_OTHERS:

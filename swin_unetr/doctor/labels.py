@@ -11,7 +11,7 @@ from swin_unetr.doctor.findings import Finding
 from swin_unetr.survey.facts import Alignment, CaseFacts, LabelFacts, Survey
 from swin_unetr.words import count
 
-#: Mirrored labels go better with the image than labels as they are by this much (`survey.fit`). Real labels go better
+#: Mirrored labels fit the image better than labels as they are by this much (`survey.fit`). Real labels fit better
 #: by 0.4 (hippocampi, the least of 208) to 3.9 (phantoms); mirrored ones lie as far on the other side of 0.
 _MIRRORED = 0.25
 #: Share of a label in the air.
@@ -73,7 +73,7 @@ def _place(case: CaseFacts, label: LabelFacts, fit: Alignment) -> Iterator[Findi
         yield Finding("label-outside-body", words, label.path, case.id)
     gain = np.array(fit.mirrored) - fit.belonging
     if gain.max() > _MIRRORED:
-        words = f"{_AXES[int(gain.argmax())]} exchanged, it would go better with its image (by {gain.max():.2g})"
+        words = f"{_AXES[int(gain.argmax())]} exchanged, it would fit its image better (by {gain.max():.2g})"
         yield Finding("label-flipped", words, label.path, case.id)
 
 

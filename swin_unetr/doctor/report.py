@@ -38,7 +38,7 @@ def keep_files_of_user(folder: Path) -> None:
 
 
 def earlier_survey(folder: Path) -> Survey | None:
-    """The survey that an earlier run left in a folder; none where there is none that can be read."""
+    """The survey that an earlier run left in a folder; None if it is missing or cannot be read."""
     try:
         return read_survey(folder / SURVEY_NAME)
     except DataError:

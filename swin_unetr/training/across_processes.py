@@ -1,7 +1,7 @@
-"""Sums over the processes of a training, so that a batch counts alike whether one holds it or several share it.
+"""Sums over the processes of a training, so that a batch counts the same in one process or divided among several.
 
-Data-parallel training takes the mean of the gradients of all processes. Of a loss that is a mean over equally many
-samples that is the gradient of the joined batch; of a ratio of sums it is not, unless the sums are those of all.
+Data-parallel training takes the mean of the gradients of all processes. For a loss that is a mean over equally
+many samples this is the gradient of the joined batch; for a ratio of sums it is not, unless they are sums over all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 
 
 def processes() -> int:
-    """How many train together; 1 outside a training of several."""
+    """How many processes train together; 1 if there is only this one."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
@@ -19,8 +19,8 @@ def summed(values: Tensor) -> Tensor:
     """The sum over all processes, in each of them.
 
     Args:
-        values: of this process; the same shape everywhere. Gradients flow through the sum: that of the mean of all
-            processes' losses, which is what data-parallel training steps along, is the gradient of the joined loss.
+        values: of this process; the same shape everywhere. Gradients flow through the sum: the mean of all processes'
+            losses, which data-parallel training minimises, has the gradient of the joined loss.
     """
     if processes() == 1:
         return values
@@ -29,7 +29,7 @@ def summed(values: Tensor) -> Tensor:
 
 
 def weighted_mean(total: Tensor, weight: Tensor) -> Tensor:
-    """Of a weighted mean over all processes' elements, the share that this process answers for.
+    """This process's share of the weighted mean over the elements of all processes.
 
     Args:
         total: sum of weight times value over the elements of this process, a scalar.
@@ -37,7 +37,7 @@ def weighted_mean(total: Tensor, weight: Tensor) -> Tensor:
 
     Returns:
         A scalar whose mean over the processes is the mean over all elements; with one process, that mean itself.
-        0 where all weights are.
+        0 if all weights are 0.
     """
     everyone = summed(weight.detach())
     return total * processes() / everyone.clamp(min=torch.finfo(everyone.dtype).tiny)

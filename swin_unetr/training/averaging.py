@@ -38,7 +38,7 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
         return True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Divide the average as the weights are, of which it was a copy before they were."""
+        """Divide the average as the weights are divided; it was copied from them before."""
         if isinstance(trainer.strategy, ShardedStrategy):
             divide(self.average)
 
@@ -55,7 +55,7 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
 
     @property
     def average(self) -> LightningModule:
-        """The module with the averaged weights; there is one while training goes on."""
+        """The module with the averaged weights; it exists only during training."""
         assert self._average_model is not None
         return self._average_model.module
 
@@ -73,7 +73,7 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
 
 
 class ValidatedWeights(Callback):  # type: ignore[misc]  # Lightning is untyped here
-    """Has a validation see what is saved after it (`weights_to_keep`)."""
+    """Validates the weights that are saved afterwards (`weights_to_keep`)."""
 
     def __init__(self) -> None:
         self._during = ExitStack()
@@ -91,7 +91,7 @@ class ValidatedWeights(Callback):  # type: ignore[misc]  # Lightning is untyped 
 def weights_to_keep(trainer: Trainer, module: LightningModule) -> Iterator[None]:
     """Within the block `module.network` has the weights to validate and to save, whole in every process.
 
-    They are the averaged ones, where the trainer averages any. All processes take part.
+    They are the averaged ones, if the trainer averages weights. All processes take part.
     """
     average = next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)), None)
     if isinstance(trainer.strategy, ShardedStrategy):

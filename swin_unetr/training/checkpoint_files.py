@@ -1,4 +1,4 @@
-"""Checkpoints on disk: the newest, the one before it, and how a torn one is told from a whole one."""
+"""Checkpoints on disk: the newest, the one before it, and how to recognise a torn one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARTS = {"state_dict", "loops", "optimizer_states"}
 
 
 class PlainCheckpoints(TorchCheckpointIO):  # type: ignore[misc]  # Lightning is untyped here
-    """Writes a checkpoint where it is to be.
+    """Writes a checkpoint directly to its place.
 
     Lightning's own way holds it in memory once more, and then writes it to the system's temporary folder, which may
     be small and on another disk.
@@ -57,16 +57,16 @@ def is_there(checkpoint: Path) -> bool:
 
 
 def newest_whole(checkpoint: Path) -> tuple[Path, str | None]:
-    """The checkpoint to resume from: the newest, or where that is torn or has gone, the one before it.
+    """The checkpoint to resume from: the newest, or the one before it if that is torn or missing.
 
     Args:
         checkpoint: where the newest one should be.
 
     Returns:
-        A file that is read without running code, and a line for the user where it is not the newest.
+        A file that is read without running code, and a line for the user if it is not the newest.
 
     Raises:
-        CheckpointError: none is whole, or a whole one holds no training or would run code.
+        CheckpointError: no checkpoint is whole, or a whole one holds no training or would run code.
     """
     before = previous(checkpoint)
     if is_whole(checkpoint):
@@ -80,11 +80,11 @@ def newest_whole(checkpoint: Path) -> tuple[Path, str | None]:
 
 
 def is_whole(file: Path) -> bool:
-    """Whether a checkpoint is there and every part of it has its checksum: torch writes ZIP archives with CRC-32."""
+    """Whether a checkpoint is there and every part matches its checksum: torch writes ZIP archives with CRC-32."""
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is None
-    except Exception:  # damaged bytes lead the reader anywhere
+    except Exception:  # damaged bytes can raise any error in the reader
         return False
 
 

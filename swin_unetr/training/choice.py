@@ -26,7 +26,7 @@ class SmoothedScore:
         self.value = value
 
     def add(self, score: float) -> float:
-        """The average with one more score; NaN if the score is, which the average then forgets."""
+        """Add a score and return the average; NaN if the score is NaN, which the average then ignores."""
         if math.isnan(score):
             return math.nan
         self.value = score if math.isnan(self.value) else NEWEST * score + (1 - NEWEST) * self.value
@@ -38,7 +38,7 @@ def reason_to_keep(score: float, best: float, *, ends: bool) -> str | None:
 
     Args:
         score: its smoothed score; higher is better, NaN if there is none.
-        best: that of the model that is kept; NaN if there is no model or it has none.
+        best: that of the model that is kept; NaN if there is no model or it has no score.
         ends: whether the training ends with this validation.
     """
     if math.isnan(best):

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 
 class EarlyStop(EarlyStopping):  # type: ignore[misc]  # Lightning is untyped here
-    """Lightning's `EarlyStopping` on a score that rises; a validation without a score says nothing, and is not counted.
+    """Lightning's `EarlyStopping` on a score that rises; a validation without a score is not counted.
 
     Args:
         monitor: name of the score.
@@ -22,5 +22,5 @@ class EarlyStop(EarlyStopping):  # type: ignore[misc]  # Lightning is untyped he
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare, unless the score is NaN."""
         score = trainer.callback_metrics.get(self.monitor)
-        if score is None or not math.isnan(float(score)):  # of a missing one Lightning complains
+        if score is None or not math.isnan(float(score)):  # Lightning reports a missing one
             super().on_validation_end(trainer, pl_module)

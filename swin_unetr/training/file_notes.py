@@ -24,11 +24,11 @@ _Notes = dict[str, list[str]]
 
 
 def file_notes(cases: Sequence[Case], before: Mapping[str, Any]) -> tuple[_Notes, list[str]]:
-    """The notes that the reading of files makes; on the first process.
+    """The notes from reading the files; on the first process.
 
     Args:
         cases: that the run reads, with or without labels.
-        before: record of the run that is resumed, which holds them and has said them; else empty.
+        before: record of the run that is resumed, whose notes were printed already; else empty.
 
     Returns:
         For the record, "file: words" by the id of the case, for cases with notes; lines for the user.

@@ -1,4 +1,4 @@
-"""Stops a training that has left the numbers, before anything good is overwritten."""
+"""Stops a training whose loss or weights are no longer finite, before anything good is overwritten."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _REMEDY = "lower optimizer.learning_rate, set optimizer.gradient_clip or another
 class FiniteLoss(Callback):  # type: ignore[misc]  # Lightning is untyped here
     """Raises when the loss of a step, or a weight, is NaN or infinite; names the cases of the batch.
 
-    On a CPU every step is looked at; elsewhere every 25th looks at the last 25, since reading waits for the
-    accelerator. Nothing is saved in between without a look (`check`). It belongs before all callbacks that write.
+    On a CPU every step is checked; elsewhere every 25th step checks the last 25, since reading waits for the
+    accelerator. `check` runs before anything is saved. This callback comes before all callbacks that write.
 
     The data module may say which cases a batch was made of: `case_names(epoch, batch_idx) -> list[str]`.
 
@@ -30,13 +30,13 @@ class FiniteLoss(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder
-        #: Epoch, batch and loss of the steps that were not looked at yet.
+        #: Epoch, batch and loss of the steps that are not checked yet.
         self._recent: list[tuple[int, int, Tensor]] = []
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the loss of the step, and look when it is time to."""
+        """Note the loss of the step, and check when it is time to."""
         loss = outputs["loss"].detach()
         self._recent.append((trainer.current_epoch, batch_idx, loss))
         last = batch_idx + 1 >= trainer.num_training_batches
@@ -44,26 +44,26 @@ class FiniteLoss(Callback):  # type: ignore[misc]  # Lightning is untyped here
             self._check_losses(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do not choose the best model among those that are none."""
+        """Check, so that a broken model is not chosen as the best."""
         self.check(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before what is written at the end of an epoch."""
+        """Check before anything is written at the end of an epoch."""
         self.check(trainer, pl_module)
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at all that was not looked at, and at the weights: a finite loss may have had an infinite gradient.
+        """Check all that is not checked yet, and the weights: a finite loss may have had an infinite gradient.
 
         All processes take part.
 
         Raises:
-            SwinUnetrError: a loss or a weight that is no finite number.
+            SwinUnetrError: a loss or a weight is not finite.
         """
         self._check_losses(trainer)
         norms = torch.stack(torch._foreach_norm([own_part(value) for value in pl_module.parameters()]))
         if _anywhere(trainer, not bool(norms.isfinite().all())):
             raise SwinUnetrError(
-                f"the weights are no finite numbers any more in epoch {trainer.current_epoch + 1}; {self._kept()}"
+                f"the weights are no longer finite in epoch {trainer.current_epoch + 1}; {self._kept()}"
             )
 
     def _check_losses(self, trainer: Trainer) -> None:

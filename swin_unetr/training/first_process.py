@@ -1,4 +1,4 @@
-"""What the first of several processes alone says: all of them go through the same lines."""
+"""Messages that only the first of several processes prints: all of them run the same lines."""
 
 from __future__ import annotations
 

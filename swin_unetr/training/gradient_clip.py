@@ -1,4 +1,4 @@
-"""Clips the norm of the gradients, of those that are divided among processes too."""
+"""Clips the norm of the gradients, also of those that are divided among processes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from swin_unetr.training.sharding import is_divided, own_part
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> None:
     """Scale all gradients so that their norm together is `largest` at most.
 
-    Lightning's own way refuses a fused optimiser under any autocast, although only a gradient scaler stands in the
-    way, with which the optimiser is not fused here.
+    Lightning's own way refuses a fused optimiser under any autocast, although only a gradient scaler forbids it, and
+    with one the optimiser is not fused here.
 
     Args:
         parameters: whose gradients; where they are divided, all of them are, and all processes take part.

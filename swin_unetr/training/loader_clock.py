@@ -6,15 +6,15 @@ import time
 
 from lightning.pytorch.profilers import Profiler
 
-#: What Lightning calls the two things that come before a step, at the end of their names.
+#: Endings of Lightning's names for the two actions before a step.
 _NEXT, _TO_DEVICE = "train_dataloader_next", ".batch_to_device"
 
 
 class LoaderClock(Profiler):  # type: ignore[misc]  # Lightning is untyped here
     """Sums the time from the request for a training batch until the step can begin, on the host.
 
-    Reading, changing and sending are all in it, where nobody did them ahead; what an accelerator still computes at that
-    time is not.
+    It includes reading, transforming and sending, unless they were done ahead; it does not include what an accelerator
+    still computes.
     """
 
     def __init__(self) -> None:

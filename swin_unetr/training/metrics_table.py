@@ -27,7 +27,7 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
     Args:
         path: the file.
         metrics: names of the logged values; those of the validation, which not every epoch has, start with "val/".
-        clock: is the Trainer's.
+        clock: that of the Trainer.
     """
 
     def __init__(self, path: Path, metrics: Sequence[str], clock: LoaderClock) -> None:
@@ -97,4 +97,4 @@ class MetricsTable(Callback):  # type: ignore[misc]  # Lightning is untyped here
         """From the checkpoint."""
         self._rows = [dict(row) for row in state_dict["rows"]]
         self._rate, self._seconds_before = state_dict["rate"], state_dict["seconds"]
-        self._clock.seconds = state_dict.get("waited", 0.0)  # checkpoints of before do not have it
+        self._clock.seconds = state_dict.get("waited", 0.0)  # older checkpoints do not have it

@@ -17,7 +17,7 @@ _VALIDATION = "val/"
 
 
 class SaveModel(Protocol):
-    """Writes the module's network as a model folder, with what is known of how it came to be."""
+    """Writes the module's network as a model folder, with what is known of its training."""
 
     def __call__(self, module: LightningModule, folder: Path, provenance: Mapping[str, Any]) -> None:
         """Write the folder, whole or not at all."""
@@ -30,7 +30,7 @@ class ModelFolders(Callback):  # type: ignore[misc]  # Lightning is untyped here
     used. At the end it takes the last model, unless training has collapsed.
 
     Args:
-        run_folder: where the two folders stand.
+        run_folder: holds the two folders.
         monitor: name of the score that decides; higher is better.
         save: writes one folder.
     """
@@ -48,7 +48,7 @@ class ModelFolders(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self.is_highest = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what the validation was made with: the averaged weights, where weights are averaged."""
+        """Write the weights that were validated: the averaged ones, if weights are averaged."""
         scores = {name: float(value) for name, value in trainer.callback_metrics.items() if _is_of_validation(name)}
         score, best = scores[self._monitor], math.nan
         if self.best:

@@ -19,9 +19,9 @@ from swin_unetr.words import count, decimal
 
 #: Steps between two readings of the loss: reading waits for the accelerator.
 READ_EVERY_STEPS = 25
-#: Where there is no terminal: after so long without a line, one says how far the epoch or the validation is.
+#: Without a terminal, a line of progress is written after this time without a line.
 QUIET_SECONDS = 60.0
-#: For so long the load of the cores is looked at, and so many cores may be busy without a word.
+#: How long the load of the cores is measured, and how many busy cores are not worth a message.
 _LOOK_SECONDS, _TOLERANCE = 0.2, 0.5
 
 
@@ -30,7 +30,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
 
     Args:
         monitor: name of the validation score; scores of single structures are `monitor/<name>`.
-        console: where to write; none writes to standard output.
+        console: where to write. If None, standard output.
     """
 
     def __init__(self, monitor: str, console: Console | None = None) -> None:
@@ -135,7 +135,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         self._stop_bar()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Likewise, since no teardown follows: a bar that stays wraps the lines that are printed thereafter."""
+        """Likewise, since no teardown follows: a bar that stays wraps the lines that are printed after it."""
         self._stop_bar()
 
     def _stop_bar(self) -> None:
@@ -166,7 +166,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
 
 
 def words_on_device(device: torch.device) -> str:
-    """Where a training runs; of a CPU, how many threads it takes, and whether other programs want the cores too."""
+    """Where a training runs; on a CPU, with how many threads, and whether other programs use the cores too."""
     if device.type != "cpu":
         return f"training on {device.type}"
     words = f"training on {count(cores(), 'core')} with {count(torch.get_num_threads(), 'thread')}"
@@ -184,7 +184,7 @@ def busy_cores_of_others() -> float:
     all_after, own_after = _cpu_seconds()
     seconds = time.monotonic() - started
     busy = ((all_after - all_before) - max(0.0, own_after - own_before)) / seconds
-    return min(max(0.0, busy), float(psutil.cpu_count() or 1))  # the system counts in steps of its own
+    return min(max(0.0, busy), float(psutil.cpu_count() or 1))  # the system counts in coarse steps
 
 
 def _cpu_seconds() -> tuple[float, float]:

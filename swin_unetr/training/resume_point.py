@@ -19,7 +19,7 @@ from swin_unetr.training.stop_signals import Stop, StopSignals, requeue
 
 #: Most seconds of training that a crash may cost, where writing is fast.
 SAVE_EVERY_SECONDS = 60.0
-#: Share of the time that writing may take at most; the rest of what is written at the end of epochs comes on top.
+#: Largest share of the time that writing it may take; other files written at the end of epochs add to that.
 _SHARE = 0.05
 
 
@@ -27,26 +27,26 @@ class TrainingStopped(Exception):  # noqa: N818  # not an error: the user asked 
     """Training was stopped from outside and can be resumed.
 
     Args:
-        asked: by what.
+        asked: what asked for the stop.
     """
 
     def __init__(self, asked: Stop) -> None:
         super().__init__(asked.name.lower())
-        #: What ends the command with the exit code that belongs to the signal.
+        #: Raise it to end the command with the signal's exit code.
         self.interrupt = KeyboardInterrupt() if asked is Stop.INTERRUPT else Terminated()
 
 
 class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped here
     """Writes the checkpoint to resume from, and stops in order on Ctrl-C, SIGTERM or SIGUSR1.
 
-    It is written after each validation, at the end of the training, and else when the last one is a minute old,
-    within an epoch too. The one before it is kept beside it. The first signal lets the step (or the validation)
+    It is written after each validation, at the end of the training, and whenever the last one is a minute old, also
+    within an epoch. The one before it is kept beside it. The first signal lets the step (or the validation)
     under way end, writes the checkpoint, has SLURM requeue the job on its SIGUSR1, and raises `TrainingStopped`. Before
     the first step has ended there is nothing to save, and a signal stops at once.
 
     Args:
         path: file of the checkpoint.
-        finite: is asked before anything is written, so that what is bad replaces nothing good.
+        finite: checks before anything is written, so that a broken model replaces nothing good.
     """
 
     def __init__(self, path: Path, finite: FiniteLoss) -> None:
@@ -65,7 +65,7 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
         return self._signals.asked
 
     def stop_after_end(self) -> None:
-        """Stop what comes after a training that a signal found in its very last steps, and that came to its end.
+        """Stop after a training that reached its end although a signal came in its last steps.
 
         Raises:
             KeyboardInterrupt: there was such a signal.

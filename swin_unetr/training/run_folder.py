@@ -31,13 +31,13 @@ def check_run_folder(
         beside: names of files that may be there before a run begins.
 
     Returns:
-        Where the checkpoint to resume from is, or was before a crash; none for a start.
+        Where the checkpoint to resume from is, or was before a crash; None for a new run.
 
     Raises:
         ConfigError: the folder holds something else, or a run with another configuration.
     """
     file, checkpoint = folder / CONFIG, folder / CHECKPOINT
-    # What was killed while it wrote its very first file leaves nothing else.
+    # A run that was killed while it wrote its first file leaves nothing else.
     used = folder.exists() and (
         not folder.is_dir() or not all(is_partial(path) or path.name in beside for path in folder.iterdir())
     )

@@ -1,4 +1,4 @@
-"""`run.json`: what was run, with which versions, on which machine, for how long, and what came of it."""
+"""`run.json`: what was run, with which versions, on which machine, for how long, and its results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RunRecord:
 
         Args:
             status: "finished", "stopped" or "failed".
-            results: whatever is to stand at the top of the record.
+            results: values for the top level of the record.
         """
         self._session.update(status=status, ended=now())
         self.values.update(results)

@@ -19,7 +19,7 @@ class Visit(NamedTuple):
 
     #: From 0.
     epoch: int
-    #: Of the visit in the epoch, over all processes, from 0.
+    #: Number of the visit in the epoch, over all processes, from 0.
     place: int
     #: Index of the scan.
     scan: int
@@ -36,7 +36,7 @@ class VisitSampler(Sampler[Visit]):
         scans: how many there are.
         visits: of each scan in an epoch.
         batch: scans of a step on one process.
-        drop_last: what becomes of the visits at the end of an epoch that are less than a step. If True, they are left
+        drop_last: what to do with visits at the end of an epoch that do not fill a step. If True, they are left
             out, unless they are the whole epoch: then the processes share them. If False, the first visits of the
             epoch are made again until the step is full, so that few scans make an epoch.
         seed: of the orders.

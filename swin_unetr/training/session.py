@@ -120,7 +120,7 @@ class Session(Generic[Config]):
         Args:
             speed: the settled one.
             fast_paths: which of them were chosen for the network.
-            init: lines of `load_start`, and what else is to be said of the start.
+            init: lines of `load_start`, and further lines on the start.
             init_preprocess: how the preprocessing of the weights differs.
         """
         return {

@@ -1,8 +1,8 @@
 """FSDP: the weights, their gradients, averages and the optimiser's state are divided among the processes.
 
 By torch's `fully_shard`. Each stage of the encoder and each block of the decoder is gathered while it is computed with,
-forward and backward, and let go of again. What comes in and what goes out is whole: a checkpoint and a model folder
-tell nothing of how many processes wrote them, and may be read by any number of them, by DDP too.
+forward and backward, and then freed. Input and output are whole: a checkpoint and a model folder do not depend on how
+many processes wrote them, and any number of processes can read them, with DDP too.
 
 Lightning's own strategies are for other things: `FSDPStrategy` needs a GPU, and `ModelParallelStrategy` loads weights
 only where they are divided already, which its averaging of weights does not survive.
@@ -41,7 +41,7 @@ class ShardedStrategy(DDPStrategy):  # type: ignore[misc]  # Lightning is untype
         self._empty: nn.Module | None = None
 
     def configure_ddp(self) -> None:
-        """Divide the weights, which all processes have alike: drawn with the same seed, or read from a file."""
+        """Divide the weights, which are equal in all processes: drawn with the same seed, or read from a file."""
         module = self.model
         self._empty = copy.deepcopy(module.network)
         _empty(self._empty)
@@ -70,7 +70,7 @@ class ShardedStrategy(DDPStrategy):  # type: ignore[misc]  # Lightning is untype
             _empty(network)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The whole weights, for a checkpoint; in other processes than the first there are none."""
+        """The whole weights, for a checkpoint; empty in all processes but the first."""
         return whole(self.lightning_module.state_dict(), keep=self.is_global_zero, to_cpu=True)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def whole(tensors: Mapping[str, Any], *, keep: bool = True, to_cpu: bool = False
 
     Args:
         tensors: by name; what is not divided stays as it is.
-        keep: false gives nothing; for processes that only take part.
+        keep: if False, nothing is returned: for processes that only take part.
         to_cpu: move each as soon as it is gathered.
     """
     gathered = {}
@@ -141,7 +141,7 @@ def _units(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _empty(network: nn.Module) -> None:
-    """Let go of the weights; tables that are no part of them stay."""
+    """Free the weights; tables that are not weights stay."""
     nothing = {name: value.to("meta") for name, value in network.state_dict().items()}
     network.load_state_dict(nothing, assign=True)
 

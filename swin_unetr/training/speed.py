@@ -1,4 +1,4 @@
-"""What "auto" of `SpeedConfig` comes to: the one place where a machine decides how a training computes."""
+"""Resolves "auto" in `SpeedConfig`: the one place where a machine decides how a training computes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from swin_unetr.device import check_mps, training_precision
 from swin_unetr.errors import ConfigError
 from swin_unetr.machine import size_in_words
 
-#: Names of the accelerators that Lightning takes, which mean a GPU of CUDA where there is one.
+#: Names of the accelerators that Lightning takes, which mean a CUDA GPU if there is one.
 _CUDA = ("auto", "gpu", "cuda")
 #: The first generation of GPUs that multiplies in TF32 (Ampere).
 _TF32_FROM = (8, 0)
 
-#: Fine-tuning has more ways than pre-training.
+#: Fine-tuning has more speed-ups than pre-training.
 _Speed = TypeVar("_Speed", bound=SpeedConfig)
 
 
@@ -39,7 +39,7 @@ class Hardware:
 
 
 def hardware(accelerator: str) -> Hardware:
-    """The machine at hand, as a training with this accelerator of Lightning's uses it."""
+    """This machine, as a training with this Lightning accelerator uses it."""
     if accelerator in _CUDA and torch.cuda.is_available():
         triton = importlib.util.find_spec("triton") is not None
         return Hardware(device="cuda", capability=torch.cuda.get_device_capability(), compiler=triton)
@@ -93,7 +93,7 @@ def settle(config: _Speed, machine: Hardware, *, precision: str) -> _Speed:
     # Under a gradient scaler the fused kernel unscales by itself, and Lightning cannot clip before it.
     scaled = precision.startswith("16")
     if config.fused_optimizer is True and scaled:
-        raise ConfigError(f"speed.fused_optimizer: cannot be with precision {precision!r}; leave it out")
+        raise ConfigError(f"speed.fused_optimizer: cannot be used with precision {precision!r}; leave it out")
     return replace(config, fused_optimizer=not scaled if config.fused_optimizer == "auto" else config.fused_optimizer)
 
 
@@ -106,7 +106,7 @@ def least_recomputation(memory: int, parts: Sequence[str], needs: Callable[[tupl
         needs: bytes that a training takes in which these parts are recomputed.
 
     Raises:
-        ConfigError: not even all of them are enough; tells what would be.
+        ConfigError: even all of them are not enough; the message says what would be.
     """
     low, high = 0, len(parts)
     least = needs(tuple(parts))
@@ -135,10 +135,10 @@ def float32_products(config: SpeedConfig) -> Iterator[None]:
 
 def _compile_mode(config: SpeedConfig, machine: Hardware) -> Literal["default", "reduce-overhead", False]:
     if config.compile in (False, "auto"):
-        return False  # on the CPU it was no gain; on a GPU nobody has measured it
+        return False  # no gain on the CPU; not measured on a GPU
     if not machine.compiler:
         what = "Triton" if machine.device == "cuda" else "a C++ compiler"
-        raise ConfigError(f"speed.compile: needs {what}, which is not here; install it, or leave it out")
+        raise ConfigError(f"speed.compile: needs {what}, which is missing here; install it, or leave this out")
     if config.compile != "reduce-overhead":
         return "default"
     if machine.device != "cuda":

@@ -16,7 +16,7 @@ from typing import Any
 from swin_unetr.signals import ENDING, Terminated
 
 _NOTICE = b"\nstopping after this step (or validation); Ctrl-C once more stops at once\n"
-#: SLURM sends it ahead of a job's end, where asked to: `#SBATCH --signal=USR1@120`. Windows has none.
+#: SLURM sends it ahead of a job's end, if asked to: `#SBATCH --signal=USR1@120`. Windows has none.
 _REQUEUE: int | None = getattr(signal, "SIGUSR1", None)
 
 
@@ -56,7 +56,7 @@ class StopSignals:
     def __init__(self) -> None:
         #: What the signals so far ask for.
         self.asked = Stop.NO
-        #: Whether the step under way is to end first; until one has ended, nothing is lost without it.
+        #: Whether the current step must end first; before the first step has ended, there is nothing to save.
         self.wait = False
         self._interrupts = 0
         self._handlers: dict[int, Any] = {}
@@ -97,7 +97,7 @@ def job() -> str | None:
 
 
 def requeue() -> str:
-    """Have SLURM start this job once more, later; what came of it, in words."""
+    """Have SLURM start this job once more, later; the result in words."""
     number = job()
     try:
         command = ["scontrol", "requeue", str(number)]

@@ -52,7 +52,7 @@ def build_trainer(
         run_folder: takes `metrics.csv`, `tensorboard/`, `checkpoints/last.ckpt` and `checkpoints/previous.ckpt`.
         monitor: name of the validation score that people see; higher is better.
         metrics: names of all logged values, in the order of the columns of `metrics.csv`.
-        decides: name of the score by which training stops early; None for `monitor`.
+        decides: name of the score by which training stops early. If None, `monitor`.
         gradient_clip: norm to which gradients are clipped.
         callbacks: what else is to be called.
 
@@ -113,7 +113,7 @@ def train(trainer: Trainer, module: LightningModule, data: LightningDataModule, 
     Raises:
         CheckpointError: no checkpoint can be read.
         DataError: a process that reads data was ended by the system.
-        SwinUnetrError: the loss is no finite number any more.
+        SwinUnetrError: the loss is no longer finite.
         TrainingStopped: stopped by a signal; the checkpoint is written.
         KeyboardInterrupt: stopped at once.
     """

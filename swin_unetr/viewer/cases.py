@@ -30,8 +30,8 @@ def case_of_files(
         images: scans on one grid.
         references: label maps.
         predictions: label maps to compare with the first reference.
-        task: what the labels mean, as `evaluate` takes it; told by what lies beside the files where it is none.
-        names: the same by hand, `NAME=VALUE`.
+        task: what the labels mean, as `evaluate` takes it. If None, taken from what lies beside the files.
+        names: label values by name instead, `NAME=VALUE`.
 
     Raises:
         ConfigError: a task that does not exist.
@@ -42,9 +42,9 @@ def case_of_files(
             raise DataError(f"{path}: no such file; check the path")
     meaning = find_labels(parse_labels(names), images[0], None).task if names else _task(task, references, predictions)
     window = _window(Path(task)) if task else None
-    told = meaning.modality if meaning is not None and meaning.name != "labels" else None
+    modality = meaning.modality if meaning is not None and meaning.name != "labels" else None
     return CaseFiles(
-        images[0].name, tuple(images), tuple(references), tuple(predictions), meaning, meaning, told, window
+        images[0].name, tuple(images), tuple(references), tuple(predictions), meaning, meaning, modality, window
     )
 
 

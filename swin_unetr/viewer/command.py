@@ -41,10 +41,10 @@ def main(argv: Sequence[str]) -> int:
             task=arguments.task,
             names=arguments.names,
         )
-        open_scene(case)  # what is wrong is told here rather than in the browser
+        open_scene(case)  # errors are printed here rather than in the browser
         cases = {case.name: case}
     with ViewerServer(cases, report=report, port=arguments.port) as server:
-        print(f"{server.url}\nThis machine alone can open it. Ctrl-C ends it.", flush=True)
+        print(f"{server.url}\nOnly this machine can open it. Ctrl-C ends it.", flush=True)
         if not arguments.no_browser:
             import webbrowser
 
@@ -74,7 +74,7 @@ def _parser() -> CommandParser:
         "--prediction", type=Path, nargs="+", metavar="P", help="label maps to compare with the first reference"
     )
     parser.add_argument("--task", help="what the labels mean, as for evaluate; a model folder also gives its CT window")
-    parser.add_argument("--names", nargs="+", metavar="NAME=VALUE", help="the same by hand, such as liver=1")
+    parser.add_argument("--names", nargs="+", metavar="NAME=VALUE", help="labels by name instead, such as liver=1")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="the report of an evaluation, with its cases")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--no-browser", action="store_true", help="print the address and open nothing")

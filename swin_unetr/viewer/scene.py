@@ -26,7 +26,7 @@ class CaseFiles:
     """What to show together."""
 
     name: str
-    #: Scans on one grid, one shown at a time; none shows the labels on black.
+    #: Scans on one grid, one shown at a time; without a scan, the labels are shown on black.
     images: tuple[Path, ...] = ()
     references: tuple[Path, ...] = ()
     predictions: tuple[Path, ...] = ()
@@ -52,7 +52,7 @@ def open_scene(case: CaseFiles) -> Scene:
     A label map on another grid than the scan is laid on the scan's by the nearest voxel, and a note says so.
 
     Raises:
-        DataError: a file is missing or cannot be read, or there is none.
+        DataError: a file is missing or cannot be read, or no file is given.
     """
     paths = (*case.references, *case.predictions)
     if not case.images and not paths:
@@ -126,8 +126,8 @@ def _content(array: Any, geometry: Geometry) -> Callable[[], bytes]:
 def _as_it_is(path: Path) -> bool:
     """Whether the page reads the file as we do.
 
-    NiiVue prefers the qform where its code is the higher one, and knows no default affine; both could swap sides. What
-    our reading found odd in a header it may take otherwise.
+    NiiVue prefers the qform where its code is the higher one, and knows no default affine; both could swap sides. It
+    may also read a header differently that our reading found odd.
     """
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return False

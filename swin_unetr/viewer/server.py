@@ -51,7 +51,7 @@ class ViewerServer(ThreadingHTTPServer):
         try:
             super().__init__((ADDRESS, port), _Handler)
         except (OSError, OverflowError) as error:
-            raise ConfigError(f"port: {port} cannot be had ({error}); leave --port out for a free one") from error
+            raise ConfigError(f"port: {port} cannot be used ({error}); leave --port out for a free one") from error
 
     @property
     def url(self) -> str:
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def page_file(name: str) -> Callable[[], bytes] | None:
-    """How to read a file of the page by its name; none where there is no such file."""
+    """How to read a file of the page by its name; None if there is no such file."""
     own = {"view.html": "page", "view.css": "page", "page.js": "page", "viewer.js": "page", "niivue.umd.js": "assets"}
     if name not in own:
         return None

@@ -113,8 +113,8 @@ def test_weights_in_a_run_that_began_without_are_refused(arguments, tmp_path: Pa
     assert main(without) == 0
     capsys.readouterr()
     assert main([*arguments, "--resume", "auto", "--trainer.max_epochs", "2"]) == 2
-    line = f"--init {tmp_path / 'encoder'}: {tmp_path / 'run'} began without; leave it out, or choose another --output"
-    assert line in capsys.readouterr().err
+    line = f"--init {tmp_path / 'encoder'}: {tmp_path / 'run'} began without; leave out --init, or choose another"
+    assert f"{line} --output" in capsys.readouterr().err
 
 
 def test_files_that_changed_since_a_run_began_are_named(arguments, phantom_data: Path, tmp_path: Path, capsys) -> None:

@@ -7,7 +7,7 @@ const many = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const short = (value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(4)).toString().replace("-", "−"));
 const percents = ["0.5 %", "5 %", "median", "95 %", "99.5 %"].map((name) => name.replace(" ", "\u00a0"));
 const number = (value) => el("td", { "data-value": value === null || value === undefined ? "" : value }, short(value));
-/** Values of a channel; what is next to nothing beside the width of its percentiles is 0 for people. */
+/** Values of a channel; those that are tiny compared with the width of its percentiles are shown as 0. */
 const rounded = (values, percentiles = values) => {
   const least = 1e-3 * (Math.max(...percentiles) - Math.min(...percentiles));
   return values.map((value) => (value !== null && Math.abs(value) < least ? 0 : value));
@@ -15,7 +15,7 @@ const rounded = (values, percentiles = values) => {
 const by = (values) => (values ? values.map(short).join(" × ") : "–");
 
 function drawFindings() {
-  if (!data.findings.length) return byId("findings").replaceChildren(el("p", {}, "None was found."));
+  if (!data.findings.length) return byId("findings").replaceChildren(el("p", {}, "No defects were found."));
   const codes = [...new Set(data.findings.map((finding) => finding.code))];
   byId("findings").replaceChildren(...codes.map((code) => {
     const [severity, title, remedy] = data.kinds[code];
@@ -122,7 +122,7 @@ function drawCases() {
 function setUp() {
   byId("lead").textContent = data.lead;
   byId("notes").replaceChildren(...data.notes.map((note) => el("p", { class: "soft" }, note)));
-  byId("machine").replaceChildren(...(data.machine.length ? data.machine.map((line) => el("div", {}, line)) : [el("p", {}, "Not looked at.")]));
+  byId("machine").replaceChildren(...(data.machine.length ? data.machine.map((line) => el("div", {}, line)) : [el("p", {}, "Not checked.")]));
   byId("query").addEventListener("input", (event) => { state.query = event.target.value; drawCases(); });
   byId("only").addEventListener("change", (event) => { state.only = event.target.checked; drawCases(); });
   byId("methods").replaceChildren(definitions(provenance()));

@@ -104,7 +104,7 @@ def test_there_and_back_computes_the_same(merging: str, use_v2: bool, save) -> N
     options |= {"depths": (1, 2, 1, 1), "window_size": (4, 4, 4), "qkv_bias": False, "patch_norm": True}
     theirs = MonaiSwinUNETR(**options).eval()
     network, report = import_monai_weights(save(theirs.state_dict()), merging=merging)
-    assert report.merging_reason == "as told"
+    assert report.merging_reason == "as given"
     assert network.config == NetworkConfig(
         in_channels=2,
         num_classes=4,

@@ -49,7 +49,7 @@ def test_a_whole_model_and_back(
     assert main([*arguments, "--task", str(tmp_path / "task.yaml"), "--recipe", str(tmp_path / "recipe.yaml")]) == 0
     description = load_model(model).description
     assert (description.task.name, description.inference.overlap) == ("pair", 0.6)
-    assert description.provenance["imported"]["merging_reason"] == "as told"
+    assert description.provenance["imported"]["merging_reason"] == "as given"
 
     for name in ("weights.safetensors", "weights.pt"):
         assert main(["export-weights", str(model), "--output", str(tmp_path / name)]) == 0

@@ -142,7 +142,7 @@ def test_bids_sessions_that_are_incomplete(tmp_path: Path) -> None:
 
 def test_bids_without_a_common_scan(tmp_path: Path) -> None:
     touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-02/anat/sub-02_T2w.nii.gz")
-    assert "no kind of scan is there in all 2 sessions" in refused(tmp_path)
+    assert "no kind of scan is in all 2 sessions" in refused(tmp_path)
 
 
 def test_a_fault_of_one_bids_session_is_noted_and_the_others_are_listed(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_fault_of_one_bids_session_is_noted_and_the_others_are_listed(tmp_path
 
     for kind in ("T1w", "FLAIR"):
         (tmp_path / f"sub-01/anat/sub-01_{kind}.nii.gz").unlink()
-    assert "no kind of scan is there in all 3 sessions" in faults_beside(*others)
+    assert "no kind of scan is in all 3 sessions" in faults_beside(*others)
 
 
 def test_bids_derivatives_that_are_no_masks_may_be_there_twice(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_one_switch_for_all(machine: Hardware) -> None:
 
 def test_a_scaler_of_gradients_and_a_fused_optimizer_do_not_go_together() -> None:
     assert settle(SpeedConfig(), HOPPER, precision="16-mixed").fused_optimizer is False
-    with pytest.raises(ConfigError, match="fused_optimizer: cannot be with precision '16-mixed'"):
+    with pytest.raises(ConfigError, match="fused_optimizer: cannot be used with precision '16-mixed'"):
         settle(SpeedConfig(fused_optimizer=True), HOPPER, precision="16-mixed")
 
 

@@ -75,7 +75,7 @@ def test_the_last_cases_stay_open(shifted: Paths, tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken(server: ViewerServer) -> None:
-    with pytest.raises(ConfigError, match=r"^port: \d+ cannot be had"):
+    with pytest.raises(ConfigError, match=r"^port: \d+ cannot be used"):
         ViewerServer({}, port=server.server_address[1])
 
 
