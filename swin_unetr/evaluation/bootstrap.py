@@ -1,4 +1,4 @@
-"""How far a mean over patients would move if others of the same kind had been evaluated: intervals, and resamples."""
+"""How far a mean over patients would move if other such patients were evaluated: intervals, and resamples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESAMPLES = 5000
 SEED = 2026
 #: Share of samples whose interval holds the true mean.
 CONFIDENCE = 0.95
-#: Patients from which on an interval is made by the bootstrap. Of fewer, it is too narrow: of Dice-like values it holds
+#: From this number of patients on, the bootstrap gives the interval. With fewer it is too narrow: for Dice it holds
 #: the mean in 83, 88 and 91 of 100 samples with 5, 10 and 20 patients; Student's in 93, 94 and 95.
 BOOTSTRAP_FROM = 30
 #: How the intervals are made, for reports.
@@ -25,7 +25,7 @@ METHOD = (
     f"{CONFIDENCE:.0%} interval of the mean over patients (Student's t below {BOOTSTRAP_FROM} patients, "
     f"BCa bootstrap with {RESAMPLES} resamples from there on, none for one patient)"
 )
-#: Indices drawn at a time, so that a thousand patients need no gigabyte.
+#: Indices drawn at a time, so that a thousand patients do not need a gigabyte.
 _BLOCK = 2_000_000
 
 

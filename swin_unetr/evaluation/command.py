@@ -51,12 +51,12 @@ def _parser() -> CommandParser:
         "--output",
         type=Path,
         required=True,
-        help="folder for results.json, results.csv, report.md, report.html; of BraTS brats.csv too",
+        help="folder for results.json, results.csv, report.md, report.html; for BraTS also brats.csv",
     )
     add_evaluation_arguments(parser)
     parser.add_argument("--strict", action="store_true", help="a case that cannot be evaluated is an error")
     parser.add_argument(
-        "--images", type=Path, help="data set or folder of the scans, for pictures; otherwise those of the references"
+        "--images", type=Path, help="data set or folder of the scans, for pictures; default: those of the references"
     )
     parser.add_argument("--pictures", type=int, default=20, metavar="N", help="cases with pictures, the worst first")
     return parser

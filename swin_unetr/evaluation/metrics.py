@@ -25,10 +25,10 @@ class Compared:
     overlap: Overlap
     #: Volume of a voxel in millilitres.
     voxel_ml: float
-    #: None where no surface metric was asked for.
+    #: If None, no surface metric was asked for.
     distances: Distances | None
     empty: EmptyPolicy
-    #: None where no lesions were asked for.
+    #: If None, no lesions were asked for.
     lesions: StructureLesions | None = None
 
 
@@ -112,7 +112,7 @@ METRICS: tuple[Metric, ...] = (
         title="Volume difference (ml)",
         measure=_volume_difference,
         value_of_failure=math.inf,
-        definition="absolute difference of the volumes; both stand beside it",
+        definition="absolute difference of the volumes; both are given beside it",
         higher_is_better=False,
         highest=math.inf,
     ),
@@ -164,7 +164,7 @@ METRICS: tuple[Metric, ...] = (
         "lesions_invented",
         "Lesions invented",
         lambda of: of.count("invented"),
-        "predicted lesions that stand for none of the reference",
+        "predicted lesions that match no lesion of the reference",
         higher_is_better=False,
     ),
 )
@@ -202,7 +202,7 @@ def choose_metrics(
 
 
 def wants_lesions(names: Collection[str] | None) -> bool:
-    """Whether one of the metrics of these names (none: all) is of lesions."""
+    """Whether one of the metrics of these names is of lesions. If None, all metrics count."""
     return names is None or any(metric.kind == "lesion" for metric in METRICS if metric.name in names)
 
 

@@ -33,14 +33,14 @@ def find_patients(
     beside = next((folder / PATIENTS for folder in folders if (folder / PATIENTS).is_file()), None)
     if beside is None and not known:
         return patients_by_names(cases), ()
-    # The data set does not say whose the cases are that it could not list.
+    # The data set does not name the patients of cases that it could not list.
     named = {**(read_patients(beside, cases) if beside is not None else {}), **known}
     patients = {case: patient for case in cases if (patient := named.get(case))}
     return patients, tuple(_unknown(sorted(set(cases) - set(patients)), cases, set(named) - set(cases)))
 
 
 def _unknown(lacking: Sequence[str], cases: Collection[str], others: Iterable[str]) -> Iterator[str]:
-    """A note about cases whose patient is not known, with names of `others` that are nearly theirs."""
+    """A note about cases whose patient is not known, with similar names among `others`."""
     if lacking:
         yield (
             f"the patient of {len(lacking)} of {count(len(cases), 'case')} is not known, each of which counts as a "

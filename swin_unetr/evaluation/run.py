@@ -47,39 +47,39 @@ def evaluate(
     """Compare label files with references, per case and structure.
 
     A case that is asked for and cannot be evaluated (no prediction or two, another geometry, a label value that the
-    task does not know) becomes a failure: it is listed, counted beside every mean, and has no part in `Summary.mean`;
+    task does not know) becomes a failure: it is listed, counted beside every mean, and is not in `Summary.mean`;
     `Summary.mean_with_failures` counts it as 0.
 
     Args:
         predictions: folder of `<case id>.nii.gz`, or a file.
         references: folder of label files, root of a data set (Decathlon, BTCV, BraTS, plain), or a file.
         task: a `Task`; a name (`btcv`, `brats`, `brats2021`, ...); a model folder, run folder, model.json or
-            dataset.json; or label values by name. None takes what the predictions or the data set say of themselves.
-        output: folder for results.json, results.csv, report.md and report.html, for BraTS brats.csv too; none writes
-            nothing.
+            dataset.json; or label values by name. If None, what the predictions or the data set say.
+        output: folder for results.json, results.csv, report.md and report.html, for BraTS brats.csv too. If None,
+            nothing is written.
         folds: a split file; evaluates the validation cases of `fold` only.
         fold: which fold of `folds`.
         cases: evaluates these ids only. Without a selection every reference is asked for.
         empty: what Dice is where a structure is in neither mask: "nan", or 1 under "brats".
         empty_distance: what a distance in mm is where one mask is empty: "inf", "diagonal" of the scan, or
-            "penalty" (374 mm, as the BraTS challenges). None is "penalty" under empty="brats" and "inf" otherwise.
+            "penalty" (374 mm, as the BraTS challenges). If None, "penalty" under empty="brats", else "inf".
         surface: what surfaces are made of: "voxels", as MONAI has it, or "area", as DeepMind has it.
         tolerance_mm: of the normalised surface Dice; one for all, or by structure (2 mm for those not named).
-        metrics: names of the metrics; none takes all.
+        metrics: names of the metrics. If None, all.
         lesions: rules that separate and score lesions (`evaluation.lesions.rules.LESION_RULES`), or "none". If None,
             those of brats-evaluation for BraTS, unless `metrics` names none of lesions, and otherwise no lesions.
-        resample_prediction: a prediction on another grid than its reference is put on it, nearest neighbour, and
-            noted; otherwise its case fails.
+        resample_prediction: if True, a prediction on another grid is resampled to its reference's, nearest neighbour,
+            and noted; if False, its case fails.
         strict: a case that cannot be evaluated is an error, and nothing is written.
         workers: threads; the result does not depend on it.
-        images: data set or folder of the scans, for the pictures; none takes those of the references' data set.
-        patients: table with the columns case and patient. If None, the data set of the references says whose a scan is,
-            a patients.csv beside them, or the names of the cases; a case whose patient is unknown counts as one.
+        images: data set or folder of the scans, for the pictures. If None, those of the references' data set.
+        patients: table with the columns case and patient. If None, the data set of the references, a patients.csv
+            beside them, or the names of the cases say it; a case whose patient is unknown counts as one.
         pictures: how many cases, the worst first, the page shows pictures of.
         on_case: called with the number of cases done and of all.
 
     Raises:
-        ConfigError: arguments that do not fit each other, or no task to be found.
+        ConfigError: arguments that do not fit each other, or no task is found.
         DataError: a path that does not exist or holds nothing, or not one case in common; under `strict`, a failure.
     """
     options = check_options(

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 #: Level of the tests.
 ALPHA = 0.05
-#: Decimals to which values are told apart: the last bits of a division must not break a tie, or make one.
+#: Decimals to which values are compared: the last bits of a division must not break a tie, or make one.
 DECIMALS = 9
 
 

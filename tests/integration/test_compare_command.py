@@ -293,7 +293,7 @@ def test_reports_that_do_not_fit_each_other(folders, capsys):
     assert evaluate(folders, "bad") == 0
     assert "case case0 has another reference than for report_good" in reports()[1]
     (folders / "report_bad" / "results.json").write_text("{}")
-    assert "is no result of evaluate" in reports()[1]
+    assert "is not a result of evaluate" in reports()[1]
 
 
 def test_no_case_in_common_names_what_nearly_matches(folders, capsys):

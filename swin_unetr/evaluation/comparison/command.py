@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that are different in all, without what all end with."""
+    """The shortest ends of the paths that differ between all of them, without the part that all end with."""
     parts = [(path.parent if path.name == "results.json" else path).absolute().parts[::-1] for path in paths]
     while len({part[0] for part in parts}) == 1 and all(len(part) > 1 for part in parts):
         parts = [part[1:] for part in parts]
@@ -61,7 +61,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("methods", nargs="+", type=Path, help="folders of predictions, report folders or results.json")
     parser.add_argument("--reference", type=Path, help="folder of label files or data set, for folders of predictions")
-    parser.add_argument("--names", nargs="+", help="names of the methods; otherwise those of the folders")
+    parser.add_argument("--names", nargs="+", help="names of the methods; default: those of the folders")
     parser.add_argument(
         "--output", type=Path, help="folder for compare.json, compare.csv, differences.csv, compare.md, compare.html"
     )
@@ -69,15 +69,15 @@ def _parser() -> CommandParser:
         "--rank-by",
         nargs="+",
         metavar="NAME",
-        help="metrics that the rankings count; otherwise dice, hd95_mm and nsd (BraTS 2023 and 2024: lesion_dice "
+        help="metrics that the rankings count; default: dice, hd95_mm and nsd (BraTS 2023 and 2024: lesion_dice "
         "lesion_hd95_mm)",
     )
     parser.add_argument(
         "--missing",
         choices=("worst", "common"),
         default="worst",
-        help="a case that some method lacks: it has the worst rank there (worst), or counts for nobody (common)",
+        help="a case that some method lacks: that method has the worst rank there (worst), or it is left out (common)",
     )
-    parser.add_argument("--seed", type=int, default=2026, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=2026, help="seed of the bootstrap")
     add_evaluation_arguments(parser)
     return parser

@@ -57,8 +57,8 @@ class Method:
 def read_methods(paths: Mapping[str, Path], reference: Path | None, options: Mapping[str, Any]) -> dict[str, Method]:
     """Evaluate folders of predictions, and read reports, by the name of the method.
 
-    Predictions that do not say what their labels mean, of which no data set says it either, are read as those of the
-    first method that does.
+    If neither predictions nor a data set say what the labels mean, they are read as those of the first method that
+    says it.
 
     Args:
         paths: folder of predictions, folder of a report, or its results.json, by name.
@@ -66,8 +66,8 @@ def read_methods(paths: Mapping[str, Path], reference: Path | None, options: Map
         options: those of `run.evaluate`. A report takes only its selection of cases and of metrics from them.
 
     Raises:
-        ConfigError: predictions without a reference, or labels that no method says the meaning of.
-        DataError: no such path, no report of ours, or not one case to evaluate.
+        ConfigError: predictions without a reference, or labels whose meaning no method says.
+        DataError: no such path, not a report of ours, or not one case to evaluate.
     """
     methods: dict[str, Method] = {}
     silent: dict[str, UnknownLabelsError] = {}
@@ -90,7 +90,7 @@ def _read_method(path: Path, reference: Path | None, options: Mapping[str, Any])
     if not path.exists():
         raise DataError(f"{path}: no such folder; check the path")
     if reference is None:
-        raise ConfigError(f"reference: {path} is no report, so --reference must say where the references lie")
+        raise ConfigError(f"reference: {path} is not a report, so --reference must say where the references lie")
 
     from swin_unetr.evaluation.run import evaluate
 
@@ -194,7 +194,7 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise DataError(f"{report}: is no result of evaluate ({reason}); evaluate again") from error
+        raise DataError(f"{report}: is not a result of evaluate ({reason}); evaluate again") from error
     for case in set(selected or ()) - method.cases - failures.keys():
         failures[case] = NOT_ASKED
     if not method.cases:
@@ -205,14 +205,14 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
 
 
 def _patients(results: Mapping[str, Any]) -> dict[str, str]:
-    """Patient by case; a report of an earlier version does not say, so that the names of its cases have to tell."""
+    """Patient by case; for a report of an earlier version, inferred from the names of its cases."""
     if "patients" not in results:
         return patients_by_names({row["case"] for row in results["rows"]})
     return {str(case): str(patient) for case, patient in results["patients"].items()}
 
 
 def _task_for_others(task: Task) -> Task | str:
-    """The label values of BraTS may be another year's in another folder: they are told from the data again."""
+    """Another folder may have the BraTS label values of another year: they are inferred from the data again."""
     return ANY_BRATS if task.name in (*BRATS_CONVENTIONS, BRATS_AFTER_TREATMENT) else task
 
 
@@ -221,7 +221,7 @@ def _policy(empty: str, distances: Mapping[str, Any], lesions: str | None) -> di
 
 
 def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """The first thing that two policies do not share, in words; empty for none. No lesions are no other policy."""
+    """The first difference of two policies, in words, or "". A policy without lesions does not differ in lesions."""
     for key in dict.fromkeys([*one, *other]):
         pair = one.get(key), other.get(key)
         if pair[0] != pair[1] and not (key == "lesions" and None in pair):

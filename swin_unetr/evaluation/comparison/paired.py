@@ -57,7 +57,7 @@ class Difference:
     p: float
     #: "exact" or "normal"; None where there is nothing to test.
     p_method: str | None
-    #: The smallest p that so many patients can give.
+    #: The smallest p that this number of patients can give.
     p_least: float
     #: Holm's correction over the structures and pairs of the metric; their mean is a family of its own.
     p_holm: float

@@ -31,7 +31,7 @@ class Table:
 
     @property
     def settled(self) -> NDArray[np.float64]:
-        """The values, with what a case is worth to the others where one method has invented a structure or lacks it."""
+        """The values; where one method invented a structure or lacks the case, with the others' correct rejections."""
         return settled(self.values, self.held, higher_is_better=self.metric.higher_is_better)
 
     @property
@@ -81,10 +81,10 @@ class Ranking:
 def rankings(
     names: Sequence[str], tables: Sequence[Table], seed: int, patients: NDArray[np.int64] | None = None
 ) -> tuple[Ranking, ...]:
-    """The ranking by each of three schemes, from the same tables; none where no case says anything.
+    """The ranking by each of three schemes, from the same tables; empty if no case has a value.
 
     In every scheme methods that tie share the mean of their ranks, and ranks are averaged over structures and metrics.
-    A structure that is in no mask says nothing; where one method has invented it, the others are right. A case that a
+    A structure that is in no mask does not count; where one method has invented it, the others are right. A case that a
     method lacks has the worst rank in the first scheme, and counts as the metric's value of failure in the others (0
     for Dice). Each patient counts once, with the mean of the cases.
 
@@ -142,7 +142,7 @@ def case_ranks(table: Table) -> NDArray[np.float64]:
 
 
 class _PatientMeans:
-    """One metric, by patient: what the means over any sample of patients are made of."""
+    """One metric, by patient, from which the means over any sample of patients are computed."""
 
     def __init__(self, table: Table, patients: NDArray[np.int64], says: NDArray[np.bool_]) -> None:
         """Average over the cases of every patient; `says` are the patients that count."""

@@ -32,10 +32,10 @@ from swin_unetr.files import keep_foreign, plain_json, write_json, write_text
 from swin_unetr.provenance import written_by
 
 _DIFFERENCES = (
-    "Differences are first minus second, over the cases that say something of the two: a structure that is in no mask "
+    "Differences are first minus second, over the cases that count for the two: a structure that is in no mask "
     "is undefined and counted; where one of them invents it, the other is right (Dice 1, distance 0). The unit is the "
     "patient, with the mean of the scans. An infinite difference is in the median, the test and the counts, in no "
-    "mean; beside the mean stands for which method how many are infinite. "
+    "mean; how many are infinite, and for which method, is given beside the mean. "
     f"95 % CI: {METHOD}. p: Wilcoxon signed-rank, two-sided; "
     "differences below 1e-9 are zero, zeros are left out, equal sizes share the mean of their ranks; exact given the "
     f"ties up to {EXACT_UP_TO} differences that are not zero, normal with the variance corrected for ties above. Holm: "
@@ -43,7 +43,7 @@ _DIFFERENCES = (
 )
 _RANKINGS = (
     "Every ranking averages ranks over structures and metrics; ties share the mean of their ranks, and a structure in "
-    "no mask says nothing. Ranks in every case, averaged: as BraTS. Ranks of the means over patients: as "
+    "no mask does not count. Ranks in every case, averaged: as BraTS. Ranks of the means over patients: as "
     "leaderboards by mean Dice; fewer infinite distances come first. Ranks by significant differences: how many "
     "others are worse by a one-sided Wilcoxon test at 5 % after Holm's correction, as the Medical Segmentation "
     "Decathlon. "
@@ -52,8 +52,8 @@ _RANKINGS = (
 )
 _MISSING = {
     "worst": "A case that a method lacks has the worst rank there, and counts as the metric's value of failure in the "
-    "means and tests of the rankings (0 for Dice); in the paired differences it has no part. It is counted as lacking.",
-    "common": "A case that some method lacks has no part in any ranking or difference, and is counted as lacking.",
+    "means and tests of the rankings (0 for Dice); it is not in the paired differences. It is counted as lacking.",
+    "common": "A case that some method lacks is not in any ranking or difference, and is counted as lacking.",
 }
 
 

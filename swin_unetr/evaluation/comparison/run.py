@@ -40,8 +40,8 @@ def compare(
             written.
         metrics: names of the metrics. If None, those that all methods have.
         rank_by: names of the metrics that the rankings count. If None, Dice, HD95 and NSD, as far as they are there.
-        missing: what becomes of a case that some method lacks: it has the worst rank there ("worst"), or counts for
-            nobody ("common").
+        missing: what to do with a case that some method lacks: this method has the worst rank there ("worst"), or the
+            case is left out for all ("common").
         seed: of every bootstrap.
         patients: table with the columns case and patient. If None, what the evaluations know.
         evaluation: further options of `evaluate`, for folders of predictions.
@@ -75,7 +75,7 @@ def compare_methods(
         output: folder of the report. If None, nothing is written.
         options: of `evaluate`.
         rank_by: names of the metrics that the rankings count.
-        missing: what becomes of a case that some method lacks.
+        missing: what to do with a case that some method lacks.
         seed: of every bootstrap.
     """
     if len(paths) < 2:
@@ -118,7 +118,7 @@ def _patients(methods: Mapping[str, Method], table: str | Path | None) -> Mappin
 
 
 def _refuse_ignored(options: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
-    """A policy that is asked for, and that reports were not made with, is not passed over in silence."""
+    """Refuse a policy that is asked for, and that the reports were not made with."""
     for name, nothing in _SETTLED.items():
         wanted = options.get(name, nothing)
         if wanted not in (nothing, policy[name] or "none"):

@@ -135,7 +135,7 @@ def _difference_table(metric: Metric, result: Comparison) -> TextTable:
 
 
 def _beside(item: Difference) -> str:
-    """What the mean leaves out, and whom it flatters."""
+    """How many patients the mean leaves out, and which method has the infinite values."""
     lost = ((item.first, item.first_infinite), (item.second, item.second_infinite))
     words = ", ".join(f"{name} ∞ in {number}" for name, number in lost if number)
     return f" (of {item.patients - item.infinite}; {words})" if words else ""

@@ -1,6 +1,6 @@
 """Compares methods on the same cases: paired differences with tests, and rankings with their stability.
 
-What counts, and what it is worth, says `scoring`.
+`scoring` says what counts, and what it is worth.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from swin_unetr.evaluation.scoring import patient_indices
 #: Values by case, structure and metric. A case that could not be evaluated has no key; NaN is "in neither mask".
 Values = Mapping[tuple[str, str, str], float]
 
-#: What becomes of a case that some method lacks: the worst rank for that method, or no part for anybody.
+#: What to do with a case that some method lacks: the worst rank for that method, or left out for all.
 Missing = Literal["worst", "common"]
 
-#: The metrics that a ranking counts where nothing is said, as far as they are there. Not those of lesions, by which
+#: The metrics that a ranking counts by default, as far as they are there. Not those of lesions, by which
 #: BraTS ranks since 2023: the rules of 2025 average over the lesions found, which would reward missing one.
 RANKED_BY = ("dice", "hd95_mm", "nsd")
 
-#: What is said of a case that a method neither has nor failed in.
+#: Message for a case that a method neither has nor failed in.
 NOT_ASKED = "is not among the cases of its evaluation; evaluate it with this case too"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What comparing gives."""
+    """The result of a comparison."""
 
     methods: tuple[str, ...]
     structures: tuple[str, ...]
@@ -88,9 +88,9 @@ def compare_values(
         methods: values by the name of the method.
         structures: names of the structures.
         failures: by method, the cases that it was asked for and failed in, with the message.
-        metrics: the metrics that may be in the values; those that some method does not have are passed over.
+        metrics: the metrics that may be in the values; those that some method does not have are ignored.
         rank_by: names of the metrics that the rankings count. If None, `RANKED_BY`.
-        missing: what becomes of a case that some method lacks.
+        missing: what to do with a case that some method lacks.
         seed: of every bootstrap.
         patients: patient by case: the unit of intervals, tests and rankings. A case without one is a patient alone.
 
@@ -114,7 +114,7 @@ def compare_values(
         for metric in metrics
         if metric.name in present
     }
-    # A metric that has no value anywhere says nothing, and would make every rank a tie.
+    # A metric that has no value anywhere would make every rank a tie.
     shown = tuple(m for m in metrics if m.name in values and not np.isnan(values[m.name]).all())
     ranked_by = _ranked_by(rank_by, shown)
     in_all: NDArray[np.bool_] = np.logical_and.reduce(held, axis=0)

@@ -21,7 +21,10 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
         "what the predictions or the data set say",
     )
     parser.add_argument(
-        "--labels", nargs="+", metavar="NAME=VALUE", help="the same by hand; NAME=VALUE,VALUE for a region of several"
+        "--labels",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="values by name instead; NAME=VALUE,VALUE for a region of several",
     )
     parser.add_argument("--folds", type=Path, help="split file (folds.json); with --fold: its validation cases only")
     parser.add_argument("--fold", type=int, help="which fold of --folds, from 0")
@@ -37,7 +40,7 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
         "--empty-distance",
         choices=("inf", "diagonal", "penalty"),
         help="distances where one mask is empty: infinite, the diagonal of the scan, or BraTS' penalty (374 mm); "
-        "unless said, penalty under --empty brats and inf otherwise",
+        "default: penalty under --empty brats, otherwise inf",
     )
     parser.add_argument(
         "--surface",
@@ -49,8 +52,8 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--resample-prediction",
         action="store_true",
-        help="put a prediction on another grid than its reference onto it, nearest neighbour, and note it in the "
-        "report; what lies outside the reference's grid counts as predicted where nothing is. Otherwise its case fails",
+        help="resample a prediction on another grid to its reference's, nearest neighbour, and note it in the report; "
+        "what lies outside the reference's grid counts as invented. Without this option, its case fails",
     )
     parser.add_argument(
         "--tolerance-mm",
@@ -59,19 +62,19 @@ def add_evaluation_arguments(parser: CommandParser) -> None:
         metavar="MM|NAME=MM",
         help="tolerance of the normalised surface Dice: one number, or by structure (2 mm for those not named)",
     )
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="these metrics only, as dice hd95_mm nsd")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="these metrics only, such as dice hd95_mm nsd")
     parser.add_argument(
         "--lesions",
         metavar="RULES",
         help="score lesions by these rules: brats2023[-men|-met], brats2024[-ssa|-ped], brats2025, or components for "
-        "any structures; none for no lesions (default: brats2025 for BraTS, none otherwise)",
+        "any structures; none scores no lesions (default: brats2025 for BraTS, none otherwise)",
     )
     parser.add_argument(
         "--patients",
         type=Path,
         metavar="FILE",
         help="CSV with the columns case and patient: patients are the unit of means, intervals, tests and rankings; "
-        "otherwise the data set says whose a scan is, a patients.csv beside the references, or the names of the cases",
+        "default: as the data set, a patients.csv beside the references, or the names of the cases say",
     )
     parser.add_argument(
         "--workers",

@@ -39,7 +39,7 @@ class Predictions:
     path: Path
     #: Label file by the id of its case.
     labels: Mapping[str, Path]
-    #: Cases of which nobody can say which file is the prediction, and why.
+    #: Cases for which it is not clear which file is the prediction, and why.
     faults: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -57,7 +57,7 @@ class References:
     labels: Mapping[str, Path]
     #: Cases whose reference cannot be found, such as those with two label files, and why.
     faults: Mapping[str, str] = field(default_factory=dict)
-    #: What the data set's layout says of the labels, where it is one and says something.
+    #: What the data set's layout says about the labels. If None, nothing, or it is not a data set.
     task: Task | None = None
     #: Patient by case, as far as the data set says.
     patients: Mapping[str, str] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Pairing:
 
 
 def find_predictions(path: Path) -> Predictions:
-    """Label files by case id: the file itself, or those in the folder; hidden files and probabilities are passed over.
+    """Label files by case id: the file itself, or those in the folder; hidden files and probabilities are ignored.
 
     A case with two files is a fault of this case.
 
@@ -97,8 +97,8 @@ def find_references(path: Path, known: Collection[str]) -> References:
 
     Args:
         path: a file, a folder of label files, or the root (or the list) of a data set.
-        known: ids that the predictions have, or that were asked for. A label file that is named after its case, but
-            not like it (`label0001` of `img0001`, `<case>_seg`), takes the id from here.
+        known: ids that the predictions have, or that were asked for. A label file whose name is derived from
+            that of its case (`label0001` of `img0001`, `<case>_seg`) takes the id from here.
 
     Raises:
         DataError: no such path, not one label file without a fault, or a fault of the whole data set.
@@ -171,12 +171,12 @@ def _nothing_to_pair(wanted: Collection[str], predictions: Predictions, referenc
 
 
 def _references(path: Path, known: Collection[str]) -> References:
-    """See `find_references`; faults of single cases are errors, unless somebody is `noting` them."""
+    """See `find_references`; faults of single cases are errors, unless within `noting`."""
     if not is_dataset(path):
         # Two files are a pair, whatever their names.
         case = next(iter(known)) if len(known) == 1 else _case_of(stem(path), known)
         return References(path, {case: _existing(path)})
-    stray = (path / "labelsTr").is_dir()  # files beside the folders of a data set are none of its labels
+    stray = (path / "labelsTr").is_dir()  # files beside the folders of a data set are not its labels
     if path.is_dir() and not stray and not _is_brats(path) and (files := _label_files(path)):
         return References(path, unique((_case_of(name, known), file) for name, file in files.items()))
     if find_layout(path) in ("brats", "plain") and (cases := brats_labels(path)):
@@ -196,7 +196,7 @@ def _is_brats(path: Path) -> bool:
 
 
 def _by_case(faults: Iterable[DataError], case_of: Callable[[str], str] = str) -> dict[str, str]:
-    """The words of the faults by case, whose id `case_of` makes of the name of its file; not those of probabilities."""
+    """The words of the faults by case, whose id is `case_of` the name of its file; probabilities are left out."""
     words: dict[str, list[str]] = {}
     for fault in faults:
         if fault.case is not None and not fault.case.endswith(_PROBABILITIES):

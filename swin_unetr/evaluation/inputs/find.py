@@ -59,7 +59,7 @@ def find_inputs(
     """Find and pair all that `evaluate` is asked for.
 
     Raises:
-        ConfigError: arguments that do not fit each other, or no task to be found.
+        ConfigError: arguments that do not fit each other, or no task is found.
         DataError: a path that does not exist or holds nothing, or not one case in common.
     """
     cases = select_cases(selection.folds, selection.fold, selection.cases)

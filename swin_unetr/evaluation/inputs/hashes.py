@@ -1,4 +1,4 @@
-"""Hashes of what was evaluated: they tell which files a report speaks of, wherever those have gone."""
+"""Hashes of what was evaluated: they identify the files of a report, even after they were moved."""
 
 from __future__ import annotations
 

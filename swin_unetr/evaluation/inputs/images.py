@@ -15,12 +15,12 @@ from swin_unetr.tasks import Task
 from transforms.geometry import Volume
 from transforms.io import read_image, read_verdict
 
-#: Ends the name of nnU-Net's first channel, which otherwise goes by the name of its case.
+#: Ends the name of nnU-Net's first channel; before it is the name of the case.
 _FIRST_CHANNEL = re.compile(r"_0000$")
 
 
 def find_images(path: Path | None, references: Path, cases: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """First channel of the scan by case id, empty where nothing is found; notes about scans that cannot be told.
+    """First channel of the scan by case id, empty if nothing is found; notes about scans that are not clear.
 
     Args:
         path: root of a data set, folder of images or image file. If None, looks in the data set of the references,
@@ -38,8 +38,8 @@ def find_images(path: Path | None, references: Path, cases: Collection[str]) -> 
             if path is not None:
                 raise (faults or [error])[0] from error
             images, faults = {}, faults or [error]
-    told = [fault for fault in faults if fault.case is None or _FIRST_CHANNEL.sub("", fault.case) in cases]
-    return images, (f"scans that are not shown: {'; '.join(map(str, told))}",) if told else ()
+    relevant = [fault for fault in faults if fault.case is None or _FIRST_CHANNEL.sub("", fault.case) in cases]
+    return images, (f"scans that are not shown: {'; '.join(map(str, relevant))}",) if relevant else ()
 
 
 def _images(path: Path | None, references: Path) -> dict[str, Path]:

@@ -20,7 +20,7 @@ from swin_unetr.tasks import BRATS_AFTER_TREATMENT, BRATS_CONVENTIONS, BTCV, Tar
 #: A task, its name or the path of something that holds one, or label values by name.
 TaskArgument = Task | str | Path | Mapping[str, int | Sequence[int]] | None
 
-#: `--task brats`: the convention of each side is told from its label values.
+#: `--task brats`: the convention of each side is inferred from its label values.
 ANY_BRATS = "brats"
 #: Tasks by the names that `--task` takes, beside `ANY_BRATS`.
 NAMED_TASKS = {BTCV.name: BTCV, **{name: brats(name) for name in (*BRATS_CONVENTIONS, BRATS_AFTER_TREATMENT)}}
@@ -34,10 +34,10 @@ class UnknownLabelsError(ConfigError):
 
 
 def find_labels(argument: TaskArgument, predictions: Path, of_dataset: Task | None) -> Labels:
-    """What the labels mean: the argument's word, else what the predictions and the data set say of themselves.
+    """What the labels mean: what the argument says, else what the predictions and the data set say.
 
-    A year of BraTS that is named, or a `Task`, holds for both sides as it stands. A BraTS task from a file stands for
-    the regions: the label values of each side are told from the data, as under `brats`.
+    A named year of BraTS, or a `Task`, holds for both sides unchanged. A BraTS task from a file only names the
+    regions: the label values of each side are inferred from the data, as under `brats`.
 
     Args:
         argument: see `evaluate`.
@@ -45,7 +45,7 @@ def find_labels(argument: TaskArgument, predictions: Path, of_dataset: Task | No
         of_dataset: what the layout of the references says.
 
     Raises:
-        UnknownLabelsError: no task to be found.
+        UnknownLabelsError: no task is found.
         ConfigError: an unknown name, or predictions and data set that contradict each other.
         DataError: a file that should hold a task and does not.
     """
@@ -109,7 +109,7 @@ def _task_at(path: Path) -> Task:
     """The task of a model folder, a run folder, a model.json, dataset.json or task.yaml, or of a data set's folder."""
     if not path.exists():
         raise ConfigError(
-            f"task: {path} is no such file or folder, and no name of a task ({', '.join((ANY_BRATS, *NAMED_TASKS))})"
+            f"task: {path} is not a file or folder, nor the name of a task ({', '.join((ANY_BRATS, *NAMED_TASKS))})"
         )
     if path.name == DECATHLON:
         return read_decathlon_task(path)
@@ -124,7 +124,7 @@ def _task_at(path: Path) -> Task:
 
 
 def _task_beside(predictions: Path) -> tuple[Task | None, str]:
-    """The task that the JSON beside predictions tells, and the path of that JSON; none where there is none."""
+    """The task in the JSON beside predictions, and the path of that JSON; None and "" if there is no such JSON."""
     folder = predictions if predictions.is_dir() else predictions.parent
     run = folder / _PREDICTIONS_JSON
     if run.is_file():
@@ -133,7 +133,7 @@ def _task_beside(predictions: Path) -> tuple[Task | None, str]:
         names = sorted(images_by_stem(folder)) if predictions.is_dir() else [stem(predictions)]
     for case in (folder / f"{name}.json" for name in names):
         if case.is_file() and isinstance(labels := read_yaml(case).get("labels"), dict):
-            # A case's record has the label values alone; the regions of BraTS are known by their names.
+            # A case's record has only the label values; the regions of BraTS are recognised by their names.
             regions = {target.name for target in brats().targets}
             return (brats() if set(labels) == regions else _task_of_labels(labels)), str(case)
     return None, ""

@@ -42,11 +42,11 @@ class Labels:
     task: Task
     #: Where the task comes from, for the report.
     source: str
-    #: Whether each side's BraTS convention is told from its label values; otherwise `task` holds for both.
+    #: Whether each side's BraTS convention is inferred from its label values; otherwise `task` holds for both.
     told_from_data: bool = False
 
     def tasks(self, cases: Sequence[LabelValues] = (), *, recent: bool = False) -> Tasks:
-        """The task of each side, told from the label values of all cases where it has to be.
+        """The task of each side; if necessary, inferred from the label values of all cases.
 
         Args:
             cases: what occurs in each case.
@@ -59,7 +59,7 @@ class Labels:
         )
 
     def _of_side(self, values_of_cases: Sequence[Sequence[int]], recent: bool) -> Task:
-        """The task of the predictions or of the references; a case with foreign values has no say in it."""
+        """The task of the predictions or of the references; a case with foreign values is not considered."""
         if not self.told_from_data:
             return self.task
         seen = {value for values in values_of_cases if _BRATS_VALUES.issuperset(values) for value in values}

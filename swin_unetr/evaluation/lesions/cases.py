@@ -1,4 +1,4 @@
-"""The lesions of every structure of a case, and which rules they are told by."""
+"""The lesions of every structure of a case, and the rules that separate them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swin_unetr.evaluation.lesions.rules import LESION_RULES, LesionRules
 from swin_unetr.evaluation.report.brats_table import REGIONS, official_scores
 from swin_unetr.tasks import Task
 
-#: Rules of a BraTS task where nothing else is said, and the word for no lesions at all.
+#: Default rules of a BraTS task, and the word for no lesions at all.
 DEFAULT_RULES, NO_LESIONS = "brats2025", "none"
 
 
@@ -29,10 +29,10 @@ class StructureLesions:
 
 
 def find_rules(name: str | None, task: Task) -> LesionRules | None:
-    """The rules of a name; none takes those of BraTS for a task with its regions, and no lesions for others.
+    """The rules of a name. If None, those of BraTS for a task with its regions, and no lesions for other tasks.
 
     Raises:
-        ConfigError: a name that no rules have.
+        ConfigError: no rules have this name.
     """
     if name is None:
         return LESION_RULES[DEFAULT_RULES] if is_brats(task) else None

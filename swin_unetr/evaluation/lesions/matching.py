@@ -1,7 +1,7 @@
 """Scores by lesion: which were found, missed and invented, and how well the found ones were outlined.
 
 `lesion_rules` says what a lesion is and when it counts as found. All work is done in the bounding box of both masks,
-and each lesion's surface in the box of its own; what reaches into what is read from one table of counts.
+and each lesion's surface in its own box; one table of counts shows which lesions overlap.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class _Comparison:
         both = self._voxels[1:, 1:]
         sizes = self._voxels.sum(axis=1)[1:, None] + self._voxels.sum(axis=0)[None, 1:]
         dice = 2 * both / sizes if both.size else np.zeros(both.shape)
-        # Dearer than any pair that overlaps, so that a lesion is left alone only where none is to be had.
+        # Costs more than any pair that overlaps, so that a lesion stays alone only if no such pair is left.
         cost = np.where(dice > _LEAST_DICE, 1 - dice, 1 + _LEAST_DICE)
         partners: list[tuple[int, ...]] = [()] * self._known.count
         for row, column in zip(*linear_sum_assignment(cost), strict=True):
@@ -225,7 +225,7 @@ def _as_cut(mask: Mask) -> Cut:
 
 
 def without_small_lesions(prediction: Mask, rules: LesionRules) -> Mask:
-    """The prediction (X,Y,Z) without the lesions that the rules take away beforehand."""
+    """The prediction (X,Y,Z) without the lesions that the rules remove beforehand."""
     box = bounding_box([prediction], rules.dilation)
     if not rules.drop_small_predictions or box is None:
         return prediction
@@ -254,15 +254,15 @@ def _summary(lesions: tuple[Lesion, ...], rules: LesionRules) -> LesionScores:
 
 
 def _lesions(mask: Mask, dilation: int) -> _Lesions:
-    """Number the lesions of a mask; those whose dilations hang together are one."""
-    # SciPy takes no iterations for as many as there can be.
+    """Number the lesions of a mask; those whose dilations are connected are one."""
+    # SciPy would take 0 iterations as "repeat until nothing changes".
     zone = binary_dilation(mask, _NEIGHBOURS_18, iterations=dilation) if dilation else mask
     zones, count = label(zone, _NEIGHBOURS_26)
     return _Lesions(np.where(mask, zones, 0) if dilation else zones, zones, count)
 
 
 def _without_small(lesions: _Lesions, voxels: float) -> _Lesions:
-    """Without lesions of up to so many voxels."""
+    """Without lesions of up to this number of voxels."""
     keep = np.bincount(lesions.labels.ravel(), minlength=lesions.count + 1) > voxels
     return _renumbered(lesions, np.where(keep, np.arange(lesions.count + 1), 0))
 

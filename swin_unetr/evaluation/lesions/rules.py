@@ -6,7 +6,7 @@ Read from what the organisers publish, and checked against it (scripts/check/bra
 - 2024: `metrics_GLI.py`, `metrics_SSA.py`, `metrics_PED.py` of github.com/rachitsaluja/BraTS-2024-Metrics.
 - 2025 on: the PyPI package `brats-evaluation` 0.0.10, which is panoptica 2.1.7 with the settings below.
 
-A lesion is a set of voxels that hang together by faces, edges or corners (26 neighbours), in all of them.
+In all of them a lesion is a set of voxels that are connected by faces, edges or corners (26 neighbours).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from swin_unetr.words import count
 
 @dataclass(frozen=True, kw_only=True)
 class LesionRules:
-    """How lesions are told apart, matched and averaged."""
+    """How lesions are separated, matched and averaged."""
 
     #: Name on the command line.
     name: str
@@ -34,7 +34,7 @@ class LesionRules:
     #: Whether predicted lesions are joined by their dilations too.
     join_predictions: bool = False
     #: Lesions of ET that touch the same lesion of the necrotic core are one; those of the core are joined by a
-    #: dilation of this many times. None where nothing is joined so.
+    #: dilation of this many times. If None, they are not joined.
     core_dilation: int | None = None
     #: Predicted lesions of the core of up to that many voxels join nothing.
     core_small_voxels: int = 0
@@ -42,10 +42,10 @@ class LesionRules:
     small_mm3: float = 0.0
     #: The same for single structures.
     small_by_structure: Mapping[str, float] = field(default_factory=dict)
-    #: Whether predicted lesions of up to that many voxels are taken away beforehand.
+    #: Whether predicted lesions of up to that many voxels are removed beforehand.
     drop_small_predictions: bool = False
     #: "dilation": every predicted lesion in the dilation of a reference lesion is compared with it, together; one
-    #: prediction may stand for several references. "one_to_one": pairs that overlap, so that the sum of their Dice
+    #: prediction may match several references. "one_to_one": pairs that overlap, so that the sum of their Dice
     #: is greatest (Kuhn's assignment).
     matching: Literal["dilation", "one_to_one"] = "dilation"
     #: What a score of the case is the mean of: "all" lesions, missed and invented ones as the worst score, or those

@@ -21,12 +21,12 @@ Surface = Literal["voxels", "area"]
 #: The distance that the BraTS challenges give to a missed or invented structure: the diagonal of 240x240x155 voxels.
 PENALTY_MM = 374.0
 
-#: Tolerance of the normalised surface Dice in mm, where none is said.
+#: Tolerance of the normalised surface Dice in mm, by default.
 TOLERANCE_MM = 2.0
 
 
 def implied_empty_distance(empty: EmptyPolicy) -> EmptyDistance:
-    """What a distance is where one mask is empty and nothing else is said: BraTS's own under its policy."""
+    """What a distance is by default where one mask is empty: BraTS's own under its policy."""
     return "penalty" if empty == "brats" else "inf"
 
 
@@ -34,7 +34,7 @@ def implied_empty_distance(empty: EmptyPolicy) -> EmptyDistance:
 class DistancePolicy:
     """How distances are measured."""
 
-    #: Tolerance of each structure in mm; of those that are not named, `default_tolerance_mm`.
+    #: Tolerance of each structure in mm; for those that are not named, `default_tolerance_mm`.
     tolerances_mm: Mapping[str, float] = field(default_factory=dict)
     default_tolerance_mm: float = TOLERANCE_MM
     empty: EmptyPolicy = "nan"

@@ -1,4 +1,4 @@
-"""How often each pair of label values stands in the same voxel: the one pass over the voxels of a case.
+"""How often each pair of label values occurs in the same voxel: the one pass over the voxels of a case.
 
 Every overlap metric of every class or nested region follows from this small table, so a case of a hundred classes
 costs no more than one of two, and BraTS labels are interpreted after all files of a side have been seen.
@@ -53,7 +53,7 @@ def count_jointly(prediction: NDArray[np.integer[Any]], reference: NDArray[np.in
     """
     if prediction.shape != reference.shape:
         raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
-    # NIfTI voxels lie in memory with X fastest; read so, they are not jumped through.
+    # NIfTI voxels lie in memory with X fastest; they are read in this order.
     prediction, reference = prediction.ravel(order="F"), reference.ravel(order="F")
     foreground = (prediction != 0) | (reference != 0)
     rows, row_values = _indices(prediction[foreground])

@@ -18,7 +18,7 @@ _LARGE = 1024
 class Cut:
     """A mask in the smallest box that holds all of it."""
 
-    #: Mask (X,Y,Z) of the box; of no voxels where the mask is empty.
+    #: Mask (X,Y,Z) of the box; without voxels if the mask is empty.
     mask: NDArray[np.bool_]
     #: Index of the box's first voxel in the scan, (3,).
     start: NDArray[np.int64]

@@ -1,7 +1,7 @@
 """Measures cases, one or several at a time; what fails is a failure of its case and of nothing else.
 
-Both label files of a case are read once and everything is measured while they are in memory. Only where the meaning
-of the labels is told from the label values of all cases (`--task brats`) are the files looked at before.
+Both label files of a case are read once and everything is measured while they are in memory. The label
+values of all cases are read before only if the meaning of the labels is inferred from them (`--task brats`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Measuring:
     policy: DistancePolicy
     #: Whether surface metrics are wanted.
     surfaces: bool = True
-    #: What a lesion is; none where lesions are not wanted.
+    #: What a lesion is. If None, lesions are not measured.
     lesions: LesionRules | None = None
     #: Whether a prediction on another grid is resampled to the reference's rather than refused.
     resample: bool = False
@@ -194,7 +194,7 @@ def measure(pair: Pair, measuring: Measuring) -> Measurement:
 
 
 def _without_ignored(labels: LabelPair, task: Task) -> LabelPair:
-    """Nothing predicted where the reference says that nobody has looked: there it is neither right nor wrong."""
+    """Without the prediction where the reference is ignored: there it is neither right nor wrong."""
     if task.ignore_label is None:
         return labels
     ignored = labels.reference == task.ignore_label

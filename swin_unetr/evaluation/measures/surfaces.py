@@ -34,7 +34,7 @@ class SurfaceDistances:
     to_reference: NDArray[np.float64]
     #: From the reference's surface points to the prediction's, float64.
     to_prediction: NDArray[np.float64]
-    #: Area in mm² of the prediction's and of the reference's surface points; none where each counts as one.
+    #: Area in mm² of the prediction's and of the reference's surface points. If None, each counts as one.
     areas: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def hausdorff(self, percentile: float = 100) -> float:
@@ -42,7 +42,7 @@ class SurfaceDistances:
 
         Huttenlocher et al., IEEE TPAMI 15:850, 1993. The percentile is taken of each direction apart, then the larger
         one: by voxels linear between neighbours, as `monai.metrics.HausdorffDistanceMetric`; by area the smallest
-        distance that so much of the surface keeps to, as `surface_distance.compute_robust_hausdorff`.
+        distance within which so much of the surface lies, as `surface_distance.compute_robust_hausdorff`.
         """
         if self.areas is None:
             return max(float(np.percentile(side, percentile)) for side in self._sides)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def percentile_by_area(distances: NDArray[np.float64], areas: NDArray[np.float64], percentile: float) -> float:
-    """The smallest of the distances that so many per cent of the area keep to."""
+    """The smallest of the distances within which this percentage of the area lies."""
     order = np.lexsort((areas, distances))
     covered = np.cumsum(areas[order]) / np.sum(areas)
     return float(distances[order][min(int(np.searchsorted(covered, percentile / 100)), len(order) - 1)])
@@ -23,8 +23,8 @@ def percentile_by_area(distances: NDArray[np.float64], areas: NDArray[np.float64
 def surfels(mask: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Corners (N,3) that carry a surface element, and its area (N,) in mm².
 
-    Corner (0,0,0) is the one between the first voxel and what lies before it on all axes; outside the mask's array
-    there is nothing.
+    Corner (0,0,0) is the one between the first voxel and what lies before it on all axes; outside its array the mask
+    is empty.
 
     Args:
         mask: (X,Y,Z).

@@ -6,8 +6,8 @@
 
 The values are theirs too, where they differ from this report's: whole-structure distances of 2025 are in voxels, not
 in millimetres, with a tolerance of half a voxel, and are the penalty where no voxel is right; lesion-wise ones are in
-millimetres. One thing is not: the scripts of 2024 take sensitivity, specificity and the whole HD95 of arrays of lesion
-numbers as if they were masks, which is wrong where there are several lesions; here masks are taken.
+millimetres. With one exception: the scripts of 2024 compute sensitivity, specificity and the whole HD95 from arrays of
+lesion numbers as if they were masks, which is wrong for several lesions; here masks are used.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def official_scores(
         affine: voxel indices -> mm, (4,4).
         rules: of the evaluation.
         scores: what `lesion_scores` gave for these masks and rules.
-        total: voxels of the scan, where the masks are cut out of it.
+        total: voxels of the scan, if the masks are cut out of it.
     """
     prediction = without_small_lesions(prediction, rules)
     both = int(np.count_nonzero(prediction & reference))

@@ -1,4 +1,4 @@
-"""One self-contained HTML file from a body, scripts of ours and data: no address in it leads anywhere else."""
+"""One self-contained HTML file from a body, scripts of ours and data: it loads nothing from elsewhere."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ JSON_NAME, CSV_NAME, MARKDOWN_NAME = "results.json", "results.csv", "report.md"
 #: For BraTS: the columns of the official evaluation.
 BRATS_NAME = "brats.csv"
 
-#: All of them, and keys of the first by which it is known as ours.
+#: All of them, and keys of the first by which it is recognised as ours.
 REPORT_FILES = (JSON_NAME, CSV_NAME, MARKDOWN_NAME, HTML_NAME, BRATS_NAME)
 REPORT_KEYS = ("format", "provenance", "policy")
 
-#: Cases with pictures on the page, where nothing else is said.
+#: Cases with pictures on the page, by default.
 PICTURES = 20
 
 _POLICIES = {

@@ -22,7 +22,7 @@ from transforms.geometry import Geometry, Volume
 
 #: Longest side of a picture in pixels.
 PIXELS = 256
-#: Tissue around the structures that a picture shows, in millimetres, and the least that it is wide.
+#: Tissue around the structures that a picture shows, in millimetres, and its smallest width.
 _MARGIN_MM, _LEAST_MM = 15.0, 60.0
 #: Window of CT pictures in HU: soft tissue.
 _CT_WINDOW = (-160.0, 240.0)
@@ -38,11 +38,11 @@ def _shade(colour: str, shade: int) -> str:
     return "#" + "".join(f"{round(part):02X}" for part in mixed)
 
 
-#: Of the structures in their order; from the 22nd on they come again.
+#: Of the structures in their order; from the 22nd on they repeat.
 COLOURS = tuple(_shade(hue, shade) for shade in range(3) for hue in _HUES)
 #: Of the picture of differences: missed, invented, a wrong structure. None of them is that of the first structures.
 MISSED, INVENTED, CONFUSED = "#D55E00", "#0072B2", "#F0E442"
-#: Share of a scan that one value fills, from which on it is what a skull-stripped scan has outside the head.
+#: If one value fills this share of a scan, it is the outside of the head in a skull-stripped scan.
 _OUTSIDE = 0.1
 
 
@@ -57,7 +57,7 @@ class Plane:
     #: Size in pixels, whose ratio is that of the millimetres.
     width: int
     height: int
-    #: Data URI of the scan; none where there is no image.
+    #: Data URI of the scan. If None, there is no image.
     scan: str | None
     #: Data URIs, transparent where nothing is.
     reference: str
@@ -88,7 +88,7 @@ def case_pictures(
     Args:
         prediction: label values 1 x X x Y x Z as stored.
         reference: the same, on the same grid.
-        image: scan C x X x Y x Z on the same grid, of which the first channel is shown; none draws on black.
+        image: scan C x X x Y x Z on the same grid, of which the first channel is shown. If None, draws on black.
         prediction_task: what the label values of the prediction mean.
         reference_task: the same of the reference, with the same structures by name.
 

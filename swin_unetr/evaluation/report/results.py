@@ -24,7 +24,7 @@ Status = Literal["evaluated", "both_empty", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One metric of one structure of one case; the volumes stand beside it because metrics depend on them."""
+    """One metric of one structure of one case; with the volumes, because metrics depend on them."""
 
     case: str
     structure: str
@@ -38,7 +38,7 @@ class Row:
     predicted_voxels: int | None = None
     reference_ml: float | None = None
     predicted_ml: float | None = None
-    #: None where it is not known.
+    #: If None, it is not known.
     patient: str | None = None
 
 
@@ -50,7 +50,7 @@ class EvaluationResult:
     rows: tuple[Row, ...]
     #: Per metric: each structure in the task's order, then the mean of the structures of each case.
     summary: tuple[Summary, ...]
-    #: Cases asked for that could not be evaluated, and why. They have no part in `Summary.mean`.
+    #: Cases asked for that could not be evaluated, and why. They are not in `Summary.mean`.
     failures: tuple[Failure, ...]
     #: Cases that were evaluated, sorted.
     evaluated: tuple[str, ...]
@@ -72,7 +72,7 @@ class EvaluationResult:
     resampled: Mapping[str, str] = field(default_factory=dict)
     #: The metrics of the rows.
     metrics: tuple[Metric, ...] = METRICS
-    #: What a lesion is; none where lesions were not asked for.
+    #: What a lesion is. If None, lesions were not asked for.
     lesion_rules: LesionRules | None = None
     #: Lesions by case and structure.
     lesions: Mapping[str, Mapping[str, StructureLesions]] = field(default_factory=dict)

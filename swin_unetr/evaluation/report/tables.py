@@ -117,7 +117,7 @@ def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
 
 
 def _as_what(result: EvaluationResult, metric: Metric) -> str:
-    """What a structure in neither mask counts as by the policy; of lesions the rules decide, which the report names."""
+    """What a structure in neither mask counts as by the policy; for lesions, the rules in the report decide."""
     if result.empty == "nan" or metric.kind == "lesion":
         return ""
     return f", as {correct_rejection(higher_is_better=metric.higher_is_better):g}"

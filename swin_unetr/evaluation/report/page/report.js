@@ -210,7 +210,7 @@ function more(id) {
   const seen = planes ? [...new Set(planes.flatMap((plane) => plane.structures))].sort((a, b) => a - b) : [];
   const facts = el("div", { class: "facts" },
     planes ? el("div", { class: "legend" }, seen.map((place) => swatch(data.colours[place % data.colours.length], data.structures[place]))) : null,
-    planes && data.nested ? el("p", {}, "Regions lie in one another: each is outlined, and filled where no inner one is.") : null,
+    planes && data.nested ? el("p", {}, "Regions are nested: each is outlined, and filled where no inner one is.") : null,
     planes ? el("p", { class: "legend" }, "Where they differ: ", swatch(data.difference[0], "missed"), swatch(data.difference[1], "invented"),
       single ? null : swatch(data.difference[2], data.nested ? "another region" : "another structure"),
       el("span", {}, el("span", { class: "swatch line" }), "outline of the reference")) : null,

@@ -102,7 +102,7 @@ def test_predictions_and_data_of_other_brats_years_agree_on_the_regions(tmp_path
 def test_no_task_is_asked_for(tmp_path):
     with pytest.raises(ConfigError, match=r"give --task brats\|btcv.*or --labels NAME=VALUE"):
         find_labels(None, tmp_path, None)
-    with pytest.raises(ConfigError, match=r"btvc is no such file or folder, and no name of a task \(brats, btcv"):
+    with pytest.raises(ConfigError, match=r"btvc is not a file or folder, nor the name of a task \(brats, btcv"):
         find_labels("btvc", tmp_path, None)
 
 
