@@ -41,7 +41,7 @@ def _merged(task: Task) -> dict[int, int]:
 
 
 def _consecutive(task: Task, merged: Mapping[int, int]) -> dict[int, int]:
-    """1, 2, ... for each merged value, in the order of the smallest value that it stands for; the ignored one last."""
+    """1, 2, ... for each merged value, in the order of the smallest of its old values; the ignored one last."""
     values = dict.fromkeys(merged[old] for old in sorted(merged) if old != task.ignore_label)
     if task.ignore_label is not None:
         values[task.ignore_label] = None

@@ -27,7 +27,7 @@ class Writer:
     to: To
     #: The folder of the data set.
     output: Path
-    #: Of the files, such as ".nii.gz".
+    #: Ending of the files, such as ".nii.gz".
     suffix: str
     #: Task of the data set as it was found. If None, nothing says it; nnU-Net and the Decathlon need one.
     task: Task | None
@@ -85,7 +85,7 @@ class Writer:
         return self.output / ("labels" if self.to == "plain" else "labelsTr")
 
     def _channels(self, case: Case) -> int:
-        """How many channels the files hold: as many as are named, where names are given."""
+        """How many channels the files hold: as many as are named, if names are given."""
         wanted = case.channels if self.task is None else len(self.task.channels)
         held = read_header(case.images, wanted)[1]
         if self.task is not None and held != wanted:

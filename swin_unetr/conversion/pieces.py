@@ -36,9 +36,9 @@ class Piece:
     channel: int | None = None
     #: New label values by old ones; empty leaves the voxels as they are.
     values: tuple[tuple[int, int], ...] = ()
-    #: Of a label map: the scan on whose grid it belongs; a segmentation of 3D Slicer holds a box of it alone.
+    #: For a label map, the scan on whose grid it belongs; a segmentation of 3D Slicer holds only a box of it.
     scan: Path | None = None
-    #: Of a label map: what its voxels mean. If None, they may hold any value.
+    #: For a label map, what its voxels mean. If None, they may hold any value.
     task: Task | None = None
 
 
@@ -46,7 +46,7 @@ def make(piece: Piece, *, link: bool) -> How:
     """Make the file, unless it exists already with the same voxels and affine.
 
     Args:
-        piece: what is wanted.
+        piece: the file to make.
         link: whether a file that stays as it is becomes a hard link where the disk allows it, rather than a copy.
 
     Raises:

@@ -36,7 +36,7 @@ __all__ = [
     "read_sound_cases",
 ]
 
-#: In a data set's folder, whatever its layout: the fields of a `swin_unetr.tasks.Task`.
+#: A file in a data set's folder, in any layout, with the fields of a `swin_unetr.tasks.Task`.
 DESCRIPTION = "task.yaml"
 
 

@@ -54,7 +54,7 @@ class Dataset:
         return {case.id: case.group for case in self.cases if case.group is not None}
 
     def with_counted_channels(self) -> Dataset:
-        """The same, and each case knows how many channels are named."""
+        """The same data set, in which each case knows how many channels are named."""
         named = self.task.channels if self.task is not None else self.channels
         return replace(self, cases=tuple(replace(case, channels=len(named) or None) for case in self.cases))
 

@@ -42,7 +42,7 @@ def match_channels(there: Sequence[str], wanted: Sequence[str]) -> tuple[int, ..
 
     Args:
         there: names, in their order.
-        wanted: names, in the order that is wanted.
+        wanted: names, in the wanted order.
 
     Returns:
         The index of each wanted one; None if one is missing, or if it could be two of those that are there.

@@ -25,7 +25,7 @@ _SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL
 _LONGEST = 1024
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-#: By the end of the UID, or by its start if the key ends with a dot; the longest key that fits counts.
+#: What a class holds, by the end of its UID, or by a start of that end if the key ends with a dot; the longest counts.
 _CLASSES: dict[str, tuple[ObjectKind, str]] = {
     "2.1": ("frames", "an Enhanced CT image"),
     "2.2": ("frames", "a Legacy Converted Enhanced CT image"),

@@ -65,8 +65,8 @@ def fault_of_case(case: str | None, error: DataError) -> None:
 def one_case(case: str | None = None) -> Iterator[None]:
     """Within the block one case is read: its faults are errors, or are noted within `noting`.
 
-    Only the first fault of a case is noted: two files for one channel, of which neither counts, would also make the
-    channel missing.
+    Only the first fault of a case is noted: if a channel has two files, neither counts, and the channel would
+    also be missing.
 
     Args:
         case: its id, if known.

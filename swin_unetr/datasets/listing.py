@@ -55,7 +55,7 @@ def images_by_stem(folder: Path, case_of: Callable[[str], str] = str) -> dict[st
 
 
 def scans_by_stem(folder: Path, case_of: Callable[[str], str] = str) -> dict[str, Path]:
-    """The same, and folders of DICOM series by their names.
+    """As `images_by_stem`, and also folders of DICOM series by their names.
 
     Args:
         folder: holds the files and the folders.

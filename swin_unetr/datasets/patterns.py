@@ -14,7 +14,7 @@ from swin_unetr.datasets.faults import one_case
 from swin_unetr.datasets.listing import inside, posix_path
 from swin_unetr.errors import DataError
 
-#: In the folder of a data set, the fields of `Patterns`.
+#: A file in the folder of a data set, with the fields of `Patterns`.
 PATTERNS = "layout.yaml"
 #: A named part, any part, or literal text.
 _PIECE = re.compile(r"\{(case|patient)\}|(\*)|([^{}*]+)")

@@ -12,7 +12,7 @@ from swin_unetr.datasets.plain import is_image_file
 from swin_unetr.datasets.reader import Reader
 from swin_unetr.errors import ConfigError
 
-#: In the order of recognition: the first that recognises a folder reads it. `plain` recognises every folder.
+#: In their order of recognition: the first that recognises a folder reads it. `plain` recognises every folder.
 READERS: tuple[Reader, ...] = (
     nnunet.READER,
     decathlon.READER,

@@ -1,4 +1,4 @@
-"""Files that people write beside scans: JSON, tables and lists, whatever program and system wrote them.
+"""Files that people write beside scans: JSON, tables and lists, from any program and system.
 
 Byte order marks, Windows line ends and paths, semicolons and tabs, blanks around cells, the case of column names, and
 names of files where the id of a case is wanted are understood here and nowhere else.
@@ -141,7 +141,7 @@ def known_id(name: str, known: Collection[str]) -> str:
 
 
 def known_ids(names: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
-    """The same for several names, each id once."""
+    """The known ids of several names, each id once."""
     return tuple(dict.fromkeys(known_id(name, known) for name in names))
 
 

@@ -18,7 +18,7 @@ from swin_unetr.words import count
 
 #: Labelled cases that a cross-validation with five folds needs.
 _FEWEST_CASES = 5
-#: Of the faults of a list.
+#: Codes of the faults of a list.
 _CODES: dict[type[DataError], str] = {ChannelMissingError: "channel-missing", DoubledIdError: "duplicate-id"}
 #: Folders whose files belong to no training case.
 _TEST_FOLDERS = frozenset({"imagests", "labelsts", "derivatives"})

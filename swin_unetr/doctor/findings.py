@@ -143,7 +143,7 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """Of its kind."""
+        """How bad it is."""
         return KINDS[self.code].severity
 
     @property

@@ -14,7 +14,7 @@ from transforms.geometry import Geometry
 _SHEAR_DEGREES = 0.5
 #: Voxel sizes of scans of people, mm; in-plane and slice distance together.
 _SMALLEST_MM, _LARGEST_MM = 0.05, 20.0
-#: A case is unlike the others by this factor, where none of the others is unlike them by half as much (as a power).
+#: A case is an outlier by this factor, if no other case deviates by half as much (as a power).
 _OUTLIER_FACTOR = 3.0
 #: Cases that make "the others".
 _FEWEST_OTHERS = 4
@@ -30,7 +30,7 @@ def geometry_findings(survey: Survey, tolerance_mm: float) -> Iterator[Finding]:
     for case in survey.cases:
         of_images = [finding for image in case.images for finding in _of_file(image, case)]
         yield from of_images
-        if case.label is not None:  # what it shares with its image is said once
+        if case.label is not None:  # what it shares with its image is reported once
             known = {finding.code for finding in of_images}
             yield from (finding for finding in _of_file(case.label, case) if finding.code not in known)
         yield from _together(case, tolerance_mm)
@@ -72,7 +72,7 @@ def _together(case: CaseFacts, tolerance_mm: float) -> Iterator[Finding]:
 def _unlike(
     images: Sequence[tuple[CaseFacts, FileFacts]], code: str, of: Callable[[FileFacts], FloatTriple], words: str
 ) -> Iterator[Finding]:
-    """Cases whose sizes are unlike the others' by far; a set that is diverse in itself has none."""
+    """Cases whose sizes are far from the others'; a set of many different sizes has no such case."""
     if len(images) <= _FEWEST_OTHERS:
         return
     logs = np.log([[max(size, 1e-9) for size in of(file)] for _, file in images])

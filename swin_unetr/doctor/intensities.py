@@ -85,7 +85,7 @@ def _same(case: CaseFacts) -> Iterator[Finding]:
 
 
 def _scales(survey: Survey) -> Iterator[Finding]:
-    """Channels whose range is unlike that of the same channel of the others, which are alike."""
+    """Channels whose range is unlike that of the same channel in the other cases, which are alike."""
     for index in range(_fewest_channels(survey.cases)):
         held = _varying(survey, index)
         if len(held) <= _FEWEST_OTHERS:

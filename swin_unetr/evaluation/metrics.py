@@ -40,7 +40,7 @@ class Metric:
     name: str
     #: Name in tables for people.
     title: str
-    #: From what is known of the two masks.
+    #: Computes it from what is known of the two masks.
     measure: Callable[[Compared], float]
     #: What a case that failed counts as, in the mean over all cases that were asked for.
     value_of_failure: float
@@ -100,7 +100,7 @@ def _volume_difference(compared: Compared) -> float:
 
 DICE = _of_overlap("dice", "Dice", dice, "2|P∩R| / (|P| + |R|) (Dice 1945)")
 
-#: In the order of the reports.
+#: All metrics, in the order of the reports.
 METRICS: tuple[Metric, ...] = (
     DICE,
     _of_overlap("iou", "IoU", iou, "|P∩R| / |P∪R| (Jaccard 1912)"),

@@ -23,8 +23,8 @@ class Summary:
 
     structure: str
     metric: str
-    #: Over `patients`, each with the mean of the cases that have a finite value: those evaluated, less those undefined
-    #: and those `infinite`.
+    #: Mean over `patients`, each with the mean of the cases that have a finite value: those evaluated, without those
+    #: undefined and those `infinite`.
     mean: float
     #: Sample standard deviation (n - 1) over these cases; NaN for a single case.
     std: float

@@ -1,4 +1,4 @@
-"""What is odd about the files that a training reads, and how it was decided; each kind is said once."""
+"""What is odd about the files that a training reads, and how it was decided; each kind is printed once."""
 
 from __future__ import annotations
 

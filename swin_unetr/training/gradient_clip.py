@@ -18,7 +18,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> None:
     with one the optimiser is not fused here.
 
     Args:
-        parameters: whose gradients; where they are divided, all of them are, and all processes take part.
+        parameters: their gradients are scaled. If one is divided, all are, and all processes take part.
         largest: of the norm over all elements in all processes.
     """
     parameters = [parameter for parameter in parameters if parameter.grad is not None]

@@ -133,7 +133,7 @@ class ResumePoint(Checkpoint):  # type: ignore[misc]  # Lightning is untyped her
         return trainer.is_global_zero and age > max(SAVE_EVERY_SECONDS, self._cost / _SHARE)
 
     def _agree(self, trainer: Trainer, save: bool) -> Stop:
-        """What any of the processes was asked for, or else whether to save."""
+        """What any of the processes was asked for; if nothing, whether to save."""
         asked = self._signals.asked or (Stop.SAVE if save else Stop.NO)
         if trainer.world_size > 1:
             highest = torch.tensor(int(asked), device=trainer.strategy.root_device)

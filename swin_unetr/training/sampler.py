@@ -1,4 +1,4 @@
-"""Which scan is visited when: the same for the same seed, epoch and number of processes, whenever it is asked."""
+"""The order in which scans are visited: always the same for the same seed, epoch and number of processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from swin_unetr.training.step_hooks import derived_seed
 class Visit(NamedTuple):
     """One visit of a scan: all that its crops depend on, so that no process that loads data need know the epoch."""
 
-    #: From 0.
+    #: The epoch, from 0.
     epoch: int
     #: Number of the visit in the epoch, over all processes, from 0.
     place: int

@@ -152,7 +152,7 @@ class Session(Generic[Config]):
             data: what to train it on.
             speed: the settled one.
             facts: for the record.
-            results: of the run so far; is asked when the session ends.
+            results: gives the results of the run so far; called when the session ends.
             save: writes what else belongs to the run before it begins, on the first process.
 
         Returns:

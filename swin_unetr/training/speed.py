@@ -52,7 +52,7 @@ def hardware(accelerator: str) -> Hardware:
 def trainer_for(
     config: TrainerConfig, machine: Hardware, *, torch_version: str = torch.__version__
 ) -> tuple[TrainerConfig, tuple[str, ...]]:
-    """What a training's Trainer is built from on a machine, and lines that say what differs from what was asked for.
+    """The configuration of the Trainer on a machine, and lines that say what differs from what was asked for.
 
     Args:
         config: what the user wants.

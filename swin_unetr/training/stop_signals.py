@@ -34,7 +34,7 @@ def handlers_kept() -> Iterator[None]:
 
 
 class Stop(IntEnum):
-    """What is asked of a training; of several processes the highest counts."""
+    """What signals ask of a training; the highest value of all processes counts."""
 
     NO = 0
     #: Not a stop: to write the checkpoint and go on.

@@ -31,7 +31,7 @@ from swin_unetr.training.stop_signals import Stop, handlers_kept
 
 #: Other ways to divide the weights among processes than ours.
 _FOREIGN = ("fsdp_", "deepspeed", "model_parallel")
-#: In what torch says of a process that reads data.
+#: Part of torch's message about a process that reads data.
 _WORKER = "DataLoader worker"
 
 
@@ -166,7 +166,7 @@ def _early_stop(config: TrainerConfig, decides: str) -> list[Callback]:
 def _placement(config: TrainerConfig) -> dict[str, Any]:
     """Devices, machines and strategy; where `torchrun` or SLURM started the processes, by what these have set.
 
-    Each of their processes would else train by itself on a machine without accelerators. Lightning's own way to be
+    Otherwise each of their processes would train by itself on a machine without accelerators. Lightning's own way to be
     requeued by SLURM is left out: it saves within the handler of a signal.
     """
     environment, devices = os.environ, config.devices

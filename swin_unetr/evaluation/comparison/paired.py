@@ -38,12 +38,12 @@ class Difference:
     undefined: int
     #: Cases left out since one of the two lacks them; under "common", since some method does.
     lacking: int
-    #: Patients whose difference is infinite: in the median, the test and the counts, in no mean.
+    #: Patients whose difference is infinite: they are in the median, the test and the counts, but in no mean.
     infinite: int
-    #: Of these, those in whom the first method, or the second, is the infinitely worse one.
+    #: For how many of them the first method, or the second, is the infinitely worse one.
     first_infinite: int
     second_infinite: int
-    #: Over the patients with a finite difference.
+    #: Mean over the patients with a finite difference.
     mean: float
     #: Ends of the 95 % interval of the mean; see `bootstrap.mean_interval`.
     ci_low: float
@@ -187,7 +187,7 @@ def _difference(
     p_holm: float,
     seed: int,
 ) -> Difference:
-    """From the differences of the cases and of the patients."""
+    """The summary of the differences of the cases and of the patients."""
     finite = unit[np.isfinite(unit)]
     low, high = mean_interval(finite, np.random.default_rng(seed))
     gain = np.round(unit if metric.higher_is_better else -unit, DECIMALS)

@@ -1,4 +1,4 @@
-"""Rankings in the manner of the challenges, and how stable they are when other patients of the same kind are drawn.
+"""Rankings as the challenges make them, and how stable they are when other patients of the same kind are drawn.
 
 The three schemes are those that challengeR distinguishes (Wiesenfarth et al., Sci. Rep. 11:2369, 2021; arXiv 2019).
 """
@@ -36,7 +36,7 @@ class Table:
 
     @property
     def filled(self) -> NDArray[np.float64]:
-        """The same, with the metric's value of failure for what is lacking."""
+        """The settled values, with the metric's value of failure for cases that a method lacks."""
         return np.where(self.held[:, :, None], self.settled, self.metric.value_of_failure)
 
 
@@ -212,7 +212,7 @@ def _ranking(
     observed: NDArray[np.float64],
     resampled: Sequence[NDArray[np.float64]],
 ) -> Ranking:
-    """From the mean rank of each method (1 x methods), and in the resamples (blocks of resamples x methods)."""
+    """Rank by the mean rank of each method (1 x methods), and in the resamples (blocks of resamples x methods)."""
     mean, places = observed[0], _places(observed)[0]
     held = _places(np.concatenate(resampled)) if resampled else None
     number = len(names)

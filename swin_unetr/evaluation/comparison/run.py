@@ -67,7 +67,7 @@ def compare_methods(
     missing: Missing,
     seed: int,
 ) -> tuple[Comparison, dict[str, Method]]:
-    """The same, and the methods as they were read.
+    """As `compare`; also gives the methods as they were read.
 
     Args:
         paths: by the name of the method.

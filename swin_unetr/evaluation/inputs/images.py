@@ -58,7 +58,7 @@ def _images(path: Path | None, references: Path) -> dict[str, Path]:
 
 
 def read_shown(path: Path, tasks: Iterable[Task | None]) -> Volume:
-    """A scan to be shown. A fourth axis holds channels where one of the tasks names as many.
+    """A scan to be shown. A fourth axis holds channels if one of the tasks names as many.
 
     Raises:
         DataError: the file is missing or cannot be used.

@@ -44,7 +44,7 @@ class Lesion:
     centre_mm: tuple[float, float, float]
     #: 0 for an invented lesion.
     reference_ml: float
-    #: Of all predicted lesions that it is compared with; 0 for a missed one.
+    #: Volume of all predicted lesions that it is compared with; 0 for a missed one.
     predicted_ml: float
     dice: float
     hd95_mm: float

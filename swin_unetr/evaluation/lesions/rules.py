@@ -40,7 +40,7 @@ class LesionRules:
     core_small_voxels: int = 0
     #: Reference lesions of up to this volume in mm³ are not scored, found or not.
     small_mm3: float = 0.0
-    #: The same for single structures.
+    #: This volume for single structures.
     small_by_structure: Mapping[str, float] = field(default_factory=dict)
     #: Whether predicted lesions of up to that many voxels are removed beforehand.
     drop_small_predictions: bool = False
@@ -56,7 +56,7 @@ class LesionRules:
     #: What distances are between: "surfels" of DeepMind, at the corners of voxels and weighted by their area, or the
     #: "voxels" of both surfaces, pooled.
     surface: Literal["surfels", "voxels"] = "surfels"
-    #: Tolerances of the normalised surface Dice in mm, the foremost first; None is the smallest spacing.
+    #: Tolerances of the normalised surface Dice in mm, the main one first; None means the smallest spacing.
     tolerances_mm: tuple[float | None, ...] = ()
 
     def of(self, structure: str) -> LesionRules:

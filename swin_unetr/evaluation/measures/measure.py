@@ -41,7 +41,7 @@ class Measuring:
 
     tasks: Tasks
     policy: DistancePolicy
-    #: Whether surface metrics are wanted.
+    #: Whether surface metrics are measured.
     surfaces: bool = True
     #: What a lesion is. If None, lesions are not measured.
     lesions: LesionRules | None = None
@@ -76,7 +76,7 @@ class Measurement:
     """What is known of a case."""
 
     pair: Pair
-    #: By structure, in the order of the reference's task.
+    #: What was measured, by structure in the order of the reference's task.
     structures: dict[str, Compared]
     #: How the prediction's own grid differed, where it was resampled.
     resampled: str | None
@@ -87,7 +87,7 @@ class Measurement:
 
     @property
     def lesions(self) -> dict[str, StructureLesions]:
-        """By structure, where lesions were asked for."""
+        """Lesions by structure; empty if they were not asked for."""
         return {name: of.lesions for name, of in self.structures.items() if of.lesions is not None}
 
 

@@ -27,7 +27,7 @@ _MARGIN_MM, _LEAST_MM = 15.0, 60.0
 #: Window of CT pictures in HU: soft tissue.
 _CT_WINDOW = (-160.0, 240.0)
 
-#: Okabe and Ito's colours, which colour-blind readers tell apart (https://jfly.uni-koeln.de/color/); on grey scans.
+#: Okabe and Ito's colours, which colour-blind people distinguish (https://jfly.uni-koeln.de/color/); on grey scans.
 _HUES = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")
 
 
@@ -38,9 +38,9 @@ def _shade(colour: str, shade: int) -> str:
     return "#" + "".join(f"{round(part):02X}" for part in mixed)
 
 
-#: Of the structures in their order; from the 22nd on they repeat.
+#: Colours of the structures in their order; from the 22nd on they repeat.
 COLOURS = tuple(_shade(hue, shade) for shade in range(3) for hue in _HUES)
-#: Of the picture of differences: missed, invented, a wrong structure. None of them is that of the first structures.
+#: Colours of the differences: missed, invented, a wrong structure. The first structures have other ones.
 MISSED, INVENTED, CONFUSED = "#D55E00", "#0072B2", "#F0E442"
 #: If one value fills this share of a scan, it is the outside of the head in a skull-stripped scan.
 _OUTSIDE = 0.1
@@ -63,7 +63,7 @@ class Plane:
     reference: str
     prediction: str
     difference: str
-    #: Places in the reference's task of the structures that are to be seen.
+    #: Places in the reference's task of the structures that the plane shows.
     structures: tuple[int, ...]
 
 
@@ -215,7 +215,7 @@ def _plane(
 
 
 def _crop(shown: NDArray[np.bool_], spacing: tuple[float, float]) -> tuple[slice, slice]:
-    """The part of a plane with what is to be seen and a margin; all of it where there is nothing."""
+    """The part of a plane with what is shown and a margin; all of it if nothing is shown."""
     parts = []
     for axis in (0, 1):
         where = np.flatnonzero(shown.any(axis=1 - axis))

@@ -57,7 +57,7 @@ function windows() {
   const { min, max, low, high } = viewer.range;
   scene.ct = scene.modality === "CT" || (scene.modality !== "MR" && min <= -500);
   const general = { automatic: [low, high], "whole range": [min, max] };
-  // What nobody called MR may be a CT of something without air: its windows can be chosen, but are not the first.
+  // A scan that is not named MR may be a CT without air: CT windows can be chosen, but are not the first.
   const fitting = scene.ct ? { ...CT_WINDOWS, ...general } : scene.modality === "MR" ? general : { ...general, ...CT_WINDOWS };
   presets = { ...(scene.window && scene.ct ? { "the task's": scene.window } : {}), ...fitting };
   $("preset").replaceChildren(...Object.entries(presets).map(([name, [from, to]]) =>

@@ -15,7 +15,7 @@ const summaryOf = (structure, name) =>
 const worstFirst = () => ({ key: ALL, up: metric().higher_is_better });
 const single = data.structures.length === 1;
 
-/** The interval stands below its mean, so that all measures are seen side by side. */
+/** The interval is below its mean, so that all measures are seen side by side. */
 function drawOverview() {
   const groups = [data.metrics.filter((item) => item.kind !== "lesion"), data.metrics.filter((item) => item.kind === "lesion")];
   ["overview", "lesion-overview"].forEach((id, index) => { byId(id).hidden = !groups[index].length; drawMeans(byId(id), groups[index]); });
