@@ -171,7 +171,7 @@ def _differences(
     seed: int,
     unit: NDArray[np.int64],
 ) -> list[Difference]:
-    """Differences of one metric; `values` are methods x cases x structures, `unit` the patient's number of every case."""
+    """Differences of one metric; `values` are methods x cases x structures, `unit` the patient of every case."""
 
     def pairs(structure: str, of: NDArray[np.float64]) -> list[Pair]:
         return [
