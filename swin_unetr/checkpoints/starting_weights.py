@@ -44,7 +44,7 @@ def start_from(network: SegmentationNetwork | SwinEncoder, path: Path | str) -> 
 
     Raises:
         CheckpointError: the source cannot be read, or its encoder does not fit the network, which stays unchanged; or
-            the network is a baseline, which has no Swin encoder.
+            the network is a baseline, without an encoder of this package.
     """
     path = Path(path)
     if isinstance(network, BaselineNetwork):

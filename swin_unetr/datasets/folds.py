@@ -67,7 +67,7 @@ def make_folds(
         num_folds: how many.
         seed: of the order.
         groups: group by case; a case without one is alone.
-        classes: the classes that each case has; If None, classes are ignored.
+        classes: the classes that each case has. If None, they are ignored.
 
     Raises:
         DataError: fewer cases, or groups, than folds, or a name twice.

@@ -51,7 +51,7 @@ class Diagnosis:
         dataset: the cases as listed.
         survey: facts of their files.
         findings: defects, errors first, then by code and file.
-        machine: what is here and what training needs; if None, no training is checked.
+        machine: what is here and what training needs. If None, no training is checked.
     """
 
     dataset: Dataset

@@ -112,7 +112,7 @@ KINDS: dict[str, Kind] = {
     "label-full": _error("label without background", "0 is background; renumber, or label again"),
     "label-outside-body": _warning("label in the air", "label and image may belong to different scans, or be shifted"),
     "label-volume": _warning(
-        "structure's volume unlike the others'", "check the label for a slip, and the unit of the voxel size"
+        "structure's volume unlike the others'", "check the label for mistakes, and the unit of the voxel size"
     ),
     "label-flipped": _error(
         "label is likely mirrored", "compare with the image in `swin-unetr view`; mirror the label back"

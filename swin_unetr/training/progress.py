@@ -135,7 +135,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         self._stop_bar()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Likewise, since no teardown follows: a bar that stays wraps the lines that are printed after it."""
+        """Likewise, since no teardown follows: a bar that stays breaks the lines that are printed after it."""
         self._stop_bar()
 
     def _stop_bar(self) -> None:

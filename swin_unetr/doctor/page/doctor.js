@@ -43,7 +43,7 @@ function drawHeld() {
       rounded(row.foreground || percents.map(() => null)).map(number)))));
 }
 
-/** Round numbers from below low to above high for a logarithmic axis: 1, 2, 5 in each decade, of many decades 1 alone. */
+/** Round numbers from below low to above high for a logarithmic axis: 1, 2, 5 in each decade, or 1 for many decades. */
 function decades(low, high) {
   const [first, last] = [Math.max(low, 1e-6), Math.max(high, 1e-6)].map((value) => Math.floor(Math.log10(value) + 1e-9));
   const steps = last - first > 2 ? [1] : [1, 2, 5];

@@ -20,7 +20,7 @@ _FIRST_CHANNEL = re.compile(r"_0000$")
 
 
 def find_images(path: Path | None, references: Path, cases: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """First channel of the scan by case id, empty if nothing is found; notes about scans that are not clear.
+    """First channel of the scan by case id, empty if nothing is found; notes about scans that cannot be identified.
 
     Args:
         path: root of a data set, folder of images or image file. If None, looks in the data set of the references,

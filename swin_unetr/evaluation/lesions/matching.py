@@ -42,13 +42,13 @@ class Lesion:
     status: LesionStatus
     #: Middle of its bounding box in mm, RAS+ world.
     centre_mm: tuple[float, float, float]
-    #: 0 for an invented lesion.
+    #: Its volume; 0 for an invented lesion.
     reference_ml: float
     #: Volume of all predicted lesions that it is compared with; 0 for a missed one.
     predicted_ml: float
     dice: float
     hd95_mm: float
-    #: By the tolerances of the rules, in their order.
+    #: One value for each tolerance of the rules, in their order.
     nsd: tuple[float, ...]
 
 
@@ -60,7 +60,7 @@ class LesionScores:
     lesions: tuple[Lesion, ...]
     dice: float
     hd95_mm: float
-    #: By the tolerances of the rules, in their order.
+    #: One value for each tolerance of the rules, in their order.
     nsd: tuple[float, ...]
 
     def count(self, status: LesionStatus) -> int:
