@@ -19,10 +19,10 @@ from swin_unetr.provenance import command, telling_how_to_go_on
 _USAGE = "swin-unetr predict MODEL INPUT [INPUT ...] --output DIR [--with MODEL ...] [--tta] ..."
 _DESCRIPTION = """Segment scans with one or more trained models.
 
-For each case DIR takes <case id>.nii.gz with the labels on the scan's own grid and <case id>.json, which says how they
-came to be; predictions.json records the run. A case that fails is listed at the end, the others go on, and the exit
-code is 1. Results that stand already, made from the same files in the same way, are kept: the same command line goes on
-where a stopped run was, and several processes that are given it share the cases."""
+For each case, DIR receives <case id>.nii.gz with the labels on the scan's own grid, and <case id>.json, which says how
+they were made; predictions.json records the run. A case that fails is listed at the end, the others go on, and the exit
+code is 1. Existing results that were made from the same files in the same way are kept: repeat the command to continue
+a stopped run. Several processes with the same command share the cases."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -80,7 +80,7 @@ def build_parser() -> CommandParser:
         action=BooleanOptionalAction,
         help="average over mirror images along the axes that training mirrored (up to eight times the time)",
     )
-    add("--weights", choices=["gaussian", "constant"], help="of voxels in overlapping windows; by default gaussian")
+    add("--weights", choices=["gaussian", "constant"], help="blending of overlapping windows; by default the model's")
     add("--batch-size", type=int, help="windows in one pass of the network; by default the model's own")
     add("--save-probabilities", action="store_true", help="write <case id>_probabilities.nii.gz (4-D, float32) too")
     add("--device", default="auto", help="auto (the first CUDA GPU, else the CPU), cpu, cuda, cuda:N or mps")
@@ -96,19 +96,19 @@ def build_parser() -> CommandParser:
         default="auto",
         help=f"what runs the network; auto: {auto_in_words()}",
     )
-    add("--max-memory", metavar="SIZE", help="bound of the process's memory, such as 4GB; labels stay the same")
+    add("--max-memory", metavar="SIZE", help="limit of the process's memory, such as 4GB; labels stay the same")
     add(
         "--accumulate",
         choices=["auto", "float32", "float16"],
         default="auto",
-        help="sums of windows; float16 takes half the memory and may change labels where two are nearly equal; auto: "
-        "only where --max-memory is too little otherwise",
+        help="type of the sums of windows; float16 takes half the memory and may change labels where two are nearly "
+        "equal; auto: float16 only if --max-memory is too little for float32",
     )
     add(
         "--skip-empty",
         action=BooleanOptionalAction,
         default=True,
-        help="leave out windows without anything in them (air)",
+        help="leave out windows in which nothing varies (air)",
     )
     add(
         "--postprocess",
@@ -131,7 +131,7 @@ def build_parser() -> CommandParser:
         nargs="+",
         metavar="NAME",
         help="what the channels of the inputs are, by the names of the model's channels and in the order of the files; "
-        "needed where the inputs' own names do not tell",
+        "needed if the inputs' own names do not say it",
     )
-    add("--overwrite", action="store_true", help="make anew what stands already, of these models and options or others")
+    add("--overwrite", action="store_true", help="replace existing results, also those of other models or options")
     return parser

@@ -1,4 +1,4 @@
-"""What a user may say of how scans are segmented; `Predictor` says what each means."""
+"""The options of a prediction; `Predictor` explains each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from swin_unetr.config import Triple
 
 
 class PredictorOptions(TypedDict, total=False):
-    """The options of `Predictor` by their names, for who passes them on."""
+    """The options of `Predictor` by their names, for callers that pass them on."""
 
     device: str
     precision: str

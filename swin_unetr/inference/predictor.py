@@ -25,17 +25,17 @@ from transforms.geometry import Volume
 from transforms.io_memory import from_memory
 from transforms.prepare import Prepared, prepare
 
-#: Called with the number of windows that are done, and of all; those that are left out do not count.
+#: Called with the number of windows done and the number of all; windows that are left out do not count.
 OnWindows = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What came of a scan, on its own grid in stored order."""
+    """The result for a scan, on its own grid in stored order."""
 
     #: X x Y x Z label values, unsigned integers.
     labels: NDArray[Any]
-    #: Classes x X x Y x Z, float32; none where they were not asked for.
+    #: Classes x X x Y x Z, float32; None if they were not asked for.
     probabilities: NDArray[np.float32] | None
     #: Windows that were computed, and that were left out because nothing is in them.
     windows_done: int
@@ -44,7 +44,7 @@ class Segmentation:
     plan: MemoryPlan
     #: Voxels that the post-processing took out of the labels, by structure; the probabilities are as they were.
     removed: Mapping[str, int] = field(default_factory=dict)
-    #: What went otherwise than planned, for people.
+    #: What did not go as planned, for people.
     notes: tuple[str, ...] = ()
 
 
@@ -57,14 +57,14 @@ class Predictor:
         precision: "float32", "bfloat16", "float16", or "auto": what the hardware multiplies natively.
         backend: what runs the network: "auto", "torch", "openvino", or another name in
             `swin_unetr.inference.backends.registry.BACKENDS`.
-        overlap: share of a window that overlaps its neighbour; none takes each model's own.
-        roi_size: size of a window in voxels X, Y, Z; none takes each model's own.
-        weights: how overlapping windows are blended, "gaussian" or "constant"; none takes each model's own.
-        tta: whether to average over mirror images of each window along the axes that the model's training mirrored;
-            none takes each model's own.
-        batch_size: windows in one pass of the network; none takes each model's own.
-        max_memory: what the process may take, on a GPU what it may take there, in bytes or as "4GB"; none takes nearly
-            all that is available.
+        overlap: share of a window that overlaps its neighbour. If None, each model's own.
+        roi_size: size of a window in voxels X, Y, Z. If None, each model's own.
+        weights: how overlapping windows are blended, "gaussian" or "constant". If None, each model's own.
+        tta: whether to average over mirror images of each window along the axes that the model's training mirrored.
+            If None, each model's own.
+        batch_size: windows in one pass of the network. If None, each model's own.
+        max_memory: memory that the process may take (on a GPU: of the GPU's memory), in bytes or as "4GB". If None,
+            nearly all that is available.
         accumulate: type in which overlapping windows are summed, "float32" or "float16", which takes half the memory
             and may change a label where two are nearly equal; "auto": float16 only where `max_memory` is too little for
             any number of tiles in float32.
@@ -74,7 +74,8 @@ class Predictor:
         cache: whether what a backend makes of a model is kept in the model's folder.
 
     Raises:
-        ConfigError: an option that cannot be had, models that do not go together, or too little memory for any scan.
+        ConfigError: an option that is not available, models that do not go together, or too little memory for any
+            scan.
         CheckpointError: a folder that holds no usable model.
     """
 
@@ -130,11 +131,11 @@ class Predictor:
         Args:
             volume: channels x X x Y x Z as stored, in the order of the task's channels, with its geometry.
             with_probabilities: whether to give the probabilities too; they take classes x voxels x 4 bytes.
-            on_windows: told of the progress.
+            on_windows: called with the progress.
 
         Raises:
             DataError: wrong number of channels, not enough memory, or scores that are not finite.
-            ConfigError: the memory that may be taken is too little.
+            ConfigError: `max_memory` is too little.
         """
         return self.segment_prepared(self.prepare(volume), with_probabilities=with_probabilities, on_windows=on_windows)
 
@@ -150,7 +151,7 @@ class Predictor:
             return prepare(volume, self.ensemble.preprocess, channels)
 
     def plan(self, prepared: Prepared, *, with_probabilities: bool = False, reserve: int = 0) -> MemoryPlan:
-        """How a scan will be segmented in the memory there is.
+        """How a scan will be segmented in the memory that is available.
 
         Args:
             prepared: the scan.
@@ -158,13 +159,13 @@ class Predictor:
             reserve: bytes to leave to others.
 
         Raises:
-            ConfigError: the memory is too little; tells the least that would do.
+            ConfigError: the memory is too little; gives the least that is enough.
         """
         with memory_errors_in_words(self.compute.device):
             return self._budget.plan(prepared, with_probabilities=with_probabilities, reserve=reserve)
 
     def options(self) -> dict[str, Any]:
-        """What a record says of what was asked for, beside the models and where they run."""
+        """The options that a record names, beside the models and where they run."""
         return {"skip_empty": self.skip_empty, "accumulate": self.accumulate}
 
     def segment_prepared(
@@ -179,9 +180,9 @@ class Predictor:
 
         Args:
             prepared: the scan.
-            plan: of it, made with the same `with_probabilities`; none makes one.
+            plan: of it, made with the same `with_probabilities`. If None, one is made.
             with_probabilities: whether to give the probabilities too.
-            on_windows: told of the progress.
+            on_windows: called with the progress.
 
         Raises:
             DataError: scores that are not finite, or not enough memory for any plan.
@@ -201,13 +202,13 @@ class Predictor:
             # Only out here, where the error no longer holds what was computed.
             give_back(self.compute.device)
             plan = self._smaller(plan, prepared, with_probabilities)
-            notes.append(f"not enough memory for the plan; once more with a smaller one: {plan}")
+            notes.append(f"not enough memory for the plan; trying again with a smaller one: {plan}")
 
     def _smaller(self, plan: MemoryPlan, prepared: Prepared, with_probabilities: bool) -> MemoryPlan:
-        """A plan whose sums take half as much at the most.
+        """A plan whose sums take at most half as much.
 
         Raises:
-            DataError: there is none.
+            DataError: no such plan fits.
         """
         try:
             with memory_errors_in_words(self.compute.device):

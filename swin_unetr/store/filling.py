@@ -18,7 +18,7 @@ from swin_unetr.words import count
 
 #: Seconds between lines on the progress.
 _REPORT_EVERY = 60.0
-#: Preprocessing holds a scan in float32 so many times.
+#: Preprocessing holds this many copies of a scan in float32.
 _COPIES = 6
 _MOST_WORKERS = 16
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, tell: 
         name: what lines begin with.
     """
     bar = sys.stdout.isatty() and tell is not quiet
-    # Its end takes the bar away, whatever happens: one that stays wraps the lines that are printed thereafter.
+    # The bar is removed at the end, whatever happens: one that stays breaks the lines that are printed after it.
     with ThreadPoolExecutor(workers) as pool, Progress(disable=not bar) as progress:
         futures = [pool.submit(work, item) for item in items]
         try:
@@ -60,7 +60,7 @@ def workers_for(voxels: int) -> int:
     """Scans that can be preprocessed at a time: no more than there are cores, and than memory holds.
 
     Args:
-        voxels: of the largest scan with all its channels, before or after, whichever is more.
+        voxels: of the largest scan with all its channels, before or after preprocessing, whichever is more.
     """
     fit = available() // max(1, _COPIES * 4 * voxels)
     return max(1, min(fit, cores(), _MOST_WORKERS))
@@ -70,8 +70,8 @@ def workers_for(voxels: int) -> int:
 def alone(folder: Path, tell: Tell, name: str = "cache") -> Iterator[bool]:
     """Wait while another process fills the folder, so that no scan is preprocessed twice.
 
-    Gives whether it is sure that no other does. Without locks (Windows, some network disks, which is said, disks that
-    cannot be written) the work may be done twice; its result is the same.
+    Yields whether it is sure that no other process does. Without locks (Windows, disks that cannot be written, and some
+    network disks, for which a line says so) the work may be done twice; its result is the same.
     """
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

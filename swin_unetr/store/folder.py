@@ -1,6 +1,6 @@
-"""A folder of preprocessed scans: for each way of preprocessing a folder, in it a file for each content.
+"""A folder of preprocessed scans: a folder for each way of preprocessing, and in it a file for each content.
 
-`way.json` says what the way is, and `sources.jsonl` what files on disk were found to hold.
+`way.json` describes the preprocessing, and `sources.jsonl` says what files on disk were found to hold.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Store:
     Args:
         root: folder of all ways; made when the first scan is written.
         way: everything that the result depends on beside the content of the files, as plain JSON.
-        option: what the user would choose another folder by, for errors.
+        option: by which the user can choose another folder, for errors.
     """
 
     def __init__(self, root: Path, way: Mapping[str, Any], *, option: str) -> None:
@@ -47,7 +47,7 @@ class Store:
         self.sources = Sources(self.folder / "sources.jsonl")
 
     def find(self, content: str, case: str) -> StoredScan | None:
-        """The scan of a content; none where it is not there whole.
+        """The scan of a content; None if it is missing or not complete.
 
         Args:
             content: name of what the source files hold.
@@ -79,7 +79,7 @@ class Store:
         return not any(file.suffix == SUFFIX and not is_partial(file) for file in self.folder.iterdir())
 
     def discard_partial(self) -> None:
-        """Remove what a killed run left half-written; only while no other fills the store."""
+        """Remove the half-written files of a killed run; only while no other process fills the store."""
         remove_partials(self.folder)
 
     def _file(self, content: str) -> Path:
@@ -90,7 +90,7 @@ class Store:
 
 
 class Sources:
-    """What files were found to hold when they were read before; a line for each, and torn lines are no matter.
+    """What files were found to hold when they were read before: one line for each; incomplete lines are ignored.
 
     A file counts as the same while its path and its stamp are (`swin_unetr.file_stamps`).
 

@@ -33,7 +33,7 @@ from swin_unetr.store.pieces import OVERHEAD, Pieces, decode, read_header, table
 SUFFIX = ".scan"
 #: int16 values in use, either side of 0.
 _LEVELS = 32767
-#: A header takes less than this, and for each class that voxels are listed of no more than the latter.
+#: Most bytes of a header, and most further bytes of it for each class whose voxels are listed.
 _HEADER_BYTES, _CLASS_BYTES = 4096, 22
 
 
@@ -49,9 +49,9 @@ class StoredScan:
         block: voxels of a block along X, Y, Z.
         scale: per channel, value of one step of the stored integers.
         offset: per channel, value of the stored 0.
-        label_channels: C of the label; 0 where there is none.
+        label_channels: C of the label; 0 if there is no label.
         label_type: of its values, a name that numpy knows, such as "uint8".
-        class_voxels: how many voxels each list of places stands for (`class_places`).
+        class_voxels: how many voxels each list of places is a sample of (`class_places`).
     """
 
     file: Path
@@ -124,7 +124,7 @@ class StoredScan:
 
     @contextmanager
     def _open(self) -> Iterator[Pieces]:
-        again = "delete that file if it is there, and start again: it is made anew"
+        again = "delete that file if it is there, and start again: it is made again"
         try:
             with Pieces(self.file) as pieces:
                 yield pieces
@@ -135,9 +135,9 @@ class StoredScan:
 
 
 def open_scan(file: Path, case: str) -> StoredScan | None:
-    """A scan that was written before; none where there is no such file, or only a part of it.
+    """A scan that was written before; None if there is no such file, or only a part of it.
 
-    Reads the end of the file alone, which says what is before it.
+    Only the end of the file is read, which describes the rest.
     """
     try:
         header = read_header(file)
@@ -213,10 +213,10 @@ def stored_bytes(
     Args:
         channels: of the image.
         shape: voxels along X, Y, Z.
-        label_channels: of the label; 0 for none.
+        label_channels: of the label; 0 if there is no label.
         places: voxels that are listed.
         label_bytes: of a voxel of one channel of the label.
-        classes: that voxels are listed of.
+        classes: whose voxels are listed.
     """
     edges = [edge_of(length) for length in shape]
     blocks = math.prod(math.ceil(length / edge) for length, edge in zip(shape, edges, strict=True))

@@ -1,4 +1,4 @@
-"""How large a store of some scans becomes, told from their headers before it is written."""
+"""How large a store of some scans becomes, estimated from their headers before it is written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from transforms.grids import Grids
 from transforms.io import NIFTI_SUFFIXES, read_geometry
 from transforms.labels import target_type
 
-#: Scans of formats that are read whole for their size alone are looked at in so many samples.
+#: How many scans are read of formats whose size is known only after the whole file is read.
 _SAMPLES = 8
 
 
 def store_bytes(cases: Sequence[Case], config: PreprocessConfig, workers: int, task: Task | None = None) -> int:
     """Bytes that the scans take, at most: neither compression nor the crop to the foreground is counted.
 
-    NIfTI headers are read of all scans; of other formats some are read, and the rest is told by the size of the files.
+    All NIfTI headers are read; of other formats some scans are read, and the rest is estimated by the files' sizes.
     Scans that cannot be read count nothing.
 
     Args:
@@ -74,12 +74,12 @@ def most_voxels(cases: Sequence[Case], config: PreprocessConfig) -> int:
 
 
 def check_space(folder: Path, needed: int, option: str) -> int:
-    """Bytes that are free on the disk of a folder, which is there.
+    """Bytes that are free on the disk of an existing folder.
 
     Args:
-        folder: where to.
+        folder: where the scans will be written.
         needed: bytes.
-        option: what the user would choose another folder by.
+        option: by which the user can choose another folder.
 
     Raises:
         ConfigError: fewer than are needed.
@@ -103,7 +103,7 @@ def in_words(size: float) -> str:
 
 
 def _is_headed(case: Case) -> bool:
-    """Whether the size can be told without reading the voxels."""
+    """Whether the size is known without reading the voxels."""
     return case.images[0].name.lower().endswith(NIFTI_SUFFIXES)
 
 

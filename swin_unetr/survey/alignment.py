@@ -2,7 +2,7 @@
 
 Where a label belongs, the values below each structure are alike, and its surface goes along edges. On a mirrored place
 it covers whatever lies there: the values spread over more of the picture's range, and edges are as frequent inside as
-on the surface. On 208 hippocampi mirrored within tight crops the two together tell every single one.
+on the surface. On 208 hippocampi mirrored within tight crops the two together find every mirrored one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transforms.geometry import Geometry
 _LOOKED_AT, _FEWEST = 12_000, 50
 #: Edges (share of the picture's range for each mm) below which there is no edge.
 _LITTLE = 1e-3
-#: Longest side of the coarse grid on which the body is told from the air.
+#: Longest side of the coarse grid on which the body is separated from the air.
 _COARSE = 64
 #: Air is quiet: its deviation is below this share of what separates it from the body.
 _QUIET = 0.12
@@ -31,7 +31,7 @@ _QUIET = 0.12
 def alignment_of(
     channel: NDArray[Any], labels: NDArray[np.uint16], geometry: Geometry, rng: np.random.Generator
 ) -> Alignment | None:
-    """Compare a label map with a channel; none where there is nothing to compare.
+    """Compare a label map with a channel; None if there is nothing to compare.
 
     Args:
         channel: X x Y x Z.
@@ -121,7 +121,7 @@ class _Picture:
 
 
 def _body(coarse: NDArray[np.float64]) -> NDArray[np.bool_] | None:
-    """The patient; none where the picture shows no air around (a crop)."""
+    """The patient; None if the picture shows no air around (a crop)."""
     from scipy.ndimage import binary_fill_holes, label
 
     zero = np.abs(coarse) < 1e-3 * coarse.std()
@@ -165,7 +165,7 @@ def _outside(body: NDArray[np.bool_], labels: NDArray[np.uint16], steps: tuple[i
 
 
 def _centre(body: NDArray[np.bool_] | None, steps: tuple[int, ...], geometry: Geometry) -> tuple[float, float, float]:
-    """Of the body, or of the grid where no body is told."""
+    """Of the body, or of the grid if no body was found."""
     at = (np.array(geometry.shape) - 1) / 2
     if body is not None and body.any():
         at = np.array([float(places.mean()) for places in np.nonzero(body)]) * steps

@@ -129,7 +129,7 @@ def _read_file(
             refuse_time_series([path], case.channels if len(case.images) == 1 else 1)
         volume = read_file(path)
         if image is not None and is_segmentation(path):
-            with suppress(DataError):  # of the image, which its own reading tells
+            with suppress(DataError):  # the reading of the image itself reports it
                 volume = on_grid_of(volume, read_geometry(image))
         facts = _file_facts(path, volume)
     except DataError as error:

@@ -85,7 +85,7 @@ class ChannelFacts:
     not_finite: int
     #: None where no voxel is finite.
     all: Intensities | None
-    #: Of the voxels with any label but 0; none without a label on the same grid, or with an empty one.
+    #: Of the voxels with any label but 0; None without a label on the same grid, or with an empty one.
     foreground: Intensities | None
     #: Mean by label value, 0 included.
     mean_of_label: dict[int, float]
@@ -147,7 +147,7 @@ class Alignment:
     belonging: float
     #: The same for the labels mirrored along R-L, A-P and I-S about the middle of the grid.
     mirrored: FloatTriple
-    #: Share of the labelled voxels outside the body; none where the picture shows no air around it.
+    #: Share of the labelled voxels outside the body; None if the picture shows no air around it.
     outside_body: float | None
     #: Middle of the body, or else of the grid, in RAS mm.
     body_centre_mm: FloatTriple
@@ -201,7 +201,7 @@ class Survey:
 
     root: Path
     layout: str
-    #: What the layout or the label values say of it; none where nothing does.
+    #: What the layout or the label values say of it; None if nothing does.
     task: Task | None
     cases: tuple[CaseFacts, ...]
     #: Seconds that reading took.

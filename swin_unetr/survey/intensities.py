@@ -18,7 +18,7 @@ _FOR_PERCENTILES = 200_000
 
 
 class _Sums:
-    """Count, extremes, mean and deviation of values that come in parts; about the first part's mean, for accuracy."""
+    """Count, extremes, mean and deviation of values that come in parts; computed about the first part's mean."""
 
     def __init__(self) -> None:
         self.voxels, self.low, self.high = 0, np.inf, -np.inf
@@ -56,7 +56,7 @@ def channel_facts(channel: NDArray[Any], labels: NDArray[Any] | None, foreground
 
     Args:
         channel: X x Y x Z numbers.
-        labels: label values of the same shape, whole numbers; none where there are none.
+        labels: label values of the same shape, whole numbers. If None, the case has no labels.
         foreground: flat positions (Fortran order) of a sample of the labelled voxels.
     """
     flat = channel.reshape(-1, order="F")

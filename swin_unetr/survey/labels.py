@@ -23,7 +23,7 @@ class Labels:
     """Label values of a file, and what in it is no label value.
 
     Attributes:
-        array: X x Y x Z, 0 where the file has something else; none where it is no label map at all.
+        array: X x Y x Z, 0 where the file has something else; None if it is no label map at all.
         values: facts by label value.
         not_finite, not_integer, negative: voxels of each kind.
         odd: a few such values; those that are too large too.
@@ -40,7 +40,7 @@ class Labels:
 
 
 def read_values(stored: NDArray[Any], geometry: Geometry) -> Labels:
-    """Tell the values of a label file.
+    """List the values of a label file.
 
     Args:
         stored: X x Y x Z as stored.

@@ -22,9 +22,9 @@ from transforms.io import read_header
 _MEMORY_SHARE, _PROCESS_BYTES = 0.6, 300 << 20
 #: Largest cases whose headers are looked at for what a process will take.
 _LOOKED_AT = 8
-#: Of a case whose header cannot be read: bytes in memory for a byte on disk.
+#: Bytes in memory for a byte on disk, of a case whose header cannot be read.
 _GROWTH = 8
-#: Hounsfield units that only CT has, lungs and air, and that not even a CT has.
+#: Hounsfield units that only CT has (lungs and air), and a value that not even CT has.
 _AIR_HU, _LOWEST_CT = -500.0, 20_000.0
 #: Below so many bytes on disk for each process, starting another one costs more than it saves.
 _WORTH_A_PROCESS = 8 << 20
@@ -44,7 +44,7 @@ def survey(
 
     Args:
         dataset: what to read.
-        workers: processes; 0 takes as many as cores and memory allow, and as are worth it.
+        workers: processes; 0 takes as many as cores and memory allow and as are worth starting.
         known: an earlier survey; files with the content that they had then are not read again.
         on_case: called with the number of cases done and of all.
     """
@@ -79,7 +79,7 @@ def choose_workers(cases: Sequence[Case]) -> int:
 
 
 def settled(dataset: Dataset, cases: Sequence[CaseFacts]) -> Task | None:
-    """The task, by the values that were found in the labels; what the layout says where they fit nothing."""
+    """The task, by the values that were found in the labels; if they fit no known task, what the layout says."""
     found: Mapping[str, tuple[int, ...]] = {
         case.id: tuple(of.value for of in case.label.values) if case.label else () for case in cases
     }
@@ -92,7 +92,7 @@ def settled(dataset: Dataset, cases: Sequence[CaseFacts]) -> Task | None:
 
 
 def look_like_ct(cases: Sequence[CaseFacts], channel: int = 0) -> bool:
-    """Whether most scans have the air of a CT in a channel, where nothing says what they are."""
+    """Whether most scans have the air of a CT in a channel; for data whose modality nothing says."""
     values = [case.channels[channel].all for case in cases if len(case.channels) > channel]
     return sum(of is not None and -_LOWEST_CT <= of.low <= _AIR_HU for of in values) > len(values) / 2
 

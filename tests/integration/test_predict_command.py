@@ -160,7 +160,7 @@ def test_what_stands_of_a_case_that_now_fails_is_kept_and_told(run, model, phant
     scan.write_bytes(scan.read_bytes()[:1000])
     code, stdout, stderr = run(model, scan, "--output", out)
     assert (code, stdout) == (1, [f"0 segmented, 1 failed; results in {out}"])
-    assert stderr[-1].endswith("; scan.nii.gz, which stands, is of an earlier run")
+    assert stderr[-1].endswith("; the existing scan.nii.gz is of an earlier run")
     assert json.loads((out / "predictions.json").read_text())["failures"][0]["message"] in stderr[-1]
     assert (out / scan.name).read_bytes() == before
 
@@ -239,7 +239,7 @@ def test_what_was_made_of_the_same_files_in_the_same_way_is_kept(run, model, pha
         assert stdout == [f"2 segmented, 0 failed; results in {out}"]
         assert json.loads((out / "predictions.json").read_text())["cases"] == ["phantom_006", "phantom_007"]
         made = [line.split()[1] for line in stderr if line[1] == "/"]
-        kept = f"{2 - len(made)} of 2 results stand already and are kept; --overwrite renews them"
+        kept = f"{2 - len(made)} of 2 results exist already and are kept; --overwrite renews them"
         assert stderr[0 : len(stderr) - len(made)] == ([kept] if len(made) < 2 else [])
         return made
 
@@ -262,7 +262,7 @@ def test_what_was_made_of_the_same_files_in_the_same_way_is_kept(run, model, pha
 def test_sums_in_half_precision_are_said_and_not_taken_for_those_in_float32(run, model, phantom_data, tmp_path) -> None:
     out, scan = tmp_path / "out", phantom_data / "imagesTs/phantom_006.nii.gz"
     labels = {}
-    for accumulate, begins in (("float32", "1/1"), ("float16", "1/1"), ("auto", "1 of 1 results stand already")):
+    for accumulate, begins in (("float32", "1/1"), ("float16", "1/1"), ("auto", "1 of 1 results exist already")):
         code, _, stderr = run(model, scan, "--output", out, "--accumulate", accumulate)
         assert (code, stderr[0].startswith(begins)) == (0, True)
         record = json.loads((out / "phantom_006.json").read_text())
@@ -455,7 +455,7 @@ def test_a_model_that_was_changed_is_another_method(run, model, phantom_data, tm
     assert run(model, scan, "--output", out, "--overwrite")[0] == 0
     described["provenance"] = {"note": "renamed"}
     (model / "model.json").write_text(json.dumps(described))
-    assert run(model, scan, "--output", out)[2][0].startswith("1 of 1 results stand already")
+    assert run(model, scan, "--output", out)[2][0].startswith("1 of 1 results exist already")
 
 
 def test_parts_of_a_job_array_on_a_disk_without_locks(run, model, phantom_data, tmp_path, monkeypatch) -> None:
@@ -480,4 +480,4 @@ def test_parts_of_a_job_array_on_a_disk_without_locks(run, model, phantom_data, 
         *("phantom_006.json", "phantom_006.nii.gz", "phantom_007.json", "phantom_007.nii.gz"),
         *("predictions.json", "predictions.part-1-of-2.json", "predictions.part-2-of-2.json"),
     ]
-    assert run(model, scans, "--output", out, "--part", "1/1")[2][-1].startswith("2 of 2 results stand already")
+    assert run(model, scans, "--output", out, "--part", "1/1")[2][-1].startswith("2 of 2 results exist already")

@@ -123,7 +123,7 @@ def test_killed_in_the_middle_and_started_again(root, tmp_path) -> None:
     assert 3 <= len(made) <= 5
     code, stdout, stderr = finish(start(root, out))
     assert (code, stdout) == (0, [f"10 segmented, 0 failed; results in {out}"])
-    assert f"{len(made)} of 10 results stand already and are kept; --overwrite renews them" in stderr
+    assert f"{len(made)} of 10 results exist already and are kept; --overwrite renews them" in stderr
     assert {name: (out / name).stat().st_mtime_ns for name in made} == made
     assert_as_undisturbed(out, root)
 

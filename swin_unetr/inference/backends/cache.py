@@ -35,18 +35,18 @@ class GraphCache:
     it is only ever data.
 
     Args:
-        model: model folder to keep them in; none keeps nothing.
+        model: model folder to keep them in. If None, nothing is kept.
         machine_code: whether what is kept is code that this process runs.
     """
 
     def __init__(self, model: Path | None, *, machine_code: bool = False) -> None:
         folders = [_user_cache()] if machine_code or model is None else [model / FOLDER, _user_cache()]
         self._roots = [] if model is None else folders
-        #: What became of the last entry, in words.
+        #: What was done with the last entry, in words.
         self.said = "none"
 
     def find(self, key: Mapping[str, Any]) -> Path | None:
-        """The folder of what was made under a key; none where it is not here."""
+        """The folder of what was made under a key; None if it is not here."""
         for root in self._roots:
             if _is_whole(root / _name(key)):
                 self.said = f"found in {root}"
@@ -61,12 +61,12 @@ class GraphCache:
             write: fills an empty folder.
 
         Returns:
-            The folder; none where no place has write access and room.
+            The folder; None if no place has write access and room.
         """
         for root in self._roots:
             try:
                 folder = _build(root, key, write)
-            except (OSError, RuntimeError) as error:  # libraries tell of a full disk in their own ways
+            except (OSError, RuntimeError) as error:  # libraries report a full disk in different ways
                 self.said = f"none ({root}: {str(error).strip().partition(chr(10))[0]})"
                 continue
             self.said = f"kept in {root}"
@@ -139,7 +139,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether an entry stands with all its files at their sizes."""
+    """Whether an entry has all its files, of the right sizes."""
     sizes = _manifest(folder).get("files", {})
     return bool(sizes) and all(
         (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items()

@@ -88,7 +88,7 @@ def fold_upsampling(network: SegmentationNetwork) -> SegmentationNetwork:
         network: in evaluation mode; left as it is.
 
     Returns:
-        The folded network, or the given one should the two differ on a sample or be a baseline.
+        The folded network, or the given one if the two differ on a sample or if it is a baseline.
     """
     if not isinstance(network, SwinUNETR):
         return network
@@ -103,7 +103,7 @@ def fold_upsampling(network: SegmentationNetwork) -> SegmentationNetwork:
 def difference(one: SwinUNETR, other: SwinUNETR) -> float:
     """Difference of two networks' features on noise, relative (root mean square), in float32.
 
-    The sample is the smallest that the networks take, twice along each axis: borders, and voxels that are none.
+    The sample is twice the smallest size that the networks take along each axis: it has voxels away from its border.
     """
     device = next(other.parameters()).device
     size = [2 * extent for extent in other.config.size_divisor]

@@ -19,7 +19,7 @@ from swin_unetr.networks.window_attention import WindowAttention
 
 
 class _Wanted(nn.Module):
-    """What is wanted of a network, in the precision that is wanted."""
+    """The output that is wanted of a network, in the precision that is wanted."""
 
     def __init__(self, network: SegmentationNetwork, output: Output, lowered: Compute | None) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def export_graph(
     whole_attention: bool = True,
     lowered: Compute | None = None,
 ) -> ExportedProgram:
-    """Take down the operations of a network for windows of one size.
+    """Record the operations of a network for windows of one size.
 
     Nothing is computed (the values are symbolic), so that this takes seconds and no memory beyond the weights, which
     the graph shares with the network.
@@ -59,7 +59,7 @@ def export_graph(
         roi_size: voxels of a window along X, Y, Z.
         batch_size: windows of a call.
         whole_attention: whether attention is one operation, or products and a softmax.
-        lowered: what says the precision that is to be part of the graph; none leaves it float32.
+        lowered: gives the precision that becomes part of the graph. If None, the graph is float32.
     """
     device = next(network.parameters()).device
     sample = torch.zeros((batch_size, network.config.in_channels, *roi_size), device=device)

@@ -1,4 +1,4 @@
-"""The network in ONNX Runtime, for where nothing else is to be had; float32."""
+"""The network in ONNX Runtime, for machines without another backend; float32."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swin_unetr.inference.backends.static import StaticBackend
 
 _FILE = "model.onnx"
 INPUT = "image"
-#: The oldest that has all operations of the network.
+#: The oldest version of ONNX's operators that has all operations of the network.
 _OPSET = 18
 
 
@@ -27,14 +27,14 @@ def convert(graph: ExportedProgram, output: str) -> Any:
         graph: of static shapes.
         output: name of the output; that of the input is `INPUT`.
     """
-    with quietly("torch.onnx"):  # the exporter's remarks on packages that nobody needs
+    with quietly("torch.onnx"):  # it warns of packages that are not needed
         return torch.onnx.export(
             graph, dynamo=True, opset_version=_OPSET, verbose=False, input_names=[INPUT], output_names=[output]
         )
 
 
 def load_onnx(model: Path | bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Make an ONNX file, or what would be in one, a callable.
+    """A callable of an ONNX file, or of the content of one.
 
     Raises:
         ConfigError: ONNX Runtime here does not compute on this device.

@@ -23,8 +23,8 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 def import_openvino() -> ModuleType:
     """Import OpenVINO without its telemetry.
 
-    Its import reports itself to its makers through the package `openvino_telemetry`, which asks nobody when there is
-    no terminal. Where that package cannot be imported OpenVINO does without; so it cannot be, in this process.
+    When it is imported, it reports to its makers through the package `openvino_telemetry`, which does not ask for
+    consent if there is no terminal. OpenVINO works without that package, so this process hides it.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
@@ -58,7 +58,7 @@ def convert(graph: ExportedProgram) -> Any:
 
 
 def compile_model(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
-    """Make a converted model, or the path of one, a callable; what that gives, the next call overwrites."""
+    """A callable of a converted model, or of the path of one; each call overwrites the result of the last one."""
     options = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERFORMANCE_HINT": "LATENCY",

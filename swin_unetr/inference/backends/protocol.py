@@ -1,4 +1,4 @@
-"""What every backend is to the engine."""
+"""The interface of backends, exporters and their makers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Loader(Protocol):
             roi_size: voxels of a window along X, Y, Z.
             batch_size: windows of a call; fewer may be given.
             compute: where and how precisely.
-            cache: model folder in which a converted model may be kept (`cache.GraphCache`); None keeps nothing.
+            cache: model folder in which a converted model may be kept (`cache.GraphCache`). If None, nothing is kept.
         """
 
 

@@ -1,4 +1,4 @@
-"""Calls of other packages that say much that nobody needs."""
+"""Calls of other packages without their needless messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quietly(logger: str) -> Iterator[None]:
-    """Without warnings, and of a logger's messages the errors alone."""
+    """Hide all warnings, and all messages of a logger but errors."""
     named = logging.getLogger(logger)
     level = named.level
     named.setLevel(logging.ERROR)

@@ -33,7 +33,7 @@ class ExportFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class BackendSpec:
-    """What everything else knows of a backend."""
+    """What the rest of the package knows of a backend."""
 
     #: As messages name it.
     title: str
@@ -110,7 +110,7 @@ def find_backend(name: str) -> BackendSpec:
     """The backend of a name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no backend has this name.
     """
     if name not in BACKENDS:
         raise ConfigError(f"backend: {name!r} is not one of auto, {', '.join(BACKENDS)}")
@@ -121,7 +121,7 @@ def find_export(format: str) -> tuple[str, ExportFormat]:
     """The name of the backend that writes a format, and the format.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no backend writes this format.
     """
     if format not in EXPORTS:
         raise ConfigError(f"format: {format!r} is not one of {', '.join(EXPORTS)}")
@@ -129,7 +129,7 @@ def find_export(format: str) -> tuple[str, ExportFormat]:
 
 
 def import_named(reference: str) -> Any:
-    """What a "module:name" of this table names."""
+    """Import what a "module:name" of this table names."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
 

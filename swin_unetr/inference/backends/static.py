@@ -1,4 +1,4 @@
-"""What backends have in common that are made of a graph of static shapes."""
+"""The common part of all backends that are made of a graph of static shapes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from swin_unetr.inference.backends.protocol import Output
 from swin_unetr.inference.backends.registry import BACKENDS
 from swin_unetr.networks import SegmentationNetwork
 
-#: Raised by one when the graphs change that are made of the same network.
+#: Version of the graphs; raised by one when the same network gives another graph.
 _MADE = 1
 #: What a backend makes of a graph, before it is written.
 Made = TypeVar("Made")
@@ -34,12 +34,12 @@ class StaticBackend(Generic[Made]):
         roi_size: voxels of a window along X, Y, Z.
         batch_size: windows of a call; fewer are filled up with zeros.
         compute: where and how precisely.
-        cache: model folder in which what is made of the network is kept; None keeps nothing.
+        cache: model folder in which what is made of the network is kept. If None, nothing is kept.
     """
 
     #: In `registry.BACKENDS`.
     name: str
-    #: Whether the decoder's upsampling is folded into the convolutions behind it; where that measures faster.
+    #: Whether the decoder's upsampling is folded into the convolutions behind it, as measured to be faster.
     folds = False
     #: Whether the files hold machine code, for one precision and number of threads.
     ahead_of_time = False

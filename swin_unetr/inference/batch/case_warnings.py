@@ -16,7 +16,7 @@ _SHOWN = 5
 
 
 class CaseWarnings:
-    """Collects the warnings of a run, for its record, and says those of the first few cases. Its methods may be called
+    """Collects the warnings of a run for its record, and prints those of the first few cases. Its methods may be called
     in any thread.
 
     Args:

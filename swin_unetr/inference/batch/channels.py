@@ -10,25 +10,25 @@ from swin_unetr.datasets import Case, Dataset
 from swin_unetr.datasets.channels import is_known, match_channels, meaning
 from swin_unetr.errors import ConfigError, DataError
 
-#: What a list calls channels that it gives without names.
+#: How a data set's list calls channels that have no names.
 _NUMBERED = re.compile(r"channel \d+|\d+")
 
 
 def in_order(
     dataset: Dataset, wanted: tuple[str, ...], given: Sequence[str] | None
 ) -> tuple[tuple[Case, ...], list[str]]:
-    """The cases of a data set with the channels that a model wants, in its order, and what is to be said of them.
+    """The cases of a data set with the channels that a model wants, in its order, and notes for people.
 
     Names that mean the same (`datasets.channels`) match. Channels without names are taken in the model's order.
 
     Args:
         dataset: as it was read.
         wanted: names of the model's channels.
-        given: what the data set's channels are, in their order, by the model's names; None goes by their own names.
+        given: what the data set's channels are, in their order, by the model's names. If None, their own names count.
 
     Raises:
         ConfigError: given names that are not those of the model's channels.
-        DataError: the data set's own names do not tell which is which, or a file holds its channels in another order.
+        DataError: the data set's own names do not match, or a file holds its channels in another order.
     """
     own = dataset.task.channels if dataset.task is not None else dataset.channels
     there = tuple(given) if given is not None else own
@@ -57,7 +57,7 @@ def _unmatched(dataset: Dataset, there: tuple[str, ...], wanted: tuple[str, ...]
             len(wanted) > 1
         )
     raise DataError(
-        f"{dataset.root}: its channels {', '.join(there)} do not tell which are those of the model "
+        f"{dataset.root}: the names of its channels ({', '.join(there)}) do not match those of the model "
         f"({', '.join(wanted)}); say what they are in the order of the files: --channels {' '.join(wanted)}, or these "
         "in another order"
     )

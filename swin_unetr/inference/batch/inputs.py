@@ -25,7 +25,7 @@ class Inputs:
     cases: list[Case] = field(default_factory=list)
     #: Paths that hold no scan, and cases that lack a channel.
     failures: list[Failure] = field(default_factory=list)
-    #: What each data set among the paths was taken for, for people; of a plain folder, what was left out.
+    #: For people: the layout of each data set among the paths, and what was left out of a plain folder.
     notes: list[str] = field(default_factory=list)
 
 
@@ -43,10 +43,10 @@ def find_inputs(
         paths: image files, folders of them, roots of data sets; a path given twice counts once.
         task: channels that a case needs; they are matched by name where the layout knows the names of its own.
         layout: of the folders, or "auto".
-        selected: ids of the cases that are wanted, or names of their files; each that is not there is a failure. None
-            wants all.
-        channels: what the channels of the inputs are, by the task's names, in the order of their files; None goes by
-            their own names.
+        selected: ids of the cases that are wanted, or names of their files; each that is not there is a failure. If
+            None, all cases.
+        channels: what the channels of the inputs are, by the task's names, in the order of their files. If None, their
+            own names count.
 
     Raises:
         ConfigError: no such layout, channels that the task does not have, or two scans of the same id.

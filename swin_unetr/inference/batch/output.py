@@ -17,7 +17,7 @@ from swin_unetr.inference.batch.record import Records, labels_path, probabilitie
 from swin_unetr.inference.engine.method import differences
 from swin_unetr.words import count
 
-#: Folders by which a data set is told, where results may not go: its layout would be taken for another.
+#: Folders of a data set, in which results may not go: its layout would be taken for another.
 _OF_DATASETS = ("imagesTr", "labelsTr", "imagesTs")
 
 
@@ -98,7 +98,7 @@ def check_method(records: Records, cases: Iterable[Case], *, overwrite: bool) ->
 
 
 def in_words(other: dict[str, Any], records: Records) -> str:
-    """What another method is, beside that of this run."""
+    """How another method differs from that of this run."""
     if "key" not in other:
         return "an older version, whose records do not say all that decided on the labels"
     different = differences(records.method, other["method"]) if isinstance(other.get("method"), dict) else []
@@ -106,13 +106,13 @@ def in_words(other: dict[str, Any], records: Records) -> str:
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
-    """The record of a run; None where there is none that `predict` wrote."""
+    """The record of a run; None if `predict` wrote none."""
     record = _read(path)
     return record if record is not None and {"status", "task", "models"} <= record.keys() else None
 
 
 def read_case_record(output: Path, case: str) -> dict[str, Any] | None:
-    """The record of a case; None where there is none that `predict` wrote."""
+    """The record of a case; None if `predict` wrote none."""
     record = _read(record_path(output, case))
     ours = record is not None and record.get("case") == case
     return record if ours and record and record.get("prediction") == labels_path(output, case).name else None
@@ -124,7 +124,7 @@ def written_for(output: Path, case: Case, runs: Iterable[dict[str, Any]]) -> set
     Args:
         output: folder of the results.
         case: which.
-        runs: records of runs; they speak for results without a record of their own, of a process that was killed.
+        runs: records of runs; they name the results of a killed process, which have no record of their own.
     """
     labels, probabilities = labels_path(output, case.id).name, probabilities_path(output, case.id).name
     record = read_case_record(output, case.id)

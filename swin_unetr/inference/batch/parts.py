@@ -18,7 +18,7 @@ def parse_part(text: str) -> Part:
     """The part that "2/8" means.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is no part.
     """
     match = _PART.fullmatch(text.strip())
     part = (int(match[1]), int(match[2])) if match else (0, 0)
@@ -26,7 +26,7 @@ def parse_part(text: str) -> Part:
 
 
 def check_part(part: Part, text: object = None) -> Part:
-    """Give a part back.
+    """Return a part after a check.
 
     Raises:
         ConfigError: there is no such part.
@@ -42,7 +42,7 @@ def part_of_array(environment: Mapping[str, str]) -> Part | None:
     """The part of a task of a SLURM job array; None outside of one, and in an array of a single task.
 
     Raises:
-        ConfigError: the array's numbers are no even sequence, so that they do not tell the part.
+        ConfigError: the array's numbers are no even sequence, so that the part is unknown.
     """
     try:
         number, first, count = (int(environment[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "COUNT"))

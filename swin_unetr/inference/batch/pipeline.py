@@ -16,7 +16,7 @@ class Steps(Protocol[Job, Loaded, Result]):
     """What is done with a job. A step that raises an `Exception` ends its job alone."""
 
     def take(self, wait: bool) -> Job | None:
-        """The next job, or none; `wait` for those that others hold."""
+        """The next job, or None; with `wait`, also waits for jobs that others hold."""
 
     def read(self, job: Job) -> Loaded:
         """Load a job; in a thread of its own."""
@@ -31,7 +31,7 @@ class Steps(Protocol[Job, Loaded, Result]):
         """Write what was computed; in a thread of its own."""
 
     def end(self, job: Job, error: Exception | None) -> None:
-        """Called once for each job, in any thread: with none when it was written, else with what went wrong."""
+        """Called once for each job, in any thread: with None if it was written, else with what went wrong."""
 
 
 def run_pipeline(steps: Steps[Job, Loaded, Result]) -> None:
@@ -60,7 +60,7 @@ class _Pipeline(Generic[Job, Loaded, Result]):
             reader.shutdown(wait=False, cancel_futures=True)
             writer.shutdown(wait=True)
             reader.shutdown(wait=True)
-            torch.set_num_threads(torch.get_num_threads())  # threads to come take the count that was set last
+            torch.set_num_threads(torch.get_num_threads())  # later threads take the count that was set last
 
     def _advance(self, job: Job, reader: ThreadPoolExecutor, writer: ThreadPoolExecutor) -> Job | None:
         """Bring a job to its writing; gives the job that was taken, and perhaps read, meanwhile.

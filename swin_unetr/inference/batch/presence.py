@@ -1,7 +1,7 @@
-"""Says in the folder of the results which processes work there, and by which method: two methods never do at a time.
+"""Shows in the folder of the results which processes work there and by which method: never two methods at a time.
 
-Each process holds a lock of its own for as long as it works; beside it stands its method. The system releases the
-lock of a process that dies, and the next one clears away what it left.
+Each process holds a lock of its own for as long as it works; a file beside the lock has its method. The system
+releases the lock of a process that dies, and the next process removes what it left.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOCK, _METHOD = ".running", ".method"
 
 
 def has_locks(output: Path, part: Part | None) -> bool:
-    """Whether processes can share the cases in a folder, which is made.
+    """Make a folder, and say whether processes can share the cases in it.
 
     Raises:
         ConfigError: they cannot, and no part says which cases are this process's own.
@@ -45,7 +45,7 @@ def has_locks(output: Path, part: Part | None) -> bool:
 
 @contextmanager
 def present(records: Records, check: Callable[[], None]) -> Iterator[None]:
-    """Be known as working in the folder of the results; the disk must have locks.
+    """Register this process in the folder of the results; the disk must have locks.
 
     Args:
         records: of the run.
@@ -74,7 +74,7 @@ def present(records: Records, check: Callable[[], None]) -> Iterator[None]:
             with suppress(OSError):
                 path.unlink()
         own.release()
-        with suppress(OSError):  # not empty: others work still
+        with suppress(OSError):  # not empty: others are still working
             folder.rmdir()
 
 
@@ -91,7 +91,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _running(folder: Path) -> Iterator[dict[str, Any]]:
-    """The methods of the processes that work; what those left that died is removed."""
+    """The methods of the processes that work; what dead processes have left is removed."""
     for path in sorted(folder.glob(f"*{_LOCK}")):
         method = path.with_suffix(_METHOD)
         lock = FileLock(path, thread_local=False)

@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-#: Where there is no terminal: after so long without a line, one says how far the case is.
+#: If there is no terminal: seconds without a line after which one says how far the case is.
 _QUIET_SECONDS = 60.0
 
 
@@ -23,7 +23,7 @@ class PredictionProgress:
     Args:
         total: cases to come.
         shown: whether to write anything.
-        console: where to write; none writes to standard error.
+        console: where to write. If None, to standard error.
     """
 
     def __init__(self, total: int, *, shown: bool = True, console: Console | None = None) -> None:
@@ -76,7 +76,7 @@ class PredictionProgress:
         self._bars.reset(self._case, description=case, total=None, text="", visible=True)
 
     def windows(self, case: str, done: int, total: int) -> None:
-        """So many windows of the case are done; after the last it is written."""
+        """Show how many windows of the case are done; after the last one the case is written."""
         with self._lock:
             self._shares[case] = done / total if total else 1.0
             text = f"window {done}/{total}" if done < total else "writing"
@@ -107,7 +107,7 @@ class PredictionProgress:
         return f"{self._done}/{self._total}{self._time_left()}"
 
     def _time_left(self) -> str:
-        """From the pace so far; nothing where there is none, or nothing is left."""
+        """From the pace so far; empty if no pace is known or nothing is left."""
         cases = self._cases_done
         if not 0 < cases < self._total:
             return ""

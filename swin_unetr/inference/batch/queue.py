@@ -49,8 +49,8 @@ class CaseQueue:
     Args:
         output: folder of the results, which the processes share.
         cases: the cases in the order in which they are wanted.
-        is_done: whether the result of a case stands.
-        on_done_elsewhere: told of a case that turns out to be done.
+        is_done: whether a case has its result.
+        on_done_elsewhere: called with a case that another process has done.
         locks: whether the folder's disk has locks; without them no other process may have the same cases.
     """
 
@@ -80,21 +80,21 @@ class CaseQueue:
     ) -> None:
         for claim in self._claims:
             claim.release()
-        for path in self._folder.glob("*.lock"):  # of cases that are done, too: who did one may have been killed
+        for path in self._folder.glob("*.lock"):  # also of cases that are done: their process may have been killed
             self._remove_unless_held(path)
-        with suppress(OSError):  # not empty: others work still
+        with suppress(OSError):  # not empty: others are still working
             self._folder.rmdir()
 
     def take(self, *, wait: bool) -> Claim | None:
         """The next case, locked.
 
         Args:
-            wait: whether to wait for cases that others work on, should they fail or be ended.
+            wait: whether to wait for cases that others work on, in case these processes fail or end.
 
         Returns:
-            None when there is no case left; without `wait`, none that could be had now.
+            None if no case is left; without `wait`, also if other processes hold all that are left.
         """
-        for _ in range(len(self._set_aside)):  # those that were done meanwhile, so that progress counts them
+        for _ in range(len(self._set_aside)):  # so that progress counts those that are done by now
             case = self._set_aside.popleft()
             self._on_done_elsewhere(case) if self._is_done(case) else self._set_aside.append(case)
         while self._fresh:

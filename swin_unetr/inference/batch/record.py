@@ -1,4 +1,4 @@
-"""Files of a prediction, and the JSON that says how they came to be."""
+"""Files of a prediction, and the JSON that says how they were made."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Records:
             "backends": ensemble.backends(),
             "versions": versions(),
         }
-        #: Of the run's record, what every part of it shares.
+        #: The part of the record that all parts of a run share.
         self._way = {"key": self.key, "method": self.method, **self._how}
         self._run: dict[str, Any] = {
             "task": to_dict(ensemble.task),
@@ -92,7 +92,7 @@ class Records:
         }
 
     def will_write(self, cases: Sequence[Case], *, with_probabilities: bool) -> None:
-        """Name the cases in the record of the run, for their files to be known as ours should it be killed."""
+        """Name the cases in the record of the run, so that their files are known as ours if it is killed."""
         self._run["writes"] = {"cases": [case.id for case in cases], "probabilities": with_probabilities}
 
     def write_case(
@@ -103,12 +103,12 @@ class Records:
         *,
         with_probabilities: bool = False,
     ) -> None:
-        """Say how the result of a case came to be.
+        """Record how the result of a case was made.
 
         Args:
             case: which.
             sources: its files as they were when they were read, by `source_files`.
-            facts: what is the case's own: its plan, windows, and seconds by phase.
+            facts: about this case: its plan, windows, and seconds by phase.
             with_probabilities: whether they were written too.
         """
         record = {
@@ -126,7 +126,7 @@ class Records:
         write_json(record_path(self.output, case.id), record)
 
     def write_run(self, status: str, report: BatchReport, seconds: float) -> None:
-        """Say what became of the run so far.
+        """Record the state of the run.
 
         Args:
             status: "running", "finished" or "stopped".
@@ -152,7 +152,7 @@ class Records:
             write_json(self.output / PREDICTIONS_JSON, whole)
 
     def warnings_of(self, case: Case) -> tuple[str, ...]:
-        """The warnings in the record of a result that stands."""
+        """The warnings in the record of an existing result."""
         try:
             record = json.loads(record_path(self.output, case.id).read_text(encoding="utf-8"))
             return tuple(map(str, record.get("warnings", ())))
@@ -160,7 +160,7 @@ class Records:
             return ()
 
     def is_done(self, case: Case, *, with_probabilities: bool) -> bool:
-        """Whether the results of a case stand already, made from the same files in the same way."""
+        """Whether a case has results that were made from the same files in the same way."""
         results = [labels_path(self.output, case.id)]
         if with_probabilities:
             results.append(probabilities_path(self.output, case.id))
@@ -179,18 +179,18 @@ class Records:
 
 
 def source_files(case: Case) -> list[dict[str, Any]]:
-    """The files of a case, with what tells whether they are the same as before.
+    """The files of a case, with facts by which a change of them is noticed.
 
     Returns:
-        For each: path, bytes, when it was modified, in nanoseconds, its stamp and the hash of its bytes; of several
-        parts (DICOM, a header and its voxels) the sum, the latest, and of all of them. A file that is not there has
-        the path alone.
+        For each: its path, bytes, time of modification in nanoseconds, stamp, and the hash of its bytes. If it has
+        several parts (DICOM, a header and its voxels): the sum of the bytes, the latest time, and stamp and hash of
+        all parts. A file that is missing has only its path.
     """
     return [_stamp(path) for path in case.images]
 
 
 def clear_partial(output: Path, case: str) -> None:
-    """Remove what a process that was killed left half-written of a case."""
+    """Remove the half-written files of a case that a killed process has left."""
     for path in (labels_path(output, case), record_path(output, case), probabilities_path(output, case)):
         remove_partial(path)
 
@@ -205,7 +205,7 @@ def _stamp(path: Path) -> dict[str, Any]:
             "stamp": short_hash(stamps),
             "hash": bytes_hash(path),
         }
-    except (OSError, ValueError):  # an empty folder has no latest
+    except (OSError, ValueError):  # an empty folder has no latest file
         return {"path": str(path.absolute())}
 
 

@@ -54,8 +54,8 @@ def predict(
 ) -> BatchReport:
     """Segment scans, and write `<case id>.nii.gz` on each scan's own grid, with `<case id>.json` beside it.
 
-    A case that cannot be done becomes a failure of the report, and the others go on. Results that stand already, made
-    from the same files in the same way, are kept and count as done; results of another method, or one that is running
+    A case that cannot be done becomes a failure of the report, and the others go on. Existing results that were made
+    from the same files in the same way are kept and count as done; results of another method, or one that is running
     there, are an error. Several processes may be given the same cases and output: they share them, or each does its
     part. `predictions.json` in `output` records the run.
 
@@ -69,11 +69,11 @@ def predict(
         folds: a split file; segments the validation cases of `fold` only.
         fold: which fold of `folds`.
         cases: segments these ids only; names of the cases' files are understood.
-        channels: what the channels of the inputs are, by the names of the model's, in the order of their files; None
-            goes by their own names.
-        overwrite: makes anew what stands already, of this method or another.
+        channels: what the channels of the inputs are, by the names of the model's, in the order of their files. If
+            None, their own names count.
+        overwrite: replaces existing results, of this method or another.
         beside_others: whether other cases there may have results of another method, as those of other folds have.
-        part: does the cases of part K of N alone, given as (K, N) with K from 1; None does all of them.
+        part: does only the cases of part K of N, given as (K, N) with K from 1. If None, all of them.
         progress: whether to show it, on standard error.
         options: device, precision, backend, overlap, roi_size, weights, tta, batch_size, max_memory, accumulate,
             skip_empty, postprocess, cache, as `Predictor` explains them.
@@ -82,7 +82,7 @@ def predict(
         The cases done, and the failures.
 
     Raises:
-        ConfigError: arguments that cannot be had or do not fit each other.
+        ConfigError: arguments that are not available or do not go together.
         CheckpointError: a model that cannot be used.
         DataError: the split file cannot be read, or the folder of the results cannot be written to.
     """
@@ -97,7 +97,7 @@ def predict(
     check_output(Path(output), mine, with_probabilities=save_probabilities, part=part)
     records = Records(Path(output), predictor.ensemble, predictor.compute, paths, predictor.options(), part)
     run = _Run(predictor, records, started, save_probabilities, overwrite, beside_others)
-    run.report.failures += map(run.told, found.failures)
+    run.report.failures += map(run.with_earlier, found.failures)
     if found.cases:
         if progress and notes:
             print(*notes, sep="\n", file=sys.stderr, flush=True)
@@ -110,7 +110,7 @@ def _of_part(part: Part, number: int, total: int) -> str:
 
 
 class _Run:
-    """One run over cases: what stands, what is to do, and what became of it."""
+    """One run over cases: existing results, cases to do, and the report."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class _Run:
         self._lock = Lock()
 
     def do(self, cases: Sequence[Case], part: Part | None, *, shown: bool) -> None:
-        """Segment the cases whose results do not stand already.
+        """Segment the cases that have no results yet.
 
         Raises:
             ConfigError: the folder is another method's, or its disk has no locks.
@@ -170,7 +170,7 @@ class _Run:
                 for note in notes:
                     progress.note(note)
                 if kept := len(cases) - len(todo):
-                    progress.note(f"{kept} of {len(cases)} results stand already and are kept; --overwrite renews them")
+                    progress.note(f"{kept} of {len(cases)} results exist already and are kept; --overwrite renews them")
                 self._segment(todo, progress, locks)
         except BaseException:
             with suppress(DataError):
@@ -200,19 +200,19 @@ class _Run:
         warnings.close()
 
     def _end(self, case: Case, failure: Failure | None) -> None:
-        """Note what became of a case; in any thread."""
+        """Note the outcome of a case; in any thread."""
         with self._lock:
             if failure is None:
                 self.report.done.append(case.id)
             else:
-                self.report.failures.append(self.told(failure))
+                self.report.failures.append(self.with_earlier(failure))
 
-    def told(self, failure: Failure) -> Failure:
-        """A failure, with what stands of an earlier run: it is kept, and must not be taken for a result of this one."""
+    def with_earlier(self, failure: Failure) -> Failure:
+        """A failure that also names a result of an earlier run, which is kept and must not be taken for this run's."""
         earlier = labels_path(self._records.output, failure.case)
         if not earlier.exists():
             return failure
-        return replace(failure, message=f"{failure.message}; {earlier.name}, which stands, is of an earlier run")
+        return replace(failure, message=f"{failure.message}; the existing {earlier.name} is of an earlier run")
 
     def _is_done(self, case: Case) -> bool:
         if self._before is not None and self._written_at(case) == self._before[case.id]:
@@ -220,7 +220,7 @@ class _Run:
         return self._records.is_done(case, with_probabilities=self._save_probabilities)
 
     def _written_at(self, case: Case) -> int:
-        """When the record of a case was written, in nanoseconds; 0 where there is none."""
+        """When the record of a case was written, in nanoseconds; 0 if it does not exist."""
         try:
             return record_path(self._records.output, case.id).stat().st_mtime_ns
         except OSError:

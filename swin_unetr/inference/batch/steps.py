@@ -48,7 +48,7 @@ class Job:
     #: Whether it is read while another case is computed, and how it will be computed.
     is_ahead: bool = False
     plan: MemoryPlan | None = None
-    #: What its record says beside.
+    #: Further facts for its record.
     facts: dict[str, Any] = field(default_factory=dict)
     #: The phase that it is in, and the file that is being written.
     phase: str = ""
@@ -76,7 +76,7 @@ class CaseSteps:
     records: Records
     queue: CaseQueue
     progress: PredictionProgress
-    #: Told of each case that ends, in any thread, with none or why it failed.
+    #: Called in any thread with each case that ends, and with its failure or None.
     on_end: Callable[[Case, Failure | None], None]
     save_probabilities: bool
     warnings: CaseWarnings
@@ -112,7 +112,7 @@ class CaseSteps:
         if limit is not None and not on_gpu and (least := resident() + wanted) > limit:
             raise DataError(
                 f"{case.images[0]}: reading it takes this process to {size_in_words(least)}, more than --max-memory "
-                f"{size_in_words(limit)}; give it that, or crop the scan"
+                f"{size_in_words(limit)}; raise it, or crop the scan"
             )
         if wanted > (free := available()):
             raise DataError(
@@ -127,11 +127,11 @@ class CaseSteps:
         return prepare_bytes(geometry, channels, dtype, preprocess, files=len(case.images))
 
     def may_read_ahead(self, job: Job, prepared: Prepared, following: Job) -> bool:
-        """Whether the next scan fits into memory beside this one, and costs this one no further window and no digit."""
+        """Whether the next scan fits into memory beside this one, and costs it no more windows and no precision."""
         job.plan = self._plan(prepared)
         try:
             beside = self._plan(prepared, reserve=self._reading_bytes(following.case))
-        except SwinUnetrError:  # it does not fit, or its header is damaged, which its reading will tell
+        except SwinUnetrError:  # it does not fit, or its header is damaged, which its reading will report
             return False
         if beside.windows > job.plan.windows or beside.accumulate != job.plan.accumulate:
             return False
@@ -168,7 +168,7 @@ class CaseSteps:
         output, case = self.records.output, job.case
         with job.timed("write"):
             clear_partial(output, case.id)
-            record_path(output, case.id).unlink(missing_ok=True)  # of an earlier result, which is about to go
+            record_path(output, case.id).unlink(missing_ok=True)  # of an earlier result, which is about to be replaced
             if result.probabilities is not None:
                 job.file = probabilities_path(output, case.id)
                 write_channels(job.file, result.probabilities, geometry)
@@ -180,17 +180,17 @@ class CaseSteps:
         self.records.write_case(case, job.sources, facts, with_probabilities=result.probabilities is not None)
 
     def end(self, job: Job, error: Exception | None) -> None:
-        """Leave a case that is written or has failed; its lock goes only now."""
+        """Finish a case that is written or has failed; its lock is released only now."""
         failure = None if error is None else self._failure(job, error)
         phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in job.seconds.items())
         try:
             self.on_end(job.case, failure)
         finally:
             job.claim.release()
-        self.progress.end(job.case.id, "failed" if failure else phases)  # why stands in the list at the end
+        self.progress.end(job.case.id, "failed" if failure else phases)  # the list at the end says why
 
     def _failure(self, job: Job, error: Exception) -> Failure:
-        """Why a case failed, in one line; of a fault of this program the traceback is shown too."""
+        """Why a case failed, in one line; if this program is at fault, the traceback is shown too."""
         if isinstance(error, SwinUnetrError):
             return Failure(job.case.id, str(error))
         if isinstance(error, OSError) and job.phase == "write":

@@ -1,4 +1,4 @@
-"""Computes the windows of an image, and holds only the few planes around those at work."""
+"""Computes the windows of an image, and holds only the few planes that they touch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Block:
 
     #: channels x *box; to be read only.
     values: Tensor
-    #: *box: where windows were computed; none where they were everywhere.
+    #: *box: where windows were computed; None if they were computed everywhere.
     covered: Tensor | None
 
 
@@ -39,14 +39,14 @@ class Sweep:
         image: channels x X x Y x Z, on the device of the network.
         layout: of the windows.
         axis: the sweep goes along it.
-        owned: the box whose means are wanted, whole along the axis; windows that do not touch it are not computed.
-        network: what is computed of each batch of windows.
-        channels: that it gives.
+        owned: the box whose means are wanted; it spans the whole axis. Windows that do not touch it are not computed.
+        network: computes the output of a batch of windows.
+        channels: of its output.
         weights: of a window's voxels.
         batch_size: windows in a batch.
         skip: starts of the windows to leave out.
         accumulate: type of the sums.
-        on_windows: told of the windows that were just computed.
+        on_windows: called with the number of windows that were just computed.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Sweep:
                 total.keep_from(self._axis, before)
 
     def block(self, box: Box) -> Block | None:
-        """Means of a box whose planes were reached; none where no window of it was computed."""
+        """Means of a box whose planes were reached; None if no window of it was computed."""
         first, stop = box[self._axis]
         pieces = [
             (span, self._sums.get(span), with_span(box, self._axis, (max(first, span[0]), min(stop, span[1]))))
@@ -152,7 +152,7 @@ def computed(
     left = list(starts)
     while left:
         batch, left = left[:batch_size], left[batch_size:]
-        # Without a name, so that what a batch gave is not held while the next one is computed.
+        # Without a name, so that the output of a batch is not held while the next one is computed.
         yield from zip(batch, network(torch.stack([layout.cut(image, start) for start in batch])), strict=True)
 
 
@@ -175,5 +175,5 @@ def layers(layout: WindowLayout, axis: int, owned: Box) -> list[list[Triple]]:
 
 
 def leaves_memory(span: Span, before: int) -> bool:
-    """Whether giving back the planes before one is worth a copy of the others: where they are the fewer."""
+    """Whether freeing the planes before `before` is worth a copy of the others: if fewer are left than are freed."""
     return 2 * before > sum(span)

@@ -24,26 +24,26 @@ from swin_unetr.postprocessing.components import BYTES_PER_VOXEL
 from transforms.grids import Grids
 from transforms.prepare import Prepared
 
-#: Share of what the machine has available that is taken where nobody sets a limit.
+#: Share of the machine's available memory that is taken if no limit is set.
 _SHARE = 0.9
-#: Bytes that a network takes for each voxel of its windows, generously; it is measured only where that is too much.
+#: Bytes that a network takes for each voxel of its windows, a high estimate; measured only if that is too much.
 _WORKSPACE_PER_VOXEL = 2500
-#: What a process takes for each byte that it is given: freed memory that the allocator keeps (measured: up to 16 %).
+#: Bytes that a process takes for each byte that it uses: the allocator keeps freed memory (measured: up to 16 %).
 _SLACK = 1.15
 
 
 class Budget:
     """Plans predictions within a limit.
 
-    On a CPU the limit is for the whole process. On a GPU it is for the process there; the scan and what is summed lie
-    there, and the results in the machine's memory.
+    On a CPU the limit is for the whole process. On a GPU it is for the GPU's memory, which holds the scan and the sums;
+    the results are in the machine's memory.
 
     Args:
         ensemble: the models.
         device: of their networks.
         limit: bytes that the process may take. If None, nearly all that is available.
         accumulate: type of the sums, "float32" or "float16", or "auto": float16 where nothing fits in float32.
-        gpu_memory: tells the memory of a GPU.
+        gpu_memory: gives the memory of a GPU.
 
     Raises:
         ConfigError: the limit is too little for any scan, or no such type.
@@ -65,23 +65,23 @@ class Budget:
         self._measured: int | None = None
         if limit is not None and limit < (least := self._least()):
             raise ConfigError(
-                f"max_memory: {size_in_words(limit)} is too little for the models and one window; the least that would "
-                f"do is {size_in_words(least)}, and more for large scans"
+                f"max_memory: {size_in_words(limit)} is too little for the models and one window, which need at least "
+                f"{size_in_words(least)}; large scans need more"
             )
 
     def plan(
         self, prepared: Prepared, *, with_probabilities: bool, reserve: int = 0, most_sums: int | None = None
     ) -> MemoryPlan:
-        """The plan for a scan that stands in memory.
+        """The plan for a scan in memory.
 
         Args:
             prepared: the scan.
-            with_probabilities: whether they are given too.
+            with_probabilities: whether the probabilities are returned too.
             reserve: bytes of the machine's memory to leave to others.
-            most_sums: bytes that the sums may take, where more of them failed.
+            most_sums: bytes that the sums may take, after more of them failed.
 
         Raises:
-            ConfigError: the memory is too little; tells the least that would do.
+            ConfigError: the memory is too little; gives the least that is enough.
         """
         x, y, z = prepared.grids.prepared_shape
         members = self._ensemble.members
@@ -102,7 +102,7 @@ class Budget:
                 f"memory: the results of this scan, and what is read meanwhile, take {size_in_words(wanted)}; the "
                 f"machine has {size_in_words(free)} available; leave --save-probabilities out, or crop the scan"
             )
-        workspace = self._workspace()  # first: what the first call takes for good is not free after it
+        workspace = self._workspace()  # first: the first call takes memory that it does not give back
         memory = self._gpu_memory(self._device)
         budget = int(_SHARE * memory.left)
         if self._limit is not None:
@@ -114,7 +114,7 @@ class Budget:
         now = resident()
         budget = now + int(_SHARE * available()) if self._limit is None else self._limit
         taken = now + int(_SLACK * (others + BLOCKS_HELD * BLOCK_BYTES["cpu"]))
-        # Measuring takes as long as a few windows: only where it could spare a tile.
+        # Measuring takes as long as a few windows, so it is done only if it could save a tile.
         roomy = plan(fixed=taken + self._generous_workspace(), budget=sys.maxsize, slack=_SLACK)
         if roomy.bytes <= budget:
             return replace(roomy, budget=budget)
@@ -143,7 +143,7 @@ class Budget:
         )
 
     def _workspace(self) -> int:
-        """What the networks take beside their weights, measured on a batch each, the first time that it is asked."""
+        """Bytes that the networks take beside their weights, measured with one batch each at the first call."""
         if self._measured is None:
             self._measured = max(map(self._measure, self._ensemble.members))
         return self._measured

@@ -20,11 +20,11 @@ from transforms.grids import Grids
 from transforms.labels import REGION_THRESHOLD
 from transforms.linear import Box
 
-#: Bytes of the widest thing that a block of voxels passes through. On the CPU it should stay in the cache: a voxel of
-#: 48 features and 117 classes takes 545 ns with 4 MB, 660 with 8 and 730 with 16 (one thread; 575 with 2, and 14
-#: classes do not care).
+#: Bytes of the widest array that a block of voxels passes through. On the CPU it should stay in the cache: a voxel of
+#: 48 features and 117 classes takes 575 ns with 2 MB, 545 with 4, 660 with 8 and 730 with 16 (one thread; with 14
+#: classes there is no difference).
 BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
-#: How many of them are held at a time, generously: parts of an interpolation, scores, probabilities, their order.
+#: How many such arrays are held at a time, at most: parts of an interpolation, scores, probabilities, their order.
 BLOCKS_HELD = 12
 #: Columns that every kernel of matrix products takes in whole steps.
 _COLUMNS = 64
@@ -35,15 +35,15 @@ class Pass:
     """A model at work on a tile."""
 
     sweep: Sweep
-    #: Makes scores of what is summed; none where scores are.
+    #: Makes scores of the sums; None if the sums are scores.
     head: Callable[[Tensor], Tensor] | None
-    #: Channels of the wider of the two.
+    #: Channels of the sums or of the scores, whichever are more.
     widest: int
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What is filled block by block, on the grid of the scan's file, in stored order."""
+    """The arrays that are filled block by block, on the grid of the scan's file, in stored order."""
 
     #: X x Y x Z.
     labels: NDArray[Any]
@@ -52,7 +52,7 @@ class Result:
 
     @classmethod
     def empty(cls, task: Task, shape: tuple[int, ...], *, with_probabilities: bool) -> Result:
-        """All background. The order in memory is that of a file (X fastest), for it to be written without a copy."""
+        """A result of background alone, in a file's order (X fastest), so that it is written without a copy."""
         labels = np.zeros(shape, label_type(task), order="F")
         if not with_probabilities:
             return cls(labels, None)
@@ -112,7 +112,7 @@ def blocks(box: Box, voxels: int) -> Iterator[Box]:
 def _finish_block(passes: Sequence[Pass], box: Box, grids: Grids, task: Task, result: Result) -> None:
     found = [_scores(each, box, grids) for each in passes]
     if all(each is None for each in found):
-        return  # background, as it stands
+        return  # it stays background
     only = found[0] if len(found) == 1 else None
     mean: Tensor | None = None
     if only is None or result.probabilities is not None:
@@ -134,7 +134,7 @@ def _finish_block(passes: Sequence[Pass], box: Box, grids: Grids, task: Task, re
 
 
 def _scores(each: Pass, box: Box, grids: Grids) -> Block | None:
-    """A model's scores of a native box, and where windows were computed; none where they were nowhere."""
+    """A model's scores of a native box, and where windows were computed; None if no window was."""
     needed = [grids.needed(axis, range(*span)) for axis, span in enumerate(box)]
     block = each.sweep.block((needed[0], needed[1], needed[2]))
     if block is None:
@@ -143,7 +143,7 @@ def _scores(each: Pass, box: Box, grids: Grids) -> Block | None:
     values = grids.interpolate(block.values, start, box)
     covered = None
     if block.covered is not None:
-        # Next to voxels without scores, those that have some count alone; where they are the fewer, nothing is known.
+        # Only voxels with scores count in an interpolation; if they are less than half of it, nothing is known.
         share = grids.interpolate(block.covered[None].float(), start, box)
         covered = share[0] >= 0.5
         values = values / share.clamp(min=0.5)

@@ -1,4 +1,4 @@
-"""How a scan is segmented within a budget of memory: what is swept, in how many tiles, summed in which type."""
+"""How a scan is segmented within a budget of memory: the axis of the sweep, the tiles, and the type of the sums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swin_unetr.words import count
 from transforms.grids import Grids
 from transforms.linear import Box
 
-#: Prepared planes that are finished at once; more would be held longer, fewer are interpolated less well.
+#: Prepared planes that are finished at once; with more, memory is held longer; fewer are interpolated less well.
 _SLAB_PLANES = 16
 #: A tile is no narrower than this share of a window: all the windows around it are computed for it.
 _NARROWEST = 4
@@ -40,12 +40,12 @@ class MemoryPlan:
     tiles: tuple[Box, ...]
     #: Native planes that are finished at once.
     slab: int
-    #: Windows to compute, those at borders of tiles once for each tile; before any is left out for being empty.
+    #: Windows to compute, empty ones included; a window at a border of tiles counts once for each tile.
     windows: int
-    #: The most that is held at a time, and what may be.
+    #: Most bytes that are held at a time, and the limit for them.
     bytes: int
     budget: int
-    #: Of the bytes, those that depend on the plan: the sums.
+    #: The part of `bytes` that depends on the plan: the sums.
     sums: int = 0
     #: What is summed, in words, and the type of the sums.
     summed: str = ""
@@ -92,13 +92,13 @@ def make_plan(
         grids: the grids.
         fixed: bytes that are held whatever the plan.
         budget: bytes that may be held.
-        slack: what is really taken for each byte that is summed.
-        most_sums: bytes that the sums may take, where more of them failed. If None, the budget alone bounds them.
+        slack: bytes that are really taken for each byte of the sums.
+        most_sums: bytes that the sums may take, after more of them failed. If None, only the budget limits them.
         summed: what is summed, in words.
         accumulate: type of the sums, or "auto": float16 where nothing fits in float32.
 
     Raises:
-        ConfigError: no plan fits; tells the least that would do.
+        ConfigError: no plan fits; gives the least memory that is enough.
     """
     axis = max(range(3), key=lambda each: grids.prepared_shape[each])
     size, prepared = grids.native_shape, grids.prepared_shape
@@ -112,7 +112,7 @@ def make_plan(
         least = min(ways, key=lambda way: way.bytes)
         half = "" if least.kind == "float32" else f", with sums in {least.kind}"
         raise ConfigError(
-            f"max_memory: {size_in_words(budget)} is too little for this scan; the least that would do is "
+            f"max_memory: {size_in_words(budget)} is too little for this scan, which needs at least "
             f"{size_in_words(taken[least])}{half}"
         )
     best = min(fitting, key=lambda way: (kinds.index(way.kind), way.windows, way.bytes))

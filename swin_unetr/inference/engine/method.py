@@ -13,7 +13,7 @@ from swin_unetr.model_description import ComponentRule
 from swin_unetr.tasks import Task
 from transforms.steps import PREPROCESSING_VERSION
 
-#: Fields that matter in training alone, or for speed. Every other field counts, those to come too.
+#: Fields that matter only in training, or only for speed. Every other field counts, also one that is added later.
 _NOT_OF_LABELS: dict[type, tuple[str, ...]] = {
     NetworkConfig: ("drop_rate", "attn_drop_rate", "drop_path_rate", "gradient_checkpointing"),
     InferenceConfig: ("batch_size",),
@@ -31,15 +31,15 @@ def method_of_models(
     preprocess: PreprocessConfig,
     postprocess: Sequence[ComponentRule],
 ) -> dict[str, Any]:
-    """What decides on the labels, of the models of a prediction; for each kind of facts a short hash.
+    """What decides on the labels of a prediction: a short hash for each kind of facts.
 
     Args:
-        weights: hashes of the weights, a model each.
+        weights: hashes of the weights, one for each model.
         networks: shapes of the networks.
-        windows: settings that are in force, which need not be the models' own.
+        windows: the settings that are used, which need not be the models' own.
         task: of all models.
         preprocess: of all models.
-        postprocess: rules that are kept to.
+        postprocess: the rules that are applied.
     """
     return {
         "weights": [short_hash(each) for each in weights],
@@ -67,7 +67,7 @@ def _deciding(config: Any) -> dict[str, Any]:
         if config.baseline is not None:  # nothing else of its configuration has an effect
             shared = {"in_channels": config.in_channels, "num_classes": config.num_classes}
             return {**shared, "architecture": config.architecture, "options": to_dict(config.baseline)}
-        without = (*without, "architecture", "baselines")  # what a Swin UNETR was before there were others
+        without = (*without, "architecture", "baselines")  # so that old records of a Swin UNETR still match
     return {name: value for name, value in to_dict(config).items() if name not in without}
 
 

@@ -30,9 +30,9 @@ from swin_unetr.tasks import Task
 ModelArgument = str | Path | LoadedModel
 
 _DESCRIPTION, _WEIGHTS = "model.json", "model.safetensors"
-#: The model that is meant when a run folder is named.
+#: The model of a run folder that is used.
 _OF_RUN = "best"
-#: Stands in the folder of a cross-validation that is finished.
+#: File in the folder of a finished cross-validation.
 _CROSS_VALIDATION = "cross_validation.json"
 
 
@@ -58,11 +58,11 @@ class Member:
 
     #: The network; it gives class scores, or features where those are fewer.
     backend: Backend
-    #: Makes scores of features; none where the backend gives scores.
+    #: Makes scores of features; None if the backend gives scores.
     head: Head | None
-    #: Windows and averaging: the model's own settings, or what was asked for instead.
+    #: Windows and averaging: the model's own settings, or the options that replace them.
     inference: InferenceConfig
-    #: Where it comes from; none for a model in memory.
+    #: Where it comes from; None for a model in memory.
     folder: Path | None
     #: SHA-256 of its weights' file; None for a model in memory.
     sha256: str | None
@@ -79,9 +79,9 @@ class Ensemble:
     members: tuple[Member, ...]
     task: Task
     preprocess: PreprocessConfig
-    #: What is taken out of their predictions.
+    #: Which components are removed from their predictions.
     postprocess: tuple[ComponentRule, ...] = ()
-    #: What the scans were like that the first of them was trained on; None where it does not say.
+    #: What the training scans of the first model were like; None if its description does not say.
     training_scans: TrainingScans | None = None
 
     def facts(self) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ class Ensemble:
         )
 
     def backends(self) -> list[dict[str, Any]]:
-        """What a record says of how each model is run; two runs that give the same may differ in it."""
+        """What a record says of how each model is run; it may differ between two runs with the same labels."""
         return [member.backend.facts() for member in self.members]
 
 
@@ -128,8 +128,8 @@ def load_ensemble(
         models: one or several.
         compute: where, with what and how precisely the networks compute.
         cache: whether what a backend makes of a model is kept in its folder.
-        postprocess: whether the rules that the models were given are kept to.
-        inference: fields of `InferenceConfig` that stand in place of the models' own; none leaves the model's own.
+        postprocess: whether the models' rules about components are applied.
+        inference: fields of `InferenceConfig` that replace the models' own. If a value is None, the model's own counts.
 
     Raises:
         ConfigError: an option that a model cannot take, or models that do not go together.
@@ -164,10 +164,10 @@ def _open(
     folder: Path | None,
     cache: bool,
 ) -> Member:
-    """A network behind its backend; what is narrower comes out of it, since it is summed over the whole image."""
+    """A network behind its backend; of scores and features it gives the fewer channels, which take less memory."""
     network = network.to(compute.device).eval()
     digest = weights_hash(folder) if folder else None
-    weights = digest or f"{weights_digest(network)} {network}"  # in memory, its layers are told by its text
+    weights = digest or f"{weights_digest(network)} {network}"  # in memory, its text says which layers it has
     if not isinstance(network, SwinUNETR | BaselineNetwork):  # another class in memory: called as it is
         backend: Backend = EagerBackend(network, "scores", config.num_classes, compute)
         return Member(backend, None, settings, folder, digest, config, weights)
@@ -233,7 +233,7 @@ def weights_hash(folder: Path) -> str:
 
 
 def _settings(description: ModelDescription, asked: dict[str, Any]) -> InferenceConfig:
-    """The model's settings with what was asked for in their place, checked against the network."""
+    """The model's settings, replaced by the options that are given, and checked against the network."""
     try:
         config = replace(description.inference, **{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:

@@ -27,7 +27,7 @@ def slide(image: Tensor, network: Network, config: InferenceConfig, on_windows: 
         image: channels x X x Y x Z, on the device of the network.
         network: maps B x channels x *roi_size to B x classes x *roi_size.
         config: the windows, and how many make one batch.
-        on_windows: told of the progress.
+        on_windows: called with the number of windows that were just done.
 
     Returns:
         Scores before the activation, classes x X x Y x Z, float32 whatever the network computes in.
@@ -52,8 +52,8 @@ def check_roi_size(roi_size: Triple, network: NetworkConfig) -> None:
     """Refuse a window that the network cannot take.
 
     Raises:
-        ConfigError: an axis is no multiple of the network's, and the message gives the nearest size that is; or a
-            baseline cannot take the size.
+        ConfigError: an axis is not a multiple of the network's divisor (the message gives the nearest one that is), or
+            a baseline cannot take the size.
     """
     divisor = network.size_divisor
     if any(size % by for size, by in zip(roi_size, divisor, strict=True)):

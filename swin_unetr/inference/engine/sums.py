@@ -17,15 +17,15 @@ Accumulate = Literal["float32", "float16"]
 
 
 class WeightedSum:
-    """What windows give in a box of the image, summed by weight, in float32.
+    """The outputs of windows in a box of the image, summed by weight in float32.
 
     Args:
         box: voxels of the image that are summed.
-        channels: of what the windows give.
-        device: where it is summed.
+        channels: of the windows' outputs.
+        device: of the sums.
     """
 
-    #: Of the sums; the weights are float32.
+    #: Type of the sums; the weights are float32.
     dtype = torch.float32
 
     def __init__(self, box: Box, channels: int, device: torch.device) -> None:
@@ -33,14 +33,14 @@ class WeightedSum:
         size = [high - low for low, high in box]
         #: channels x *box: the sum, and once finished the mean.
         self.values = torch.zeros(channels, *size, dtype=self.dtype, device=device)
-        #: *box, once finished: where at least one window was added; none where that is everywhere.
+        #: *box, once finished: where at least one window was added; None if that is everywhere.
         self.covered: Tensor | None = None
         #: *box: the weights so far; empty once finished.
         self._weights = torch.zeros(size, device=device)
 
     @classmethod
     def voxel_bytes(cls, channels: int) -> int:
-        """What a voxel of the box takes: its sums and its weight."""
+        """Bytes that a voxel of the box takes: its sums and its weight."""
         return cls.dtype.itemsize * channels + torch.float32.itemsize
 
     def add(self, result: Tensor, weights: Tensor, start: Triple) -> None:
@@ -73,7 +73,7 @@ class WeightedSum:
         return self.values[:, x, y, z]
 
     def keep_from(self, axis: int, plane: int) -> None:
-        """Give the memory of the planes before one back; also while windows are still to be added."""
+        """Free the memory of the planes before `plane`; also while windows are still to be added."""
         first = plane - self.box[axis][0]
         if self._weights.numel():
             self._weights = self._weights[_from(axis, first)].clone()
@@ -92,9 +92,9 @@ class WeightedSum:
 class HalfMean(WeightedSum):
     """The same in float16, as running means.
 
-    A mean is no larger than what it is made of, however many windows overlap and whatever their weights, which a sum is
-    not. Each window is blended in float32 and rounded once. The values are held times a power of two, so that neither
-    large nor small scores leave the range of float16.
+    A mean is never larger than the values that it is made of, however many windows overlap; a sum can be. Each window
+    is blended in float32 and rounded once. The values are multiplied by a power of two, so that neither large nor
+    small scores leave the range of float16.
 
     On a trained model (13 organs of a torso, 54 windows at an overlap of one half) 63 of 1.38 million labels differ
     from those of float32, and the least Dice of an organ is 0.9994. In bfloat16, which needs no such care for the range
@@ -106,7 +106,7 @@ class HalfMean(WeightedSum):
     #: where it begins to lose precision.
     _BITS = 8
     _MOST = torch.finfo(torch.float16).max / 2
-    #: Beyond it the power itself would leave float32.
+    #: A larger power would itself leave the range of float32.
     _MOST_SCALED = 126
 
     def __init__(self, box: Box, channels: int, device: torch.device) -> None:
@@ -134,10 +134,10 @@ class HalfMean(WeightedSum):
         self._scale = scale
 
     def _to_means(self, total: Tensor) -> None:
-        """They are means."""
+        """Nothing is left to do: the values are means already."""
 
 
-#: What sums in a type.
+#: The class that sums in each type.
 SUMS: dict[Accumulate, type[WeightedSum]] = {"float32": WeightedSum, "float16": HalfMean}
 
 

@@ -23,8 +23,8 @@ Span = tuple[int, int]
 class WindowLayout:
     """Windows over an image: every combination of a start along X, Y and Z, each combination once.
 
-    Starts are voxels of the image. Along an axis on which the window is the larger there is a single one, which is
-    negative: what lies outside the image counts as 0.
+    Starts are voxels of the image. Along an axis on which the window is larger than the image there is a single start,
+    which is negative: what lies outside the image counts as 0.
     """
 
     image_size: Triple

@@ -95,8 +95,8 @@ def test_channels_that_do_not_match_are_refused_unless_the_user_says_their_order
     assert found.cases == []
     (failure,) = found.failures
     assert failure.message == (
-        f"{tmp_path}: its channels T2, ADC do not tell which are those of the model (FLAIR, T1w); say what they are in "
-        "the order of the files: --channels FLAIR T1w, or these in another order"
+        f"{tmp_path}: the names of its channels (T2, ADC) do not match those of the model (FLAIR, T1w); say what they "
+        "are in the order of the files: --channels FLAIR T1w, or these in another order"
     )
     for given, order in (("FLAIR", "T1w"), "01"), (("t1", "flair"), "10"):
         (case,) = find(tmp_path, task=task, channels=given).cases
