@@ -1,11 +1,11 @@
-# Two commands do everything on a machine that has only Python:
+# The commands, for a machine that has only Python; all but viewer and wheel first set up VENV, and again whenever the
+# requirements change:
 #   make demo    a small data set, a small model trained on it, its Dice report
 #   make test    every check that CI makes
 #   make test-fast  linters and unit tests without training, in under three minutes
 #   make docs    the documentation, in docs/_build/html
-#   make viewer  what `swin-unetr view` needs from npm; both above do it too, and go on without
+#   make viewer  what `swin-unetr view` needs from npm; the setup of VENV tries it too, and goes on without
 #   make wheel   a wheel with the viewer in it, in dist/
-# Both first set up VENV, and again whenever the requirements change.
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -19,12 +19,12 @@ _REMEMBERED = "label_values.jsonl"
 
 
 def classes_of_cases(cases: Sequence[Case], task: Task, store: Path | None = None) -> dict[str, frozenset[int]]:
-    """The targets that each case has, by their index in the task; none for a label file that cannot be read.
+    """The targets that each case has, by their index in the task; an empty set if its label file cannot be read.
 
     Args:
         cases: with labels.
         task: what the values mean.
-        store: folder in which the values of label files are remembered; None remembers nothing.
+        store: folder in which the values of label files are remembered. If None, nothing is remembered.
     """
     remembered = None if store is None else Sources(store / _REMEMBERED)
 

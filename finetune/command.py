@@ -26,19 +26,19 @@ _USAGE = (
 )
 _DESCRIPTION = """Train on a labelled folder of scans.
 
-The folder of results takes config.yaml, run.json, folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt and
+The folder of results receives config.yaml, run.json, folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt and
 the model folders best/ and last/: best/ has the last epoch too, unless training collapsed. Every field of a recipe can
 be given as an option, such as --network.feature_size 24; with --config, the defaults below are the recipe's. Without a
-recipe or a plan, it plans by itself, for this data and this machine, and leaves plan.yaml and fingerprint.json in the
-folder of results.
+recipe or a plan, the command makes a plan for this data and this machine, and leaves plan.yaml and fingerprint.json in
+the folder of results.
 
-What label values mean is said by the data's own description, or by a task.yaml in its folder, whatever the layout:
-name, modality, channels, and targets with their labels and the value to write_as. Values that are in label files but
-are no structure to learn are listed there as other_labels (they count as background); the value of voxels that nobody
-has labelled, as ignore_label (they count nowhere).
+The data set's own description says what label values mean. In any layout, a task.yaml in its folder can say it instead:
+name, modality, channels, and targets with their labels and the value to write_as. There, other_labels lists values that
+are not to be learnt (they count as background), and ignore_label is the value of voxels that nobody has labelled (they
+count nowhere).
 
 With --folds all every fold is trained, in fold_0/, fold_1/ and so on, and every case is predicted by the model that did
-not see it: out_of_fold/, their report in report/, the summary in cross_validation.md. `predict` takes the folder for
+not see it: out_of_fold/, their report in report/, the summary in cross_validation.md. `predict` uses the folder as
 the ensemble of its folds."""
 #: Fields that follow from the data's task and from other fields.
 _DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes")
@@ -58,20 +58,20 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     parser.add_argument("--plan", help="plan.yaml that `swin-unetr plan` wrote, as it is or changed")
     parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels; see --layout")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
-    held_back = "fold that is held back for validation, 0 unless said; all: none is"
+    held_back = "fold that is held back for validation; by default 0; all: no fold is"
     parser.add_argument("--fold", type=int | Literal["all"] | None, metavar="K|all", help=held_back)
     parser.add_argument(
         "--folds",
         metavar="all|FILE",
-        help="all: train every fold, evaluate out of fold, and join them; FILE: split to use, a folds.json; else the "
-        "cases are dealt out, seeded, those of a patient together",
+        help="all: train every fold, evaluate out of fold, and join them; FILE: split to use, a folds.json; by "
+        "default a seeded random split that keeps the scans of a patient together",
     )
     parser.add_argument("--split", type=Path, metavar="FILE", help="split to use with --folds all")
     parser.add_argument(
         "--parallel", type=int, metavar="N", help="with --folds all: folds trained at a time; on GPUs each takes one"
     )
     parser.add_argument("--init", type=Path, help="weights to start from: a model folder, or a published .pt file")
-    whose = "scans preprocessed as those of --init were, or as configured; else the latter, with a warning"
+    whose = "take: preprocess scans as those of --init were; keep: as configured; by default keep, and warn"
     parser.add_argument("--init-preprocess", choices=["take", "keep"], help=whose)
     parser.add_argument(
         "--resume", choices=["auto", "never"], default="never", help="auto: go on from where the run stopped, if it did"
@@ -81,7 +81,7 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse the arguments, train, and say what came of it.
+    """Parse the arguments, train, and print the result.
 
     Raises:
         ConfigError: wrong arguments or a wrong recipe.
@@ -129,7 +129,7 @@ def _main(argv: Sequence[str]) -> int:
 def _recipe(argv: Sequence[str]) -> tuple[dict[str, Any], Path | None, bool]:
     """The values of the recipe or plan that is named, or that lies in the run folder; else of a new plan.
 
-    With them its file, None for help alone, and whether it was named.
+    With them its file (None if only help was asked for), and whether it was named.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for option in ("--config", "--plan"):

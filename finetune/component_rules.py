@@ -1,14 +1,13 @@
-"""Learns from out-of-fold predictions which components to take out of a prediction.
+"""Learns from out-of-fold predictions which components to remove from a prediction.
 
-A rule is taken where the patients show that it helps, and would be likely to show it again: each structure starts
-without a rule, and of the candidates (keep the largest component alone; remove components below one of a few volumes)
-the one that gains most is taken, as long as one passes `Trial.helps`; then the other kind is tried on top of it. The
-scores are on the very cases that the rule was chosen by, so its gain is a little too good; the bars are there to keep
-noise out.
+A rule is taken if the patients show that it helps, so clearly that others are likely to show it too. Each structure
+starts without a rule. Of the candidates that pass `Trial.helps` (keep only the largest component; remove components
+below one of a few volumes) the one that gains most is taken; then the other kind is tried on top of it. The scores are
+of the very cases that the rule was chosen by, so its gain is a little too good; the thresholds keep noise out.
 
 A rule must not cost a lesion. One is tried only if it would leave nearly all references whole (`SPARED`), and is
-taken only if every component of a reference that was found is still found with it. So lesions of which a patient has
-several seldom have a rule.
+taken only if every component of a reference that was found is still found with it. So a structure that has several
+lesions in a patient rarely has a rule.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from swin_unetr.tasks import Target, Task
 
 #: Volumes that are tried, as far as the components of the references allow.
 CANDIDATES_MM3 = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-#: Share of the patients with a structure whose references a rule must leave as they are to be tried: what weak
-#: predictions would gain by must not take away what good ones are right about.
+#: A rule is tried only if it leaves the references of this share of the patients with the structure as they are: it may
+#: help weak predictions, but must not remove what good ones have right.
 SPARED = 0.95
 #: Least gain in mean Dice that is worth a rule.
 LEAST_GAIN = 0.001
@@ -59,7 +58,7 @@ class Trial:
     ci_high: float
     better: int
     worse: int
-    #: Components of all references, those found without the rule, and those of them that are found no more with it.
+    #: Components of all references, those found without the rule, and those of them that are no longer found with it.
     lesions: int
     found: int
     lost: int
@@ -71,7 +70,7 @@ class Trial:
 
     @property
     def helps(self) -> bool:
-        """Whether the rule is taken: it gains enough, for sure enough, and not at the cost of others or of a lesion."""
+        """Whether the rule is taken: it gains enough, surely enough, and not at the cost of others or of a lesion."""
         return (
             self.lost == 0
             and self.gain >= LEAST_GAIN
@@ -127,7 +126,7 @@ def choose_rule(
     Args:
         structure: its name.
         tables: its components in every case.
-        patients: of every case; if None, each is of another one.
+        patients: of every case. If None, each case is a patient of its own.
     """
     of = np.unique(range(len(tables)) if patients is None else patients, return_inverse=True)[1]
     rule, reasons, tried = ComponentRule(structure=structure), [], []
@@ -144,7 +143,7 @@ def choose_rule(
 
 
 def _further(rule: ComponentRule) -> list[ComponentRule]:
-    """The rule with what it does not say yet, by each candidate."""
+    """The rule, extended by each candidate for what it does not say yet."""
     bounded = [] if rule.min_volume_mm3 else [replace(rule, min_volume_mm3=volume) for volume in CANDIDATES_MM3]
     return [*bounded, *([] if rule.largest_only else [replace(rule, largest_only=True)])]
 

@@ -32,7 +32,7 @@ class LossConfig:
     squared: bool = False
     #: Sum over the batch before dividing, rather than averaging the Dice of every crop.
     batch: bool = False
-    #: Weight of each output channel of the network, background first for exclusive classes; none weighs all alike.
+    #: Weight of each output channel of the network, background first for exclusive classes. If None, all are 1.
     #: "frequencies": by the inverse square root of each one's share of the voxels of the training scans.
     class_weights: tuple[float, ...] | Literal["frequencies"] | None = None
 
@@ -45,12 +45,12 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSpeed(SpeedConfig):
-    """Besides, ways to have the batches ready; the crops are the same. On a CPU there is nothing to choose."""
+    """Further ways to be faster, in preparing the batches; the crops are the same. On a CPU there is no choice."""
 
-    #: Where preprocessed scans lie while an accelerator trains: on the "device", "auto" where they leave two thirds of
-    #: its free memory to the training; else in the store or in memory ("host").
+    #: Where preprocessed scans are while an accelerator trains: "device", on it; "host", in the store or in memory.
+    #: "auto" is "device" if they leave two thirds of its free memory to the training, else "host".
     scans: Literal["auto", "device", "host"] = "auto"
-    #: Where crops are changed at random: a whole batch on the "device", or by what reads them ("loader"; scans on the
+    #: Where crops are changed at random: "device", a whole batch there; "loader", where they are read (scans on the
     #: device are read there).
     augmentation: Literal["auto", "device", "loader"] = "auto"
 
@@ -59,7 +59,7 @@ class FinetuneSpeed(SpeedConfig):
 class FinetuneConfig:
     """Everything of a fine-tuning but the data, the fold and the folder for its results."""
 
-    #: Shape of the network. `in_channels` and `num_classes` follow from the data's task, whatever stands here.
+    #: Shape of the network. `in_channels` and `num_classes` follow from the data's task, whatever is given here.
     network: NetworkConfig = field(default_factory=NetworkConfig)
     #: From a file to what the network sees.
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
@@ -72,7 +72,7 @@ class FinetuneConfig:
     deep_supervision: bool = False
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    #: Ways to compute the same faster, chosen by themselves.
+    #: Ways to compute the same faster, selected automatically.
     speed: FinetuneSpeed = field(default_factory=FinetuneSpeed)
     #: Sliding window of the trained model, as it is written to its folder; validation has its own overlap.
     inference: InferenceConfig = field(default_factory=InferenceConfig)
@@ -80,12 +80,12 @@ class FinetuneConfig:
     validation_overlap: float = 0.5
     #: Layout of the data folder; "auto" recognises it from its files.
     layout: Layout = "auto"
-    #: Folds that the cases are dealt out to, where no split is given.
+    #: Number of folds, if no split is given.
     num_folds: int = 5
     #: Learn from the predictions of a cross-validation which components to remove, where that helps.
     learn_postprocessing: bool = True
-    #: Where preprocessed scans are kept, from which every crop is read: "auto" in the folder `store` beside the run
-    #: folder, for other runs too; "memory" in memory, made anew by each run; otherwise a folder.
+    #: Where preprocessed scans are kept, from which every crop is read: "auto", in the folder `store` beside the run
+    #: folder, for other runs too; "memory", in memory, made again by each run; otherwise a folder.
     store: str = "auto"
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What came of a cross-validation, as JSON for machines and Markdown for people."""
+"""The result of a cross-validation, as JSON for machines and Markdown for people."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FoldRun:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossValidationResult:
-    """What came of a cross-validation."""
+    """The result of a cross-validation."""
 
     run_folder: Path
     folds: tuple[FoldRun, ...]
@@ -99,7 +99,7 @@ class CrossValidationResult:
         return "\n".join(lines)
 
     def words_on_rules(self) -> list[str]:
-        """What predictions are rid of from now on, one line each."""
+        """What is removed from predictions from now on, one line each."""
         if not self.rules:
             verb = "was" if len(self.trials) == 1 else "were"
             tried = f"{count(len(self.trials), 'rule')} {verb} tried, none helps enough"
@@ -109,7 +109,7 @@ class CrossValidationResult:
 
 
 def write_cross_report(result: CrossValidationResult, report: str) -> None:
-    """Write cross_validation.md, and last cross_validation.json, with which the folder stands for the ensemble.
+    """Write cross_validation.md, and last cross_validation.json, with which the folder can be used as the ensemble.
 
     Args:
         result: of the cross-validation.
@@ -155,7 +155,11 @@ def _markdown(result: CrossValidationResult, report: str) -> str:
         )
     lines += ["", "## Post-processing", "", *(f"- {words}" for words in result.words_on_rules())]
     if shown := [each for each in result.trials if each.better or each.worse]:
-        lines += ["", "What was tried and changes a case (of a region: the mean with the regions within it):", ""]
+        lines += [
+            "",
+            "Rules that were tried and change a case (for a region: the mean with the regions within it):",
+            "",
+        ]
         lines += ["| rule | mean Dice | gain | 95 % CI | patients better | worse | lesions lost | helps |"]
         lines += ["|:--|:-:|--:|:-:|--:|--:|--:|:-:|"]
         lines += [

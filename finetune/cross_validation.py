@@ -55,10 +55,10 @@ def cross_validate(
 ) -> CrossValidationResult:
     """Train every fold of a data set, and evaluate each case with the model that did not see it.
 
-    `output` takes `fold_0/`, `fold_1/` and so on, which are run folders as `finetune` writes them, `out_of_fold/` with
-    the predictions, `report/` with their evaluation, cross_validation.json and cross_validation.md. As a model it
-    stands for the ensemble of its folds. What the predictions show to help is written into the folds' model folders:
-    see `component_rules`.
+    `output` receives `fold_0/`, `fold_1/` and so on, which are run folders as `finetune` writes them, `out_of_fold/`
+    with the predictions, `report/` with their evaluation, cross_validation.json and cross_validation.md. Used as a
+    model, it is the ensemble of its folds. Rules of post-processing that the predictions show to help are written into
+    the folds' model folders: see `component_rules`.
 
     Args:
         config: the configuration, or a recipe: its file, or the name of a shipped one.
@@ -68,7 +68,7 @@ def cross_validate(
         init: model folder or published checkpoint that each fold starts from.
         task: what the labels mean, where the data set does not say.
         init_preprocess: whose preprocessing counts, as for `finetune`.
-        resume: go on; folds that are finished are not trained again, predictions that stand are kept.
+        resume: go on; folds that are finished are not trained again, existing predictions are kept.
         plan_note: as for `finetune`; kept by folds that are trained in this process.
         parallel: folds that are trained at a time, in processes of their own, on GPUs one on each.
 
@@ -96,7 +96,7 @@ def cross_validate(
     write_config(run, config)
     split.save(run / SPLIT)
     if todo:
-        (run / CROSS_VALIDATION).unlink(missing_ok=True)  # until all folds are done it stands for none of them
+        (run / CROSS_VALIDATION).unlink(missing_ok=True)  # not to be used as a model until all folds are done
     if kept := len(folders) - len(todo):
         print(f"{kept} of {len(folders)} folds are finished and are kept", flush=True)
     if environments:
@@ -209,7 +209,7 @@ def _command(
 
 
 def _several_devices(config: FinetuneConfig) -> bool:
-    """Whether a training takes several; Lightning starts its processes by the command line, which must be a fold's."""
+    """Whether a training takes several devices: Lightning starts a process for each by this command line again."""
     trainer = config.trainer
     if trainer.devices == "auto":
         return trainer.accelerator not in ("cpu", "mps") and torch.cuda.device_count() > 1

@@ -27,8 +27,8 @@ from transforms.crops import WIDE, RandomCrops, Sample
 from transforms.random_parameters import changes_of
 from transforms.unknown_labels import problem_lines
 
-#: What a step gets: tensors by name; before that "changes" that are still to be made to them, and what is "wide" around
-#: the crops that are rotated (`transforms.augment.Wide`).
+#: What a step gets: tensors by name. Before that also "changes", which are still to be made to them, and "wide", the
+#: surroundings of the crops that are rotated (`transforms.augment.Wide`).
 Batch = dict[str, Any]
 
 
@@ -62,7 +62,7 @@ class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
 
 
 class WholeScans(Dataset[Sample | SwinUnetrError]):
-    """Scans as they are; one that cannot be read any more gives its error. None gives nothing."""
+    """Whole scans; one that cannot be read any more gives its error. The index None gives an empty sample."""
 
     def __init__(self, scans: Scans) -> None:
         self._scans = scans
@@ -85,7 +85,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         validation: cases to validate on, whole.
         task: how labels become targets.
         config: preprocessing, sampling, augmentation, store.
-        store: folder that `config.store` means by "auto"; none keeps the scans in memory then.
+        store: folder that `config.store` means by "auto". If None, "auto" keeps the scans in memory.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         return [self._names[visit.scan] for visit in self._sampler().batch_at(epoch, batch_idx)]
 
     def training_voxels(self) -> Iterator[tuple[int, ...]]:
-        """Voxels of every training scan that are background, and those of each target."""
+        """For every training scan, its voxels of background and of each target."""
         return map(self._scans.class_voxels, range(len(self._names)))
 
     def validation_voxels(self) -> Iterator[tuple[int, ...]]:
@@ -128,7 +128,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         """Preprocess the scans that have not been, before the first epoch.
 
         Raises:
-            DataError: scans that cannot be used, all of them, one line each, or one for those of the same label values.
+            DataError: scans that cannot be used: a line for each, or one for all with the same unknown label values.
             ConfigError: the disk is too small for the store.
         """
         if problems := self._scans.prepare():
@@ -136,7 +136,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             raise DataError("\n".join([first, *problem_lines(problems, self._task)]))
 
     def contents(self) -> dict[str, str]:
-        """Names of what the files of each case hold, by the case; empty where no store knows them."""
+        """A name for the content of each case's files, by the case; empty if no store knows them."""
         return self._scans.contents() if isinstance(self._scans, ScansOnDisk) else {}
 
     def place(self, device: torch.device) -> dict[str, str]:
@@ -178,7 +178,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         )
 
     def val_dataloader(self) -> Loader[Any]:
-        """Whole scans, one at a time, each on one of the processes; where there are too few, nothing on the others.
+        """Whole scans, one at a time, each on one of the processes; if there are too few, the others get empty batches.
 
         A process without any would skip the validation, in which the others wait for it.
         """
@@ -196,14 +196,14 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Make the changes that the process that reads has left to the device."""
+        """Make the changes that the reading process has left to the device."""
         return changed(batch)
 
     def _workers(self, number: int) -> dict[str, Any]:
         on_device = isinstance(self._scans, ScansOnDevice)
         on_gpu = self.trainer.strategy.root_device.type == "cuda" and not on_device
-        # A recipe is written for a workstation; more processes than cores would only stand in each other's way. What
-        # lies on the device no other process can read.
+        # A recipe is written for a workstation; more processes than cores would only slow each other down. Scans on
+        # the device cannot be read by another process.
         number = 0 if on_device else min(number, cores())
         return {"num_workers": number, "pin_memory": on_gpu}
 

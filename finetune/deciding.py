@@ -23,7 +23,7 @@ class Deciding:
     task: Task
     #: Names of structures that no training case has; they cannot be learnt.
     untrained: tuple[str, ...]
-    #: Names of structures that no validation case has; nothing tells how well they were learnt.
+    #: Names of structures that no validation case has; how well they were learnt is unknown.
     unvalidated: tuple[str, ...]
     #: Why the last model is taken, whatever its score; None if the score decides.
     always_last: str | None
@@ -40,7 +40,7 @@ class Deciding:
 
         Args:
             task: its targets are the structures.
-            training: voxels of every training scan that are background, and those of each target.
+            training: for every training scan, its voxels of background and of each target.
             validation: the same of every validation scan.
             fold: the one that is held back, or "all" if none is.
         """
@@ -61,7 +61,7 @@ class Deciding:
     def lines(self) -> list[str]:
         """What a person should know of the choice before the training."""
         lines = []
-        if names := [name for name in self.unvalidated if name not in self.untrained]:  # of those a warning says it
+        if names := [name for name in self.unvalidated if name not in self.untrained]:  # a warning names those
             lines.append(f"no validation case has {', '.join(names)}: it takes no part in the choice of the model")
         if self.always_last is not None:
             lines.append(f"{self.always_last}: best/ takes the last one")
@@ -82,7 +82,7 @@ def refuse_single_patient(dataset: Dataset) -> None:
     """Refuse to hold back the only patient that there is.
 
     Raises:
-        DataError: tells how to train all the same.
+        DataError: says how to train without validation.
     """
     if len({dataset.groups.get(case.id, case.id) for case in dataset.cases}) < 2:
         raise DataError(

@@ -18,7 +18,7 @@ from swin_unetr.networks.conv_decoder import pointwise
 class AuxiliaryHeads(nn.Module):
     """Output layers of the decoder's maps between the finest, which the network's own head reads, and the coarsest.
 
-    They belong to the training, not to the network: a model that is saved has none of them.
+    They belong to the training, not to the network: a saved model does not have them.
 
     Args:
         network: whose decoder they read.

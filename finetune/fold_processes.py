@@ -1,7 +1,7 @@
 """Trains folds in processes of their own, several at a time: each on a GPU, or with its share of the cores.
 
-Each process is the plain command `swin-unetr finetune --fold K`, so that it can be stopped, killed and gone on with as
-any other training; the store of preprocessed scans is one for all of them.
+Each process is the plain command `swin-unetr finetune --fold K`, so that it can be stopped, killed and resumed like any
+other training; all of them share one store of preprocessed scans.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from swin_unetr.machine import cores
 from swin_unetr.signals import Terminated
 
 _POLL_SECONDS = 0.2
-#: Put before a command on Linux: should this process be killed, the folds save and end too, and are not trained twice
-#: when the cross-validation is gone on with.
+#: Put before a command on Linux: if this process is killed, the folds save and end too, and are not trained twice when
+#: the cross-validation is resumed.
 _UNTIL_THIS_ENDS = ("setpriv", "--pdeathsig", "TERM", "--")
 
 
 def slots(parallel: int, accelerator: str) -> list[dict[str, str]]:
-    """What the environment of each process that may run at a time has of its own.
+    """The environment variables of each process that may run at a time.
 
     Args:
         parallel: processes at a time.
-        accelerator: Lightning's name of where they train.
+        accelerator: Lightning's name of the accelerator that they train on.
 
     Raises:
         ConfigError: more processes than GPUs.
@@ -57,7 +57,7 @@ class FoldProcesses:
     Args:
         commands: arguments by fold.
         environments: one for each that may run at a time; see `slots`.
-        logs: folder of their output; none leaves it to the terminal.
+        logs: folder of their output. If None, it goes to the terminal.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class FoldProcesses:
         """Run all of them.
 
         Returns:
-            What is known, by fold, of those that did not end well.
+            Why folds failed, by fold.
 
         Raises:
             KeyboardInterrupt: Ctrl-C; on SIGTERM `Terminated`. The processes have written their checkpoints and ended.
@@ -130,7 +130,7 @@ class FoldProcesses:
         self._running[fold] = process, slot
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; of a process that is about to be started the handler does not know yet."""
+        """Note the signal only: a process may be starting that this handler does not know yet."""
         self._stopped = number
         self._signals += 1
 

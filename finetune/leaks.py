@@ -21,7 +21,7 @@ from transforms.io import read_image
 def seen_cases(provenance: Mapping[str, Any], cases: Sequence[Case], data: Path) -> tuple[str, ...] | None:
     """Ids of the cases that were among the training scans of a model.
 
-    Voxels tell a copy under another name, of the scan or of one of its channels.
+    A copy of a scan, or of one of its channels, under another name is recognised by its voxels.
 
     Args:
         provenance: what the model's folder records.
@@ -65,11 +65,11 @@ def seen_by_weights(init: Path | str, cases: Sequence[Case], data: Path) -> tupl
 def seen_by_init(
     init: Path | str | None, before: Mapping[str, Any], dataset: Dataset, validation: Collection[str]
 ) -> tuple[Sequence[str] | None, list[str]]:
-    """The validation scans that the weights to start from have seen, and what to say of them; on the first process.
+    """The validation scans that the weights to start from have seen, and a notice; in the first process only.
 
     Args:
         init: the weights.
-        before: record of the run that is resumed, which knows; else empty.
+        before: record of the run that is resumed, which has the answer; else empty.
         dataset: holds the cases.
         validation: their ids; empty if nothing is held back.
     """

@@ -24,10 +24,10 @@ class SegmentationLoss(nn.Module):
     Args:
         config: weights and variants.
         task: softmax or sigmoid, and how many output channels.
-        class_weights: of each output channel; none takes those of the configuration.
+        class_weights: of each output channel. If None, those of the configuration.
 
     Raises:
-        ConfigError: `class_weights` has not one weight for each output channel.
+        ConfigError: `class_weights` does not have one weight for each output channel.
     """
 
     weights: Tensor | None

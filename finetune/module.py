@@ -22,7 +22,7 @@ from swin_unetr.training.choice import SmoothedScore
 from swin_unetr.training.gradient_clip import clip_gradients
 from swin_unetr.training.optimizer import build_optimizer
 
-#: In a checkpoint, the average of the scores so far.
+#: Key in a checkpoint of the average of the scores so far.
 _AVERAGE = "smoothed_score"
 
 
@@ -38,8 +38,8 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         network: maps B x channels x X x Y x Z to B x classes x X x Y x Z.
         task: what the classes mean.
         config: loss, optimiser, windows; its speed settled.
-        class_weights: of the loss, where they do not stand in the configuration.
-        deciding: for each structure of the task whether the model is chosen by it; None for all.
+        class_weights: of the loss, if the configuration does not give them.
+        deciding: for each structure of the task whether the model is chosen by it. If None, by all.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         self._config = config
         self._loss = SegmentationLoss(config.loss, task, class_weights)
         self._deciding = (True,) * len(task.targets) if deciding is None else tuple(deciding)
-        # Not buffers: those change places with the averaged model's around a validation.
+        # Not buffers: those are swapped with the averaged model's around a validation.
         self._scores = ValidationScores(task, self._deciding, torch.device("cpu"))
         self._smoothed = SmoothedScore()
 
@@ -76,7 +76,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         self._scores = ValidationScores(self.task, self._deciding, self.device)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Segment one scan and score it; an empty batch is that of a process that has none."""
+        """Segment one scan and score it; a process without a scan gets an empty batch."""
         if batch:
             inference = replace(self._config.inference, overlap=self._config.validation_overlap)
             self._scores.add(slide(batch["image"], self.network, inference), batch["label"])
@@ -91,7 +91,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         checkpoint[_AVERAGE] = self._smoothed.value
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the average; a checkpoint of an earlier version has none."""
+        """Restore the average; checkpoints of earlier versions do not have it."""
         self._smoothed = SmoothedScore(checkpoint.get(_AVERAGE, math.nan))
 
     def configure_optimizers(self) -> dict[str, Any]:

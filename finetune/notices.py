@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swin_unetr.config import AugmentConfig, NetworkConfig
-from swin_unetr.sides import told_axes
+from swin_unetr.sides import sided_axes
 from swin_unetr.suggestions import listed_with_nearest
 from swin_unetr.tasks import Task
 
 
 def of_mirrored_sides(augment: AugmentConfig, task: Task) -> str:
-    """Mirror images that exchange structures which their names tell apart."""
-    if not augment.flip_probability[0] or not told_axes(target.name for target in task.targets)[0]:
+    """Mirroring that exchanges structures which their names distinguish."""
+    if not augment.flip_probability[0] or not sided_axes(target.name for target in task.targets)[0]:
         return ""
     return (
-        "warning: augment.flip_probability mirrors left and right, which names of structures tell apart; set its first "
-        "number to 0 unless the structures of both sides look different"
+        "warning: augment.flip_probability mirrors left and right, which names of structures distinguish; set its "
+        "first number to 0 unless the structures of both sides look different"
     )
 
 
@@ -35,7 +35,7 @@ def of_absent_classes(absent: Sequence[str], fold: object) -> str:
 
 
 def of_seen_scans(init: Path | str, seen: Sequence[str] | None) -> str:
-    """Validation scans that the weights have seen, or weights that do not tell.
+    """Validation scans that the weights have seen, or weights that do not record them.
 
     Args:
         init: the weights.
@@ -53,7 +53,7 @@ def of_seen_scans(init: Path | str, seen: Sequence[str] | None) -> str:
 
 
 def of_baseline(network: NetworkConfig) -> str:
-    """What follows the number of parameters: which baseline it is, and what does not apply to it; nothing for ours."""
+    """Text behind the number of parameters: which baseline it is, and its settings; empty for a Swin UNETR."""
     if network.baseline is None:
         return ""
     return f" of {network.architecture} (its settings are network.baselines.{network.architecture} alone)"

@@ -42,7 +42,7 @@ def check_intensities(preprocess: PreprocessConfig, task: Task, root: Path) -> N
             "recipe for it, or zscore"
         )
     raise ConfigError(
-        f"preprocess.intensity.scheme: hu_window is for CT, which of {root} {', '.join(others)} is not; give it its "
+        f"preprocess.intensity.scheme: hu_window is for CT, which {', '.join(others)} of {root} is not; give it its "
         f"own by preprocess.intensity_of, such as '{{{others[0]}: {{scheme: zscore}}}}', or take a plan"
     )
 
@@ -54,12 +54,12 @@ InitPreprocess = Literal["take", "keep"]
 def with_preprocess_of(
     config: FinetuneConfig | Path | str, start: StartingPoint | None, choice: InitPreprocess | None
 ) -> FinetuneConfig:
-    """The configuration, with the preprocessing of the weights where that is to be taken.
+    """The configuration, with the preprocessing of the weights if that is to be taken.
 
     Args:
         config: the configuration, or a recipe: its file, or the name of a shipped one.
         start: the weights. If None, the network starts from random ones.
-        choice: If None, the configuration keeps its own.
+        choice: "take" or "keep". If None, the configuration keeps its own.
 
     Raises:
         ConfigError: a choice without weights, or weights that do not say how their scans were preprocessed.

@@ -22,7 +22,7 @@ def refuse_another(
         record: of the run; empty where it begins.
         fold: that is asked for.
         task: what the data's labels mean now.
-        start: weights that are named now. If None, none are; the run goes on from its own checkpoint anyway.
+        start: weights that are named now, or None. The run goes on from its own checkpoint anyway.
 
     Raises:
         ConfigError: with what differs.
@@ -47,6 +47,6 @@ def changed_files(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def of_changed_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is to be said where files changed since a run began; nothing where none did."""
+    """A warning if files changed since a run began; else empty."""
     changed = changed_files(before, now)
     return f"warning: since the run began, files changed of {changed}; it goes on with the new ones" if changed else ""

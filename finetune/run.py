@@ -60,7 +60,7 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneResult:
-    """What came of a fine-tuning."""
+    """The result of a fine-tuning."""
 
     run_folder: Path
     #: Model folder that `predict` takes: of the last epoch, unless training collapsed (`swin_unetr.training.choice`).
@@ -72,7 +72,7 @@ class FinetuneResult:
     reason: str
     #: Mean over the structures of the best model's mean Dice over the validation cases.
     dice: float
-    #: The same for each structure; NaN if no validation case has it, and none is predicted to have it.
+    #: The same for each structure; NaN if it is in no validation case and in no prediction.
     dice_per_target: Mapping[str, float]
     #: Mean over the deciding structures of the best model's Dice over all voxels of the validation cases together.
     pooled_dice: float
@@ -118,8 +118,8 @@ def finetune(
     Args:
         config: the configuration, or a recipe: its file, or the name of a shipped one.
         data: folder of scans and labels.
-        output: the run folder, new or empty unless it is resumed. Takes config.yaml, run.json, folds.json,
-            metrics.csv, tensorboard/, checkpoints/last.ckpt, and the model folders best/ and last/.
+        output: the run folder, new or empty unless it is resumed. Receives config.yaml, run.json,
+            folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt, and the model folders best/ and last/.
         fold: fold that is held back for validation; "all" trains on every case and validates on the same.
         folds: split to use, a file; else the cases are dealt out by `config.num_folds` and the seed.
         init: model folder or published checkpoint to start from.
@@ -127,7 +127,7 @@ def finetune(
             None, keep, and warn where they differ.
         task: what the labels mean, where the data set does not say.
         resume: go on from the checkpoint in `output`, where there is one.
-        plan_note: what is to be known of the plan that `config` comes from, for the record.
+        plan_note: note on the plan that `config` comes from, for the record.
 
     Returns:
         Where the models are, and how good.
@@ -181,8 +181,8 @@ def _train(
         cases: what it trains on and what it holds back.
         network: what to train.
         speed: the settled one.
-        facts: for the record and the model folders; takes what is known only here.
-        warnings: what is to be said before the training.
+        facts: for the record and the model folders; facts that are known only here are added.
+        warnings: for the user, before the training.
     """
     run, config, task = session.folder, session.config, cases.task
     training, validation = cases.cases(cases.training), cases.cases(cases.validation)
@@ -229,7 +229,7 @@ def _trainer(session: Session[FinetuneConfig], cases: FoldCases, folders: ModelF
 def _class_weights(
     scans: FinetuneData, task: Task, config: FinetuneConfig, facts: dict[str, Any]
 ) -> tuple[float, ...] | None:
-    """The weights of the classes, counted, which the record takes too; None unless they are to be counted."""
+    """The weights of the classes by their voxels, also added to the record; None unless they are to be counted."""
     if config.loss.class_weights != "frequencies":
         return None
     tell("counting the voxels of each class")
@@ -261,7 +261,7 @@ def _result(
 def open_data(
     config: FinetuneConfig | Path | str, data: Path | str, task: Task | None
 ) -> tuple[FinetuneConfig, Dataset, Task]:
-    """The cases, what their labels mean, and the configuration with the network's channels and classes by that.
+    """The cases, what their labels mean, and the configuration with the channels and classes that follow from it.
 
     Args:
         config: the configuration, or a recipe: its file, or the name of a shipped one.

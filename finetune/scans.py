@@ -42,7 +42,7 @@ class Scans(Protocol):
         """How many there are."""
 
     def prepare(self) -> list[SwinUnetrError]:
-        """Preprocess what is not yet, and give what is wrong with scans, an error each."""
+        """Preprocess the scans that are not yet; gives an error for each that cannot be used."""
 
     def scan(self, index: int) -> Scan:
         """One of them, to take crops from."""
@@ -55,13 +55,13 @@ class Scans(Protocol):
 
 
 def open_scans(cases: Sequence[Case], task: Task, config: FinetuneConfig, folder: Path | None) -> Scans:
-    """The scans of cases, where the configuration wants them.
+    """The scans of cases, kept where the configuration says.
 
     Args:
         cases: the scans.
         task: how labels become targets.
         config: preprocessing, and where to keep what was preprocessed.
-        folder: of the store that `config.store` means by "auto"; none keeps the scans in memory then.
+        folder: of the store that `config.store` means by "auto". If None, "auto" keeps the scans in memory.
     """
     if (place := store_of(config, folder)) is None:
         return ScansInMemory(cases, task, config.preprocess)
@@ -69,7 +69,7 @@ def open_scans(cases: Sequence[Case], task: Task, config: FinetuneConfig, folder
 
 
 def store_of(config: FinetuneConfig, auto: Path | None) -> Path | None:
-    """The folder of the store that a configuration means; None keeps the scans in memory.
+    """The folder of the store that a configuration means; None if the scans are kept in memory.
 
     Args:
         config: with `store`.
@@ -99,7 +99,7 @@ class ScansInMemory:
         return len(self._cases)
 
     def prepare(self) -> list[SwinUnetrError]:
-        """Read all; gives what is wrong with scans, an error each."""
+        """Read all; gives an error for each scan that cannot be used."""
 
         def read(index: int) -> SwinUnetrError | None:
             try:
@@ -113,7 +113,7 @@ class ScansInMemory:
         return [problem for problem in outcomes if problem is not None]
 
     def scan(self, index: int) -> ScanInMemory:
-        """One of them, read if it was not."""
+        """One of them, read if it was not yet."""
         if index not in self._kept:
             sample = _preprocessed(self._steps, self._cases[index])
             places = [flat for _, flat in class_places(sample["label"].numpy(), self._targets)]
@@ -150,10 +150,10 @@ class ScansOnDisk:
         return len(self._cases)
 
     def prepare(self) -> list[SwinUnetrError]:
-        """Preprocess the scans that are not in the store yet; gives what is wrong with scans, an error each.
+        """Preprocess the scans that are not in the store yet; gives an error for each that cannot be used.
 
-        Files are known by their content: a copy is not preprocessed again, a changed file is. Stopped at any time, it
-        goes on where it was.
+        Files are known by their content: a copy is not preprocessed again, a changed file is. If it is stopped, the
+        next call goes on from there.
 
         Raises:
             ConfigError: the disk is full or cannot be written.
@@ -174,7 +174,7 @@ class ScansOnDisk:
         return [scan for scan in scans if isinstance(scan, SwinUnetrError)]
 
     def contents(self) -> dict[str, str]:
-        """Names of what the files of each case hold, by the case; `prepare` comes first."""
+        """A name for the content of each case's files, by the case; `prepare` comes first."""
         return {scan.case: scan.file.stem for scan in self._scans}
 
     def scan(self, index: int) -> StoredScan:
@@ -198,7 +198,7 @@ class ScansOnDisk:
         }
 
     def _find_all(self, store: Store) -> list[StoredScan | None]:
-        """The scans of files that were read before: by their stamps, and where these are others by their bytes."""
+        """The scans of files that were read before: found by their stamps, or by their bytes if the stamps differ."""
         found = [self._find(store, case) for case in self._cases]
         others = [at for at, scan in enumerate(found) if scan is None]
         if others and not store.is_empty:  # else their bytes are read once, with the scans
@@ -248,8 +248,8 @@ class ScansOnDisk:
     def _tell_size(self, todo: Sequence[Case], workers: int) -> None:
         size = store_bytes(todo, self._preprocess, workers, self._task)
         free = check_space(self._folder, size, _OPTION)
-        told = f"at most {in_words(size)} in {self._folder} ({in_words(free)} free)"
-        tell(f"{_NAME}: {len(todo)} of {count(len(self._cases), 'scan')} to preprocess, {told}")
+        room = f"at most {in_words(size)} in {self._folder} ({in_words(free)} free)"
+        tell(f"{_NAME}: {len(todo)} of {count(len(self._cases), 'scan')} to preprocess, {room}")
 
 
 def _preprocessed(steps: object, case: Case) -> dict[str, Tensor]:

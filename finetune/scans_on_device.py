@@ -17,11 +17,11 @@ _SHARE = 1 / 3
 
 
 class ScansOnDevice:
-    """Scans that are sent to a device once, when they are first asked for; those of every class stay known on the host.
+    """Scans that are sent to a device when they are first asked for; the host keeps the places of every class.
 
     Args:
         scans: the same in a store or in memory, prepared.
-        device: where to.
+        device: where they are sent.
     """
 
     where = "device"
@@ -34,11 +34,11 @@ class ScansOnDevice:
         return len(self._scans)
 
     def prepare(self) -> list[SwinUnetrError]:
-        """Preprocess what is not yet, and give what is wrong with scans, an error each."""
+        """Preprocess the scans that are not yet; gives an error for each that cannot be used."""
         return self._scans.prepare()
 
     def scan(self, index: int) -> ScanInMemory:
-        """One of them, sent if it was not."""
+        """One of them, sent if it was not yet."""
         if index not in self._kept:
             sample = {key: value.to(self._device) for key, value in self._scans[index].items()}
             number = len(self._scans.class_voxels(index))
@@ -57,12 +57,12 @@ class ScansOnDevice:
 
 
 def fits(scans: Scans, task: Task, device: torch.device) -> bool:
-    """Whether all scans leave the training enough of a GPU's free memory; of other devices that is not known.
+    """Whether all scans leave the training enough of a GPU's free memory; for other devices this is not known.
 
     Args:
         scans: prepared.
         task: how many channels images and labels have.
-        device: where to.
+        device: where they would be sent.
     """
     if device.type != "cuda":
         return False

@@ -30,7 +30,7 @@ class FoldCases:
     """What a run trains on and what it holds back.
 
     Attributes:
-        fold: number of the fold that is held back; "all" holds none back.
+        fold: number of the fold that is held back, or "all" if no fold is.
         dataset: the cases.
         task: what their labels mean.
         split: all folds.
@@ -149,7 +149,7 @@ def deal(dataset: Dataset, task: Task, config: FinetuneConfig, store: Path | Non
         dataset: with labels.
         task: what their values mean.
         config: how many folds, the seed.
-        store: folder in which the values of label files are remembered; None remembers nothing.
+        store: folder in which the values of label files are remembered. If None, nothing is remembered.
 
     Raises:
         DataError: fewer cases, or patients, than folds.

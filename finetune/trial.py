@@ -32,7 +32,7 @@ from swin_unetr.tasks import Task
 from swin_unetr.training.optimizer import build_optimizer
 from swin_unetr.training.sampler import Visit
 
-#: A first step takes longer than those after it; where it takes more seconds than this, it must do.
+#: A first step takes longer than later ones; if it takes more seconds than this, no second one is measured.
 _LONG_STEP = 20.0
 #: Copies of the weights that a run keeps: two checkpoints with gradients' moments and average, two models.
 _COPIES = 10
@@ -40,12 +40,12 @@ _COPIES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingNeeds:
-    """Bytes and seconds; none where it could not be told.
+    """Bytes and seconds; None if not known.
 
     Attributes:
         cores: that this process may use.
         memory_free: of the machine or the container.
-        gpu: its name; none without one.
+        gpu: its name; None without a GPU.
         gpu_memory: of the GPU, free now.
         disk_free: where results would go.
         device: that trains.
@@ -104,13 +104,13 @@ def look_at_machine(disk: Path) -> TrainingNeeds:
 def examine_training(
     dataset: Dataset, survey: Survey, disk: Path, recipe: str | Path | None = None
 ) -> tuple[TrainingNeeds, list[Obstacle]]:
-    """What the training of a data set needs here, whether it can be had, and what a step of it takes.
+    """What the training of a data set needs here, what prevents it, and what a step of it takes.
 
     Args:
         dataset: the cases.
         survey: their facts.
         disk: folder on the disk that takes the results.
-        recipe: a plan or recipe, by file or name; none plans.
+        recipe: a plan or recipe, by file or name. If None, a plan is made.
 
     Raises:
         ConfigError: no such recipe, or a wrong one.

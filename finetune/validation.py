@@ -13,7 +13,7 @@ from swin_unetr.tasks import Task
 from transforms.labels import ignored_value
 
 #: Dice of the voxels of all validation cases taken together, and its mean over the structures that decide. Unlike a
-#: mean over cases it is not moved by a voxel that is found where a case has nothing.
+#: mean over cases, it is not moved by a single voxel that is invented in a case without the structure.
 POOLED = "val/pooled_dice"
 #: Moving average of that over the validations (`swin_unetr.training.choice`): the score by which a model is chosen.
 SMOOTHED = "val/smoothed_pooled_dice"
@@ -76,7 +76,7 @@ class ValidationScores:
         self._of_cases = torch.zeros(2, count, device=device)
 
     def add(self, scores: Tensor, targets: Tensor) -> None:
-        """Take a scan in; see `overlap`."""
+        """Add a scan; see `overlap`."""
         counts = overlap(scores, targets, self._task)
         dice = dice_of(counts)
         self._overlap += counts

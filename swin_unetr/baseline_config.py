@@ -17,7 +17,7 @@ _Triple = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfig:
-    """What everything but `build` has to know of a baseline."""
+    """What the rest of the package has to know of a baseline."""
 
     @property
     def size_divisor(self) -> _Triple:

@@ -1,4 +1,4 @@
-"""Work on many cases: one that fails does not stop the others, and none that failed is forgotten."""
+"""Work on many cases: one that fails does not stop the others, and every failure is reported."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Failure:
 
 @dataclass
 class BatchReport:
-    """What became of the cases of a batch."""
+    """The outcome of a batch of cases."""
 
     done: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    #: Cases that were done, although something about their files is odd: what it is.
+    #: What is odd about the files of cases that were done all the same, by the case.
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property

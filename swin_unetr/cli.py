@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: arguments without the program's name; none takes those of the process.
+        argv: arguments without the program's name. If None, those of the process.
 
     Returns:
         Exit code: 0, 1 for data, 2 for arguments, 130 when stopped by Ctrl-C, 143 by SIGTERM.
@@ -79,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _let_waiting_threads_sleep() -> None:
-    """Unless the user says otherwise; before torch is imported, which reads it.
+    """Set it for OpenMP unless the user has; before torch is imported, which reads it.
 
-    OpenMP's threads wait for each other some thousand times a step, by default in a loop that keeps a core busy. Where
-    other programs want the cores too, the thread that is waited for is the one that gets none: with two threads on two
-    busy cores a step took ten times as long as with one. Results are the same, bit for bit.
+    OpenMP's threads wait for each other some thousand times a step, by default in a loop that keeps a core busy. If
+    other programs use the cores too, the thread that the others wait for gets no core: with two threads on two busy
+    cores a step took ten times as long as with one. Results are the same, bit for bit.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -106,7 +106,7 @@ def _usage() -> str:
 
 
 def console() -> None:
-    """Entry point of the installed `swin-unetr` script; who reads its output may stop, as `head` does."""
+    """Entry point of the installed `swin-unetr` script; a reader of its output may stop early, as `head` does."""
     try:
         code = main()
         ignore_ending()  # all is done: a signal while the interpreter ends would only change the exit code

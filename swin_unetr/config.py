@@ -66,7 +66,7 @@ class NetworkConfig:
     #: Recompute the transformer blocks in the backward pass: less memory, about a third more time.
     gradient_checkpointing: bool = False
     #: Which network: "swin_unetr", or a baseline, a network of others to compare with. The options of a baseline are in
-    #: `baselines`; of the other fields `in_channels` and `num_classes` alone have an effect on it.
+    #: `baselines`; of the other fields only `in_channels` and `num_classes` have an effect on it.
     architecture: Architecture = "swin_unetr"
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
 
@@ -173,7 +173,7 @@ class OptimizerConfig:
     #: Epochs in which the learning rate rises from 0; may be a fraction. A command that asks for fewer epochs than its
     #: recipe keeps the share, unless it gives this too.
     warmup_epochs: float = 50
-    #: Norm to which gradients are clipped; none for no clipping.
+    #: Norm to which gradients are clipped. If None, they are not clipped.
     gradient_clip: float | None = None
 
 
@@ -185,7 +185,7 @@ MemoryLayout = Literal["auto", "channels_last", "contiguous", "unchanged"]
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedConfig:
-    """Ways to compute the same function faster; "auto" takes what measured best for the device at hand."""
+    """Ways to compute the same function faster; "auto" takes what was measured to be fastest on the device."""
 
     #: One switch for all of them: false computes everything as it is written.
     fast: bool = True
@@ -194,19 +194,20 @@ class SpeedConfig:
     attention: AttentionPath = "auto"
     #: Memory layout of the convolutions; "unchanged" takes maps as they come. "auto" chooses by device and type.
     memory_layout: MemoryLayout = "auto"
-    #: Compile the network by `torch.compile`: a minute or more at the start of a training. "default", which is true;
-    #: "reduce-overhead" also captures the steps as CUDA graphs. "auto" does not: it was no gain where it was measured.
+    #: Compile the network by `torch.compile`: a minute or more at the start of a training. "default" is the same as
+    #: true; "reduce-overhead" also captures the steps as CUDA graphs. "auto" is false: no gain was measured.
     compile: Literal["auto", "default", "reduce-overhead"] | bool = "auto"
     #: Update all weights in one kernel; "auto" wherever the precision needs no scaler of gradients.
     fused_optimizer: Literal["auto"] | bool = "auto"
-    #: Multiply float32 with 10 bits of mantissa on GPUs that do so: true everywhere, false nowhere, "convolutions" in
-    #: these alone. "auto" is "convolutions", torch's own habit, where the GPU can.
+    #: Multiply float32 with 10 bits of mantissa on GPUs that can: true everywhere, false nowhere, "convolutions" only
+    #: in convolutions. "auto" is "convolutions", as in torch, if the GPU can.
     tf32: Literal["auto", "convolutions"] | bool = "auto"
     #: What to compute a second time in the backward pass rather than keep: "none", "encoder" (its transformer stages),
     #: "all", or parts by their names, such as [encoder.stages.0, decoder.3]. "auto" takes as little as `memory` makes
     #: necessary, and without `memory` what `network.gradient_checkpointing` says. Gradients are the same to the bit.
     recompute: Literal["auto", "none", "encoder", "all"] | tuple[str, ...] = "auto"
-    #: What a training may take, such as "8GB", of the GPU or on the CPU of the whole process; for `recompute` "auto".
+    #: Memory that a training may take, such as "8GB": of the GPU, or on a CPU by the whole process. It is for
+    #: `recompute` "auto".
     memory: str | None = None
 
     def __post_init__(self) -> None:
@@ -226,14 +227,14 @@ class TrainerConfig:
     accelerator: str = "auto"
     #: Lightning's devices: how many, or "auto" for all.
     devices: int | str = "auto"
-    #: How several processes train together: "ddp", which "auto" takes where there are several, each with all weights;
-    #: "fsdp" divides them, their gradients, averages and the optimiser's state: less memory, more exchange.
+    #: How several processes train together: "ddp", each with all weights, which "auto" takes if there are several;
+    #: "fsdp" divides weights, gradients, averages and the optimiser's state: less memory, more exchange.
     strategy: str = "auto"
     #: Lightning's precision, such as "32-true", "bf16-mixed", "16-mixed".
     precision: str = "32-true"
     #: Batches whose gradients are added up for one step of the optimiser.
     accumulate_batches: int = 1
-    #: Decay of the exponential moving average of the weights; none for no average.
+    #: Decay of the exponential moving average of the weights. If None, no average is kept.
     ema_decay: float | None = None
     #: Stop after so many validations without a better smoothed pooled Dice. If None, never stop early.
     early_stop_patience: int | None = None
@@ -258,7 +259,7 @@ class SamplingConfig:
     #: Size of a crop in voxels, X, Y, Z; a scan that is smaller is padded with zeros, its label with background.
     crop_size: Triple = (96, 96, 96)
     #: "random": anywhere. "positive_negative": the centre on a structure or on background, by `positive`:`negative`.
-    #: "classes": the same, and each structure that a scan has as often as its others, however small.
+    #: "classes": the same, but with each structure of a scan equally often, however small it is.
     scheme: Literal["random", "positive_negative", "classes"] = "random"
     #: Weight of crops whose centre lies on a structure, against `negative`.
     positive: float = 1.0
@@ -287,18 +288,18 @@ class SamplingConfig:
 class AugmentConfig:
     """Random changes of a training crop; every probability 0 switches its change off.
 
-    The published recipes use the flips, quarter turns, scale and shift alone.
+    The published recipes use only the flips, quarter turns, scale and shift.
     """
 
-    #: Mirror, drawn for each axis X, Y, Z apart.
+    #: Probability of mirroring, drawn separately for the axes X, Y, Z.
     flip_probability: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    #: Turn by 90, 180 or 270 degrees in the axial X-Y plane; 180 alone where the crop is no square there.
+    #: Probability of a turn by 90, 180 or 270 degrees in the axial X-Y plane; only 180 if the crop is not square there.
     rotate90_probability: float = 0.0
-    #: Rotation and zoom, in one resampling.
+    #: Probability of rotation and zoom, in one resampling.
     affine_probability: float = 0.0
     #: Largest angle about X, Y, Z, either way, in degrees.
     rotate_degrees: tuple[float, float, float] = (15.0, 15.0, 15.0)
-    #: Smallest and largest zoom; drawn for each axis apart; above 1 enlarges.
+    #: Smallest and largest zoom, drawn separately for each axis; above 1 enlarges.
     zoom: tuple[float, float] = (0.85, 1.15)
     #: Multiply intensities by 1 + u, u uniform in plus or minus this.
     intensity_scale: float = 0.1

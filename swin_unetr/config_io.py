@@ -32,7 +32,7 @@ _CLASS = "class_path"
 
 
 class _HelpFormatter(DefaultHelpFormatter):  # type: ignore[misc]
-    """jsonargparse's help without what tells a person nothing: types of Python, defaults of flags and of nothing.
+    """jsonargparse's help without what is of no use to a person: Python's types, and defaults of flags and None.
 
     Defaults look as they would be typed: [2, 2] and true, not (2, 2) and True.
     """
@@ -67,8 +67,8 @@ def add_config_arguments(
     Args:
         parser: takes the options.
         cls: the dataclass.
-        values: plain values, such as a YAML file's, that stand where an option is not given.
-        hidden: dotted fields that the help passes over, since something else decides on them.
+        values: plain values, such as a YAML file's, for options that are not given.
+        hidden: dotted fields that the help leaves out, since something else decides on them.
     """
     parser.add_class_arguments(cls)
     comments = dict(_comments(cls))
@@ -78,12 +78,12 @@ def add_config_arguments(
         elif action.dest in comments:
             action.help = comments[action.dest]
             if "tuple[" in str(_hint(cls, action.dest)):
-                action.metavar = "[ITEM,...]"  # also where it may be none, which jsonargparse does not tell
+                action.metavar = "[ITEM,...]"  # also for a tuple or None, which jsonargparse does not show so
     parser.set_defaults(dict(_flat(cls, values)))
 
 
 def _hint(cls: Any, path: str) -> Any:
-    """The type hint of a field by its dotted path; none for what is no field."""
+    """The type hint of a field by its dotted path; None if there is no such field."""
     name, _, rest = path.partition(".")
     hint = typing.get_type_hints(cls).get(name)
     return _hint(_dataclass_of(hint), rest) if rest and _dataclass_of(hint) else hint

@@ -24,7 +24,7 @@ _FLOAT32 = ("32-true", "32")
 
 
 def is_native(device: torch.device, precision: Precision) -> bool:
-    """Whether a device multiplies in a precision itself, not by way of float32."""
+    """Whether a device multiplies in a precision natively, not through float32."""
     if precision == "float32":
         return True
     if device.type == "cuda":
@@ -33,7 +33,7 @@ def is_native(device: torch.device, precision: Precision) -> bool:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets of the processor as Linux names them; elsewhere what torch tells."""
+    """Instruction sets of the processor as Linux names them; on other systems as torch does."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -47,9 +47,9 @@ def cpu_flags() -> frozenset[str]:
 class GpuMemory:
     """Bytes of a GPU's memory."""
 
-    #: What the driver could give to anyone.
+    #: What the driver can still give to any process.
     free: int
-    #: What torch has of the driver, and what tensors take of that; the rest is torch's cache.
+    #: What torch has taken from the driver, and what tensors take of that; the rest is torch's cache.
     reserved: int
     allocated: int
 

@@ -60,7 +60,7 @@ def file_stamps(path: Path) -> list[Stamp]:
 
 
 def bytes_hash(path: Path) -> str:
-    """Of the bytes of all parts of an image, in their order and whatever their names: 32 hexadecimal digits.
+    """Hash of the bytes of all parts of an image, in their order and whatever their names: 32 hexadecimal digits.
 
     Raises:
         OSError: a file is missing or cannot be read.

@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written ever stands under a final name."""
+"""Writes files so that no half-written file ever has a final name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _PARTIAL = ".partial-"
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well, and is removed when not.
 
-    The suffixes of `path` are kept, since image libraries tell the format by them. What stood under `path`
-    before is there until the very moment it is replaced. Content and name are on the disk when this returns.
+    The suffixes of `path` are kept, since image libraries recognise the format by them. An earlier file at `path` is
+    there until the very moment it is replaced. Content and name are on the disk when this returns.
 
     Raises:
         OSError: it cannot be written; names the file, whatever the system does.
@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         flush_folder(path.parent)
     except OSError as error:
-        if error.filename is None and error.errno is not None:  # a disk that is full has no name
+        if error.filename is None and error.errno is not None:  # the error of a full disk names no file
             error.filename = str(path)
         raise
     finally:
@@ -68,7 +68,7 @@ def require(path: Path) -> None:
 
 
 def real_path(path: Path) -> Path:
-    """An absolute path with links followed; of links in a loop, which `Path.resolve` has no answer for, as it is."""
+    """An absolute path with links followed; a path with links in a loop, which `Path.resolve` refuses, as it is."""
     return Path(os.path.realpath(path))
 
 
@@ -87,13 +87,13 @@ def flush_folder(folder: Path) -> None:
 
 
 def keep_foreign(folder: Path, names: Iterable[str], *, record: str, keys: Iterable[str]) -> None:
-    """Refuse a folder in which files would be replaced that this program did not write.
+    """Refuse a folder if files would be replaced in it that this program did not write.
 
     Args:
         folder: of the files; need not exist.
         names: of the files that will be written, and of those that an earlier run may have left.
-        record: the one that tells: JSON.
-        keys: that it has where this program wrote it.
+        record: the JSON file that shows whether this program wrote them.
+        keys: that this file has if this program wrote it.
 
     Raises:
         ConfigError: names the first file that would be replaced.
@@ -150,7 +150,7 @@ def is_partial(path: Path) -> bool:
 
 
 def remove_partial(path: Path) -> None:
-    """Remove what a process that was killed left half-written of a file; nobody else may be writing it."""
+    """Remove the half-written copies of a file that a killed process has left; nobody else may be writing it."""
     for left in path.parent.glob(f"{_PARTIAL}????????-{glob.escape(path.name)}"):
         left.unlink(missing_ok=True)
 

@@ -38,9 +38,8 @@ def resident() -> int:
 def available(root: Path = _ROOT) -> int:
     """Bytes that can still be taken: of the machine, and of every control group that this process is in.
 
-    What a group holds of files (page cache) can be taken, as the kernel counts it for the machine in `MemAvailable`:
-    it is dropped when memory is wanted. Files that are still to be written to the disk, and files in memory (tmpfs),
-    cannot.
+    The page cache of a group counts as available, as in the kernel's `MemAvailable` for the machine: it is dropped when
+    memory is needed. Files that are still to be written to the disk, and files in memory (tmpfs), do not count.
 
     Args:
         root: of the file system; another one for tests.

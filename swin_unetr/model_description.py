@@ -21,7 +21,7 @@ class ComponentRule:
     largest_only: bool = False
     #: Remove components below this volume in mm^3; 0 removes none.
     min_volume_mm3: float = 0.0
-    #: What speaks for it, for people.
+    #: The reason for it, for people.
     reason: str = ""
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class TrainingScans:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """Everything but the weights that it takes to use a model."""
+    """Everything but the weights that is needed to use a model."""
 
     #: "segmentation": a whole Swin UNETR. "encoder": a pre-trained Swin encoder alone.
     kind: Literal["segmentation", "encoder"]
@@ -66,11 +66,11 @@ class ModelDescription:
     task: Task | None = None
     preprocess: PreprocessConfig = PreprocessConfig()
     inference: InferenceConfig = InferenceConfig()
-    #: What is taken out of a prediction, on the grid of the scan; learnt where a cross-validation showed that it helps.
+    #: What is removed from a prediction, on the grid of the scan; learnt if a cross-validation showed that it helps.
     postprocess: tuple[ComponentRule, ...] = ()
     #: If None, nothing is known of them; no label depends on it.
     training_scans: TrainingScans | None = None
-    #: How it came to be: versions, seed, commit, data, scores. For people; nothing depends on it.
+    #: How it was made: versions, seed, commit, data, scores. For people; nothing depends on it.
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

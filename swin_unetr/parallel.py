@@ -44,7 +44,7 @@ def run_parallel(
     for index, result in _run(function, left, workers):
         del left[index]
         yield index, result
-    for index, item in sorted(left.items()):  # a process died, and with it what was under way: one at a time
+    for index, item in sorted(left.items()):  # a process died, and the items under way with it: one at a time
         done = dict(_run(function, {index: item}, 1))
         yield (
             index,
@@ -80,7 +80,7 @@ def _outcome(function: Callable[[T], R], item: T) -> R | Exception:
 
 
 def _in_worker(function: Callable[[T], R], item: T) -> R | Exception:
-    """In a process of the pool, which a signal ends once what is half-written is removed."""
+    """In a process of the pool; a signal ends it after half-written files are removed."""
     try:
         with terminable():
             return _outcome(function, item)
@@ -89,7 +89,7 @@ def _in_worker(function: Callable[[T], R], item: T) -> R | Exception:
 
 
 def _begin() -> None:
-    """What libraries write about single files would break into the progress of the parent."""
+    """Watch the parent, and silence libraries, whose messages would break the parent's progress bar."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.disable(logging.ERROR)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -97,7 +97,7 @@ def _begin() -> None:
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for items for ever, and do first those that it has been given."""
+    """End when the parent was killed; else the process would finish its items and wait for others for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

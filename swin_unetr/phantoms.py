@@ -1,8 +1,8 @@
 """Phantoms: small CT-like scans of an abdomen with labelled organs, to try everything on without a download.
 
 A phantom is drawn in millimetres of the patient (RAS: x to the right, y to the front, z to the head) and sampled on
-the grid of its file, whatever the orientation and voxel size of that grid are. It is no anatomy to learn from: its
-point is that every step of the way of a real scan has something to do. Right and left kidney, and aorta and vena
+the grid of its file, whatever the orientation and voxel size of that grid are. It is no anatomy to learn from: it
+gives every step that a real scan goes through something to do. Right and left kidney, and aorta and vena
 cava, differ by their place alone.
 """
 
@@ -73,7 +73,7 @@ def draw_phantom(
     Args:
         affine: 4x4, voxel to RAS millimetres.
         size: voxels along the stored axes.
-        rng: all that is random about the patient and the scanner's noise.
+        rng: draws the patient and the scanner's noise.
 
     Returns:
         Hounsfield units and label values, both of shape `size`.
@@ -126,7 +126,7 @@ def draw_affine(
 
     Args:
         size: voxels along the stored axes.
-        rng: voxel size, obliquity and the place of the origin.
+        rng: draws voxel size, obliquity and the place of the origin.
         lps: stored to the left, the back and the head; otherwise RAS.
         oblique: turned by up to 6 degrees against the scanner's axes.
     """
@@ -169,7 +169,7 @@ def make_phantoms(
     from transforms.io import write_image, write_labels
 
     if min(size) < 8 or cases < 1 or held_back < 0:
-        raise ConfigError("phantoms: needs a size of at least 8 voxels, at least 1 case and none below 0 held back")
+        raise ConfigError("phantoms: --size must be at least 8 voxels, --cases at least 1, and --held-back at least 0")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"{output}: is not an empty folder; name a new one or remove it")
     names = {value: name for value, name in enumerate(LABELS, 1)}

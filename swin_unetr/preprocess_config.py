@@ -26,11 +26,11 @@ class IntensityConfig:
 class PreprocessConfig:
     """From a file to what the network sees; identical in training, validation and prediction."""
 
-    #: Voxel size in millimetres along the RAS axes; none keeps the source's.
+    #: Voxel size in millimetres along the RAS axes. If None, the source's is kept.
     spacing_mm: tuple[float, float, float] | None = None
-    #: Of every channel that `intensity_of` does not name.
+    #: Normalisation of every channel that `intensity_of` does not name.
     intensity: IntensityConfig = IntensityConfig()
-    #: Of single channels, by name or by number from 0, for scans of several modalities:
+    #: Normalisation of single channels, by name or by number from 0, for scans of several modalities:
     #: {PET: {scheme: zscore}, CT: {scheme: hu_window, window: [-150, 250]}}.
     intensity_of: dict[str, IntensityConfig] = field(default_factory=dict)
     #: Crop to the box around the foreground of any channel (values above the window's lower bound of "hu_window",

@@ -45,7 +45,7 @@ def resume_command(name: str, arguments: Sequence[str]) -> str:
 
 @contextmanager
 def telling_how_to_go_on(line: str) -> Iterator[None]:
-    """Print the command that goes on where the block is stopped by a signal; of several processes, in the first one.
+    """If a signal stops the block, print the command that goes on; of several processes, only the first prints it.
 
     Args:
         line: the command.
@@ -124,7 +124,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Git commit of the code, with "+" where files differ from it; none for an installed package."""
+    """Git commit of the code, with "+" where files differ from it; None for an installed package."""
     folder = Path(__file__).resolve().parents[1]
     if not (folder / ".git").exists():
         return None

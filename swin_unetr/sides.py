@@ -1,4 +1,4 @@
-"""Names of structures that tell one side from its mirror image: left kidney, kidney_R, LungL, Lt parotid, LV and RV."""
+"""Names of structures that name a side of the body: left kidney, kidney_R, LungL, Lt parotid, LV and RV."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OF_SIDES = (
     "linke linker rechts rechte rechter gauche droit droite izquierdo izquierda derecho derecha lewa lewy lewe prawa "
     "prawy prawe"
 )
-#: Chambers and vessels of the heart, which stand in for "left ..." and "right ...".
+#: Chambers and vessels of the heart, whose abbreviations include "left ..." or "right ...".
 _OF_HEARTS = "lv rv la ra lvm lvmyo lvbp rvbp lvc rvc laa raa lad lcx rca lpa rpa lvot rvot"
 _SIDED = frozenset(f"{_OF_SIDES} {_OF_HEARTS}".split())
 _AHEAD = frozenset(("anterior", "posterior", "front", "back", "frontal", "dorsal", "ventral"))
@@ -24,8 +24,8 @@ _CHANCE = ("cleft", "bright", "upright")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
-def told_axes(names: Iterable[str]) -> tuple[bool, bool, bool]:
-    """Whether names tell one end of X (left from right), Y (front from back) and Z (above from below) from the other.
+def sided_axes(names: Iterable[str]) -> tuple[bool, bool, bool]:
+    """Whether names distinguish the two ends of X (left, right), Y (front, back) and Z (above, below).
 
     Args:
         names: of the structures of a task.

@@ -1,4 +1,4 @@
-"""Signals that end a command, and the processes that leave them to the one that started them.
+"""Signals that end a command, and worker processes that leave these signals to their parent.
 
 Ctrl-C in a terminal, `timeout`, SLURM and `docker stop` signal every process of a command. The first one decides what
 is still saved; the processes that read data for it go on until it tells them to end.
@@ -57,7 +57,7 @@ def ignore_ending() -> None:
 def held_back() -> Iterator[None]:
     """Hold signals back in this thread, and in the processes that are started in the block, from their first moment.
 
-    The processes must call `leave_to_parent`; this thread gets what has come in between when the block ends.
+    The processes must call `leave_to_parent`; signals that come during the block reach this thread when it ends.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -70,7 +70,7 @@ def held_back() -> Iterator[None]:
 
 
 def leave_to_parent(worker: int = 0) -> None:
-    """In a process that works for another one: end when that one says so, or is gone, but not by signals of others.
+    """In a worker process: end when its parent says so or is gone, but not by signals of others.
 
     Args:
         worker: number of the process, which torch gives to the `worker_init_fn` of a `DataLoader`.
@@ -93,8 +93,8 @@ def _end_with_parent() -> None:
     allowed = started_by if parent is None else parent.pid
     while True:
         if hasattr(signal, "sigtimedwait"):
-            told = signal.sigtimedwait([signal.SIGTERM], _LOOK_EVERY)
-            if told is not None and told.si_pid == allowed:
+            received = signal.sigtimedwait([signal.SIGTERM], _LOOK_EVERY)
+            if received is not None and received.si_pid == allowed:
                 os._exit(1)
         else:
             time.sleep(_LOOK_EVERY)

@@ -1,7 +1,7 @@
 """What a segmentation task is, as data: its channels, what its label values mean, and how they are written.
 
 One `Task` serves training (label values to targets), prediction (activations to label values) and evaluation
-(label values to masks). Facts of the published tasks stand here and nowhere else.
+(label values to masks). Facts of the published tasks are here and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Modality = Literal["CT", "MR"]
 class Target:
     """One structure: a class (softmax) or a region (sigmoid)."""
 
-    #: Name, as it stands in tables and reports.
+    #: Name, as in tables and reports.
     name: str
     #: Values in a label file that belong to it.
     labels: tuple[int, ...]
@@ -45,7 +45,7 @@ class Task:
     targets: tuple[Target, ...]
     #: "softmax" for exclusive classes, "sigmoid" for nested regions.
     activation: Activation = "softmax"
-    #: Values that a label file may hold besides, and that belong to no target: trained on and evaluated as background.
+    #: Further values of label files, which belong to no target: trained on and evaluated as background.
     other_labels: tuple[int, ...] = ()
     #: Value of voxels that nobody has labelled: they count neither in training nor in an evaluation.
     ignore_label: int | None = None
@@ -156,12 +156,12 @@ def brats(convention: str = "brats2021", channels: tuple[str, ...] = BRATS_CHANN
 
 
 def brats_convention(values: Iterable[int], fallback: str = "brats2021") -> str:
-    """Tell the BraTS convention from the label values seen in a dataset.
+    """Recognise the BraTS convention by the label values of a data set.
 
     Args:
         values: label values seen, from as many cases as it takes.
-        fallback: what to say where neither 3 nor 4 was seen (no enhancing tumour): the convention that the
-            names of the files suggest.
+        fallback: the result if neither 3 nor 4 was seen (no enhancing tumour): the convention that the names of the
+            files suggest.
 
     Raises:
         ValueError: a value that no BraTS convention knows.

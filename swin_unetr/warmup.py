@@ -1,4 +1,4 @@
-"""The warm-up of a training that is asked to be shorter than its recipe. Knows no torch."""
+"""The warm-up of a training that is shorter than its recipe says. Knows no torch."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _USAGE = "swin-unetr plan DATA [--output DIR] [--gpu-memory 24GB | --memory 8GB] [--survey FILE] [--overwrite]"
 _DESCRIPTION = """Look at a labelled data set and choose how to train on it.
 
-The output folder takes plan.yaml, a recipe with the reason of every choice beside it, to be read, changed and trained
-with (swin-unetr finetune --plan plan.yaml --data DATA), and fingerprint.json, what the choices follow from."""
+The output folder receives plan.yaml, a recipe with the reason for every choice, which you can read, change and train
+with (swin-unetr finetune --plan plan.yaml --data DATA), and fingerprint.json, the facts behind the choices."""
 
 
 def build_parser() -> CommandParser:
@@ -32,8 +32,12 @@ def build_parser() -> CommandParser:
     add("data", type=Path, metavar="DATA", help="folder of scans and labels")
     add_layout_argument(parser, "DATA")
     add("--output", type=Path, default=Path(), help="folder for plan.yaml and fingerprint.json; by default this one")
-    add("--gpu-memory", metavar="SIZE", help="plan for a GPU of so much memory, such as 24GB; by default the one here")
-    add("--memory", metavar="SIZE", help="plan for a processor, and so much memory for the process, such as 8GB")
+    add(
+        "--gpu-memory",
+        metavar="SIZE",
+        help="plan for a GPU with this memory, such as 24GB; by default for this machine",
+    )
+    add("--memory", metavar="SIZE", help="plan for a processor, and this memory for the process, such as 8GB")
     add("--survey", type=Path, help="survey.json that `doctor` wrote: files that are unchanged are not read again")
     add("--overwrite", action="store_true", help="replace a plan.yaml that was changed by hand")
     add("--workers", type=int, default=0, help="processes that read; 0 for as many as suit cores and memory")
@@ -69,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def plan_of_run(data: Path, run: Path, *, layout: str) -> Path:
-    """The plan that a run without a recipe follows: the one in its folder, or a new one for the machine at hand.
+    """The plan that a run without a recipe follows: the one in its folder, or a new one for this machine.
 
     Args:
         data: folder of scans and labels.

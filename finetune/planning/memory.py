@@ -1,4 +1,4 @@
-"""What a fine-tuning takes in memory: the training step of its own module, gone through without values."""
+"""The memory that a fine-tuning takes: the training step of its own module, traced without values."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from swin_unetr.planning.footprint import Footprint, step_footprint
 from swin_unetr.tasks import Task
 from transforms.labels import target_type
 
-#: The CPU's way that keeps what a GPU's fused attention keeps: queries, keys, values, result and normaliser.
+#: The CPU's attention that keeps the same tensors as a GPU's fused one: queries, keys, values, result and normaliser.
 _LIKE_A_GPU = SpeedConfig(attention="blockwise", memory_layout="contiguous")
 
 
 def training_footprint(config: FinetuneConfig, task: Task, *, device: str) -> Footprint:
-    """Bytes that a training step gives out, of weights, gradients, optimiser and all that the batch leads to.
+    """Bytes that a training step allocates: weights, gradients, optimiser and all that the batch needs.
 
     Args:
         config: network, crop, batch, loss, precision; the number of channels and classes is the task's.
         task: what is learnt.
-        device: "cpu", or "cuda" for a GPU, of which one need not be at hand: it is reckoned on the same activations.
+        device: "cpu", or "cuda" for a GPU, which this machine need not have: it is modelled by the same activations.
     """
     network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     speed = config.speed if device == "cpu" or not config.speed.fast else _LIKE_A_GPU
     speed = replace(speed, compile=False, memory=None, recompute=config.speed.recompute)
-    # MONAI's Dice of single crops asks for a value, which there is none of; that of the batch takes as much.
+    # MONAI's Dice of single crops reads a value, and these tensors have none; the batch's Dice takes as much memory.
     config = replace(config, loss=replace(config.loss, batch=True))
     counted = (1.0,) * task.num_classes if config.loss.class_weights == "frequencies" else None
 

@@ -16,7 +16,7 @@ from swin_unetr.words import count
 
 
 def text_hash(text: str) -> str:
-    """Of a plan's text, 32 hexadecimal digits."""
+    """Hash of a plan's text, 32 hexadecimal digits."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -24,7 +24,7 @@ def refuse_edited(plan: Path) -> None:
     """Keep a plan that a person may have changed.
 
     Raises:
-        ConfigError: it was changed, or nothing tells that it was not.
+        ConfigError: it was changed, or it is not known whether it was.
     """
     if not plan.is_file():
         return
@@ -38,11 +38,10 @@ def note_of_origin(plan: Path, data: Path, layout: str, *, named: bool) -> str:
     """What to say of a plan that was made on other data than it is used for; empty if there is nothing to say.
 
     Args:
-        plan: the file, or any other recipe, of which nothing is said. Without a fingerprint beside it, nothing is known
-            of its data.
+        plan: the file, or any other recipe. Without a fingerprint beside it, nothing is known of its data.
         data: folder of scans and labels that is trained on.
         layout: of `data`.
-        named: whether the user named the plan, rather than that it was found in the folder of the run.
+        named: whether the user named the plan; if False, it was found in the folder of the run.
 
     Raises:
         ConfigError: a plan that the user did not name was made for other channels, structures or data.
@@ -87,7 +86,7 @@ def _other_task(task: dict[str, Any], dataset: Dataset) -> str:
 
 
 def _beside(plan: Path) -> dict[str, Any]:
-    """The fingerprint beside a plan; empty if there is none, or none of this plan's."""
+    """The fingerprint beside a plan; empty if it is missing or of another plan."""
     path = plan.parent / FINGERPRINT
     try:
         return read_yaml(path) if path.is_file() else {}

@@ -60,12 +60,12 @@ class Plan:
             )
         if self.data.left_out:
             yield (
-                "Cannot be read and have no part in the plan; mend or remove them before training: "
+                "Left out of the plan, since they cannot be read; mend or remove them before training: "
                 f"{', '.join(self.data.left_out)}"
             )
 
     def validation_bytes(self) -> int:
-        """What validating the largest scan takes: its voxels, their scores, and both label maps by structure."""
+        """Bytes that validating the largest scan takes: its voxels, their scores, and both label maps by structure."""
         grid, classes = self.fitted.grid, self.data.task.num_classes
         voxels = max(
             math.prod(grid.shape_of(shape, spacing))
@@ -163,7 +163,7 @@ def _lines(choice: Choice, indent: str) -> Iterator[str]:
 
 
 def _intensities(values: Mapping[str, Any]) -> str:
-    """The scheme, of several ones with the channel's name."""
+    """The scheme; if there are several, each with its channel's name."""
     named = values.get("preprocess.intensity_of") or {"": values["preprocess.intensity"]}
     return "; ".join(f"{name} {', '.join(map(str, of.values()))}".strip() for name, of in named.items())
 

@@ -32,7 +32,7 @@ from swin_unetr.survey.facts import Survey
 from swin_unetr.survey.run import survey
 from swin_unetr.survey.survey_file import read_survey
 
-#: Share of the memory that is free now which a training may take where nobody says how much.
+#: Share of the free memory that a training may take if no size is given.
 _SHARE = 0.8
 
 
@@ -77,11 +77,11 @@ def plan(
 
 
 def this_machine(*, memory: int | None = None, gpu_memory: int | None = None) -> PlanTarget:
-    """The machine at hand, or one with a GPU of so much memory.
+    """This machine, or one with a GPU of the given memory.
 
     Args:
-        memory: bytes that the process may take, on the processor; none for most of what is free.
-        gpu_memory: bytes of the GPU, which need not be here; none for what is free on the one that is.
+        memory: bytes that the process may take on the processor. If None, most of what is free.
+        gpu_memory: bytes of the GPU, which this machine need not have. If None, most of what is free on its GPU.
     """
     gpu = memory is None and (gpu_memory is not None or torch.cuda.is_available())
     device: Device = "cuda" if gpu else "cpu"

@@ -15,12 +15,12 @@ from swin_unetr.planning.choices import Choice
 from swin_unetr.planning.fingerprint import ChannelPrint, Fingerprint
 from swin_unetr.planning.fit import Fitted
 from swin_unetr.planning.target import EFFORTS, PlanTarget
-from swin_unetr.sides import told_axes
+from swin_unetr.sides import sided_axes
 from swin_unetr.tasks import is_ct, named_ct
 
-#: Share of zeros from which on they are a background, not measured values.
+#: From this share of zeros on, they are a background, not measured values.
 BACKGROUND_OF_ZEROS = 0.25
-#: Share of a scan from which on a crop placed anywhere shows what there is to see.
+#: From this share of a scan on, a crop shows enough wherever it lies.
 SEES_ENOUGH = 0.5
 #: A structure that takes less of a scan than this is rare.
 RARE = 0.001
@@ -33,7 +33,7 @@ _RATE, _RATE_FEATURES = 2e-3, 16
 
 def rules(data: Fingerprint, fitted: Fitted, machine: PlanTarget) -> Iterator[Choice]:
     """All choices but those of network and crop, in the order of a recipe."""
-    yield Choice("layout", data.layout, f"what {data.root.name} is laid out as")
+    yield Choice("layout", data.layout, f"the layout of {data.root.name}")
     yield from _intensity(data)
     yield from _sampling(data, fitted, machine)
     yield from _augmentation(data)
@@ -48,9 +48,11 @@ def _intensity(data: Fingerprint) -> Iterator[Choice]:
         each = {of.name: _window([of]) if of in ct else _z_score([of]) for of in data.channels}
         windowed, scored = (", ".join(of.name for of in kind) for kind in (ct, others))
         reason = f"{windowed}: percentiles 0.5 and 99.5 of the structures' voxels; {scored}: z-scores of each scan"
-        yield Choice("preprocess.intensity", {"scheme": "zscore"}, "of channels that are not named below: none here")
+        yield Choice(
+            "preprocess.intensity", {"scheme": "zscore"}, "for channels that are not named below; here all are"
+        )
         yield Choice("preprocess.intensity_of", each, reason)
-        yield Choice("preprocess.crop_foreground", True, "what no channel shows anything of is left out")
+        yield Choice("preprocess.crop_foreground", True, "what is empty in all channels is left out")
         return
     if ct:
         mean, std = ct[0].mean, ct[0].std
@@ -112,20 +114,20 @@ def _sampling(data: Fingerprint, fitted: Fitted, machine: PlanTarget) -> Iterato
     yield Choice("sampling.scans_per_batch", scans, words)
     yield Choice("sampling.crops_per_scan", setting.batch // scans, f"batches of {setting.batch} crops")
     workers = min(8, machine.cores) if machine.device == "cuda" else 0
-    words = f"{machine.cores} cores keep the GPU busy" if workers else "the processor has the network to compute"
+    words = f"{machine.cores} cores keep the GPU busy" if workers else "the processor is busy with the network"
     yield Choice("sampling.num_workers", workers, words)
 
 
 def _augmentation(data: Fingerprint) -> Iterator[Choice]:
-    told = told_axes(target.name for target in data.task.targets)
+    sided = sided_axes(target.name for target in data.task.targets)
     nested = data.task.activation == "sigmoid"
-    flips = [0.0 if told[0] else 0.5, *(0.5 if nested and not side else 0.0 for side in told[1:])]
+    flips = [0.0 if sided[0] else 0.5, *(0.5 if nested and not side else 0.0 for side in sided[1:])]
     reason = (
         "regions of a lesion: it may lie anywhere" if nested else "bodies are alike on both sides, but not upside down"
     )
-    if any(told):
-        axes = ", ".join("XYZ"[axis] for axis in range(3) if told[axis])
-        reason = f"names of structures tell one side from the other along {axes}; {reason}"
+    if any(sided):
+        axes = ", ".join("XYZ"[axis] for axis in range(3) if sided[axis])
+        reason = f"names of structures distinguish the sides along {axes}; {reason}"
     yield Choice("augment.flip_probability", flips, reason)
     worst = data.median_spacing_mm.index(max(data.median_spacing_mm))
     anisotropic = max(data.median_spacing_mm) > 2 * min(data.median_spacing_mm)
@@ -133,13 +135,13 @@ def _augmentation(data: Fingerprint) -> Iterator[Choice]:
     words = "slices are thick: turned within them only" if anisotropic else "patients lie a little differently"
     yield Choice("augment.affine_probability", 0.5, "in every second crop")
     yield Choice("augment.rotate_degrees", degrees, words)
-    yield Choice("augment.zoom", [0.85, 1.15], "and are of different size")
+    yield Choice("augment.zoom", [0.85, 1.15], "patients differ in size")
     ct = any(_holds_hounsfield(data, channel) for channel in data.channels)
     yield Choice(
         "augment.gamma_probability", 0.0 if ct else 0.3, "Hounsfield units are fixed" if ct else "contrast varies"
     )
-    yield Choice("augment.intensity_scale_probability", 0.3, "contrast agent" if ct else "as do coils and sequences")
-    yield Choice("augment.intensity_scale", 0.1 if ct else 0.25, "by so much")
+    yield Choice("augment.intensity_scale_probability", 0.3, "contrast agent" if ct else "coils and sequences differ")
+    yield Choice("augment.intensity_scale", 0.1 if ct else 0.25, "by up to this share")
     yield Choice("augment.noise_probability", 0.2, "doses and scanners differ")
     yield Choice("augment.noise_std", 0.03 if ct else 0.15, "of the window's width" if ct else "in standard deviations")
 
@@ -168,7 +170,7 @@ def _training(data: Fingerprint, fitted: Fitted, machine: PlanTarget) -> Iterato
     yield Choice("optimizer.learning_rate", rate, f"of AdamW for {features} features; wider networks want less")
     yield Choice("optimizer.weight_decay", 0.01, "of AdamW, as usual for transformers")
     yield Choice("optimizer.warmup_epochs", _short(0.04 * epochs), "4 % of the training")
-    yield Choice("optimizer.gradient_clip", 1.0, "attention starts roughly")
+    yield Choice("optimizer.gradient_clip", 1.0, "the first steps with attention are rough")
     yield Choice("trainer.max_epochs", epochs, words)
     often = max(1, round(epochs / effort.validations))
     yield Choice("trainer.validate_every", often, f"{effort.validations} times in the course of the training")
@@ -181,7 +183,7 @@ def _training(data: Fingerprint, fitted: Fitted, machine: PlanTarget) -> Iterato
     crop = list(fitted.setting.shape.crop)
     yield Choice("inference.roi_size", crop, "windows as large as crops")
     yield Choice("inference.overlap", 0.5, "usual for predictions")
-    yield Choice("validation_overlap", 0.5 if machine.device == "cpu" else 0.25, "of validation alone")
+    yield Choice("validation_overlap", 0.5 if machine.device == "cpu" else 0.25, "in validation only")
     folds = num_folds(data)
     alone = data.patients == data.cases
     who = f"{data.cases} cases" if alone else f"{data.patients} patients, whose {data.cases} scans stay together"
@@ -190,7 +192,7 @@ def _training(data: Fingerprint, fitted: Fitted, machine: PlanTarget) -> Iterato
 
 
 def num_folds(data: Fingerprint) -> int:
-    """Five, or as many as there are patients; two at least, as a recipe must have it."""
+    """Five, or as many as there are patients; at least two, as a recipe requires."""
     return max(2, min(MOST_FOLDS, data.patients))
 
 
@@ -200,7 +202,7 @@ def training_cases(data: Fingerprint) -> int:
 
 
 def scans_per_batch(data: Fingerprint, batch: int) -> int:
-    """One for each crop of the batch, or a single one, where that would leave an epoch of few steps."""
+    """One for each crop of the batch, or a single one if an epoch would otherwise have few steps."""
     return batch if training_cases(data) >= FEWEST_BATCHES * batch else 1
 
 

@@ -21,6 +21,7 @@ from swin_unetr.inference.engine.models import ModelArgument, load_ensemble
 from swin_unetr.inference.engine.work import Work
 from swin_unetr.machine import parse_size
 from swin_unetr.postprocessing.components import clean
+from swin_unetr.words import count
 from transforms.geometry import Volume
 from transforms.io_memory import from_memory
 from transforms.prepare import Prepared, prepare
@@ -144,7 +145,7 @@ class Predictor:
         channels = self.task.channels
         if volume.array.shape[0] != len(channels):
             raise DataError(
-                f"a scan with {volume.array.shape[0]} channels where the model wants {len(channels)}: "
+                f"a scan with {count(len(volume.array), 'channel')} where the model wants {len(channels)}: "
                 f"{', '.join(channels)}"
             )
         with memory_errors_in_words(self.compute.device), torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What a plan depends on, of all that a survey says: a page of numbers that a person can read, axes in RAS order."""
+"""The facts of a survey that a plan depends on: a page of numbers that a person can read, axes in RAS order."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TargetPrint:
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """A data set in short."""
+    """Summary of a data set."""
 
     root: Path
     layout: str
@@ -72,7 +72,7 @@ class Fingerprint:
     left_out: tuple[str, ...] = ()
     #: Ids of the cases, in the order of their shapes.
     ids: tuple[str, ...] = ()
-    #: Of the text of the plan that was made from it: tells whether a person changed the plan.
+    #: Hash of the text of the plan that was made from it, by which a change of the plan is noticed.
     plan_hash: str = field(default="", compare=False)
 
     @property
@@ -150,7 +150,7 @@ def _turned(image: FileFacts) -> tuple[Triple, FloatTriple]:
 
 
 def _channel(cases: Sequence[CaseFacts], index: int, name: str) -> ChannelPrint:
-    """One channel; where no voxel of a structure was seen, of all voxels."""
+    """One channel: of the structures' voxels, or of all voxels if no voxel of a structure was seen."""
     values = np.array([value for case in cases if len(case.sample) > index for value in case.sample[index]])
     if not values.size:
         everywhere = (case.channels[index].all for case in cases if len(case.channels) > index)

@@ -14,7 +14,7 @@ from swin_unetr.planning.grid import Grid, coarser_grid, target_grid
 from swin_unetr.planning.shape import Shape, shapes
 from swin_unetr.planning.target import EFFORTS, Effort, PlanTarget
 
-#: A crop of fewer voxels shows nothing but itself; a smaller scan is taken whole.
+#: Fewest voxels of a crop: a smaller one shows too little. A smaller scan is taken whole.
 FEWEST_VOXELS = 16**3
 #: Share of the data set's voxels that a batch may hold (nnU-Net).
 _BATCH_SHARE = 0.05
@@ -30,7 +30,7 @@ class Setting:
     gradient_checkpointing: bool
 
 
-#: Goes through a training step.
+#: Gives the footprint of a training step.
 Trace = Callable[[Setting], Footprint]
 
 
@@ -51,7 +51,7 @@ def fit(data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
     """Choose a grid, and the largest training on it.
 
     Raises:
-        ConfigError: not even the smallest fits; tells the least memory that would do.
+        ConfigError: not even the smallest fits; gives the least memory that is enough.
     """
     grid = target_grid(data.spacings_mm, data.shapes)
     shape = grid.shape_of(data.median_shape, data.median_spacing_mm)
@@ -80,16 +80,16 @@ def _fit_on(grid: Grid, data: Fingerprint, machine: PlanTarget, trace: Trace) ->
     smallest = Setting(enough[-1], features, batch, checkpointing)
     least_bytes = machine.needs(trace(smallest))
     raise ConfigError(
-        f"memory: {size_in_words(machine.memory)} is too little for any training of these scans; the least that would "
-        f"do is {size_in_words(least_bytes * 1.01)}"
+        f"memory: {size_in_words(machine.memory)} is too little for any training of these scans, which needs at least "
+        f"{size_in_words(least_bytes * 1.01)}"
     )
 
 
 def _attempts(effort: Effort) -> Iterator[tuple[int, int, bool, int]]:
-    """Features, crops of a batch, checkpointing, and the voxels that a crop should have, from the best on.
+    """Features, crops of a batch, checkpointing, and the voxels that a crop should have, the best first.
 
-    Time is dear, so that checkpointing, which costs a third of it, is taken where crops would be small without; a
-    small network on a crop that shows something is better than a large one on a crop that does not.
+    Checkpointing takes a third more time, so it is used only if crops would be small without it. A small network on a
+    crop that shows enough is better than a large one on a crop that does not.
     """
     first, *smaller = effort.features
     good, fair, poor = (int(share * effort.most_voxels) for share in (0.4, 0.12, 0.05))
@@ -108,7 +108,7 @@ def _largest(
 ) -> tuple[Setting, Footprint, int] | None:
     """The first candidate that fits, with its footprint and what it takes.
 
-    What a step takes grows with the voxels nearly in proportion, so that most candidates need no look.
+    The memory of a step is nearly proportional to its voxels, so most candidates need not be traced.
     """
     most = math.inf
     for shape in candidates:
@@ -121,13 +121,13 @@ def _largest(
             return tried, footprint, needs
         fixed = machine.needs(replace(footprint, peak=footprint.peak - footprint.activations, large=0))
         share = max(0.0, machine.memory - fixed) / max(1, needs - fixed)
-        # A little generous: a smaller crop may have fewer stages, and so a smaller network.
+        # With a margin: a smaller crop may have fewer stages, and so a smaller network.
         most = max(1.1 * share * shape.voxels, candidates[-1].voxels)
     return None
 
 
 def _enlarge_batch(fitted: Fitted, data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
-    """Double the batch while memory is left, where the crop need not grow any more."""
+    """Double the batch while memory is left, if the crop need not grow any more."""
     effort, setting = EFFORTS[machine.device], fitted.setting
     voxels = sum(
         math.prod(fitted.grid.shape_of(shape, spacing))

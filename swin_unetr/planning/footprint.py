@@ -1,9 +1,9 @@
 """What a training step takes in memory, by going through it with tensors that have shapes but no values.
 
-Forward and backward run on torch's fake tensors, which take the same ways through the network as the CPU's real ones,
-and every storage is counted from its making to its end: what autograd keeps, what checkpointing recomputes, what lives
-for a moment. Nothing is fitted, and a step of any size takes seconds. Not seen: what kernels take inside, and what an
-allocator keeps of what it got back.
+Forward and backward run on torch's fake tensors, which take the same path through the network as the CPU's real ones,
+and every storage is counted from its creation to its end: what autograd keeps, what checkpointing recomputes, what
+lives for a moment. Nothing is fitted, and a step of any size takes seconds. Not counted: what kernels take inside, and
+freed memory that an allocator keeps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Footprint:
     weights: int
     #: Gradients, AdamW's two moments, and the averaged copy of the weights where there is one.
     training_state: int
-    #: Most that lives at a time, the two above included.
+    #: Most bytes that live at a time, the two above included.
     peak: int
     #: How much of it is in blocks of `LARGE` bytes or more.
     large: int
@@ -54,7 +54,7 @@ def step_footprint(
     bfloat16: bool,
     averaged: bool,
 ) -> Footprint:
-    """Go through the second of two training steps, when all of the optimiser's state is there.
+    """Trace the second of two training steps, in which the optimiser has all of its state.
 
     Args:
         build: makes the network with what belongs to it; called where every tensor is made without memory.

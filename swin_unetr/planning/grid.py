@@ -23,7 +23,7 @@ ANISOTROPY = 3.0
 #: Least share of a scan that a crop is to see; nnU-Net calls for a coarser grid at a quarter. Published crops see less:
 #: BTCV's 96 cubed at 1.5 x 1.5 x 2 mm about a fifteenth.
 LEAST_SEEN = 1 / 16
-#: A voxel grows to eight times its volume at most, and so that the smallest structure keeps so many voxels.
+#: A voxel grows to at most eight times its volume, and only as far as the smallest structure keeps this many voxels.
 LARGEST_GROWTH, SMALLEST_STRUCTURE = 8.0, 1000
 #: Growing by less is not worth the blur of a resampling.
 WORTH_RESAMPLING = 1.5
@@ -66,13 +66,13 @@ def coarser_grid(grid: Grid, shape: FloatTriple, crop_voxels: int, smallest_mm3:
     The finest axes are coarsened first, until all are alike, then all together.
 
     Args:
-        grid: the one at hand.
+        grid: the current one.
         shape: median voxels on it.
         crop_voxels: that fit into the memory.
-        smallest_mm3: volume of the smallest structure; 0 where it is not known.
+        smallest_mm3: volume of the smallest structure; 0 if it is not known.
 
     Returns:
-        The grid; none where the crop sees enough, or little would be gained.
+        The grid; None if the crop sees enough, or little would be gained.
     """
     seen = crop_voxels / math.prod(shape)
     voxel = math.prod(grid.spacing_mm)

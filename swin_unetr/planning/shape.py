@@ -1,9 +1,9 @@
 """Crop and network that suit each other: sizes, patches, stages, strides and windows.
 
-Axes are halved as nnU-Net does it (Isensee et al., Nature Methods 18:203, 2021, Methods, "Network topology"): an axis
-only while its voxels are less than twice as large as the smallest of those that can be halved, so that coarse ones wait
-until the others have caught up. What is ours follows from attention in windows: crops have sizes whose maps windows
-tile without padding, and there are stages until one window sees the whole map.
+Axes are halved as in nnU-Net (Isensee et al., Nature Methods 18:203, 2021, Methods, "Network topology"): an axis is
+halved only while its voxels are less than twice as large as the smallest of those that can be halved, so that coarse
+axes wait for the others. The rest is our own, for attention in windows: windows tile the maps of a crop without
+padding, and stages are added until one window sees the whole map.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Shape:
 
 
 def crop_sizes(largest: int) -> list[int]:
-    """Sizes of a crop along an axis, up to one that covers so many voxels: 1 to 8, then 10, 12, 14, 16, 20, 24, 28...
+    """Sizes of a crop along an axis, up to one that covers `largest` voxels: 1 to 8, then 10, 12, 14, 16, 20, 24, 28...
 
     From 8 on each is 5, 6, 7 or 8 times a power of 2, so that it can be halved down to a map that one window sees.
     """
@@ -73,7 +73,7 @@ def crop_sizes(largest: int) -> list[int]:
 def shapes(median_shape: Sequence[float], spacing_mm: FloatTriple, most_voxels: int) -> Iterator[Shape]:
     """Shapes from the largest to the smallest: from a crop that covers a scan down to one of a few voxels.
 
-    The axis along which the crop is longest in millimetres gives way first, so that the crop tends to a cube.
+    The axis along which the crop is longest in millimetres is shortened first, so that the crop tends to a cube.
 
     Args:
         median_shape: voxels of a scan on the target grid.

@@ -9,19 +9,19 @@ from swin_unetr.planning.footprint import Footprint
 
 Device = Literal["cpu", "cuda"]
 
-#: What a GPU's allocator keeps beyond what it has given out, and what its autocast keeps in float32 where the CPU's
-#: does not; and what a process takes before it gives out anything (context, kernels, workspaces). Not measured: no GPU
-#: was at hand.
+#: For a GPU, estimated and not measured: the factor for what its allocator keeps beyond what is in use and for what
+#: autocast keeps in float32 on a GPU alone; and the bytes that a process takes before its first tensor (context,
+#: kernels, workspaces).
 _GPU_SLACK, _GPU_BASE = 1.2, 800_000_000
-#: What a process takes for each byte of blocks from the heap, with what was freed between blocks that live; and of
-#: larger blocks, which are the system's and go back to it; both with what oneDNN takes for a moment. Fitted to the six
-#: configurations of scripts/bench/plans.py that are not held out there, with glibc.
+#: Bytes that a process takes for each byte of blocks on the heap (with free gaps between them), and for each byte of
+#: larger blocks, which go back to the system when they are freed; both with what oneDNN takes for a moment. Fitted to
+#: the six configurations of scripts/bench/plans.py that are not held out there, with glibc.
 _HEAP_SLACK, _LARGE_SLACK = 1.7, 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanTarget:
-    """What there is to train on."""
+    """The machine to train on."""
 
     device: Device
     #: Bytes that the training may take: of the process on a CPU, of the GPU's memory there.
@@ -48,12 +48,12 @@ class Effort:
     features: tuple[int, ...]
     #: Voxels of a crop, at most.
     most_voxels: int
-    #: Crops of a batch: what is aimed at, and the most where crops are small.
+    #: Crops of a batch: the number aimed at, and the most if crops are small.
     batch: int
     most_batch: int
     #: Optimiser steps of a training.
     steps: int
-    #: Validations in the course of it.
+    #: Validations of a training.
     validations: int
     words: str
 

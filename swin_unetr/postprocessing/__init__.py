@@ -1,1 +1,1 @@
-"""Taking connected components out of predictions, and telling what that does to their Dice."""
+"""Removes connected components from predictions, and computes what that does to their Dice."""

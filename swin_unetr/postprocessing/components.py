@@ -18,7 +18,7 @@ Labels = NDArray[np.integer[Any]]
 #: Most bytes that `clean` holds for each voxel of a label map: two masks, and numbers of components.
 BYTES_PER_VOXEL = 7
 _NEIGHBOURS_26 = generate_binary_structure(3, 3)
-#: A volume that falls short of a bound by rounding alone does not fall short of it.
+#: A volume that is below a bound only by rounding counts as reaching it.
 _ROUNDING = 1 + 1e-9
 
 
@@ -35,7 +35,7 @@ class Components:
 
 
 def find_components(labels: Labels, values: Collection[int]) -> Components | None:
-    """The components of `label in values`; none where there is no such voxel.
+    """The components of `label in values`; None if there is no such voxel.
 
     Args:
         labels: label values, X x Y x Z.
@@ -68,9 +68,9 @@ def kept(voxels: NDArray[np.int64], rule: ComponentRule, voxel_mm3: float) -> ND
 def clean(labels: Labels, rules: Sequence[ComponentRule], task: Task, voxel_mm3: float) -> dict[str, int]:
     """Remove components from a label map, in place.
 
-    What is removed becomes background. Of nested regions the outer ones come first, what lies within a removed
-    component goes with it, and the voxels become what the regions around it are painted with: enhancing tumour that is
-    removed is left to the tumour core.
+    What is removed becomes background. Of nested regions the outer ones come first, and what lies within a removed
+    component goes with it. A removed component inside another region gets the value of that region: enhancing tumour
+    that is removed becomes tumour core.
 
     Args:
         labels: label values as predicted, X x Y x Z.

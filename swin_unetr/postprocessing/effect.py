@@ -44,12 +44,12 @@ class ComponentTable:
         return float(np.where(sizes > 0, 2 * shared / np.maximum(sizes, 1), 1.0).mean())
 
     def found(self, rule: ComponentRule) -> NDArray[np.bool_]:
-        """Which components of the reference, of all structures one after the other, something is left of by a rule."""
+        """Which components of the reference are still found under a rule, of all structures one after the other."""
         stay = kept(self.voxels, rule, self.voxel_mm3)
         return np.concatenate([each[:, stay].any(axis=1) for each in self.touched])
 
     def spares_reference(self, rule: ComponentRule) -> bool:
-        """Whether a rule would leave the reference as it is, were it a prediction."""
+        """Whether a rule would leave the reference as it is, if it were a prediction."""
         return bool(kept(self.lesions[0], rule, self.voxel_mm3).all())
 
 

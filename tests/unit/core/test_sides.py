@@ -2,7 +2,7 @@
 
 import pytest
 
-from swin_unetr.sides import told_axes
+from swin_unetr.sides import sided_axes
 from swin_unetr.tasks import BTCV
 
 
@@ -40,7 +40,7 @@ from swin_unetr.tasks import BTCV
     ],
 )
 def test_sided(name: str) -> None:
-    assert told_axes(["background tissue", name])[0], name
+    assert sided_axes(["background tissue", name])[0], name
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,17 @@ def test_sided(name: str) -> None:
     ],
 )
 def test_not_sided(names: list[str]) -> None:
-    assert not told_axes(names)[0], [name for name in names if told_axes([name])[0]]
+    assert not sided_axes(names)[0], [name for name in names if sided_axes([name])[0]]
 
 
 def test_pairs_are_sides() -> None:
-    assert told_axes(["lkidney", "rkidney"])[0]
-    assert told_axes(["kidneyl", "kidneyr", "liver"])[0]
-    assert not told_axes(["lkidney", "liver"])[0]
+    assert sided_axes(["lkidney", "rkidney"])[0]
+    assert sided_axes(["kidneyl", "kidneyr", "liver"])[0]
+    assert not sided_axes(["lkidney", "liver"])[0]
 
 
 def test_the_other_axes() -> None:
-    assert told_axes(["Anterior", "Posterior"]) == (False, True, False)
-    assert told_axes(["upperLobe", "lobe_inferior"]) == (False, False, True)
-    assert told_axes(["background"]) == (False, False, False)
-    assert told_axes(target.name for target in BTCV.targets) == (True, False, True)
+    assert sided_axes(["Anterior", "Posterior"]) == (False, True, False)
+    assert sided_axes(["upperLobe", "lobe_inferior"]) == (False, False, True)
+    assert sided_axes(["background"]) == (False, False, False)
+    assert sided_axes(target.name for target in BTCV.targets) == (True, False, True)

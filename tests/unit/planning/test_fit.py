@@ -87,7 +87,7 @@ def test_too_little_memory_is_refused_with_the_least_that_would_do() -> None:
         fit(data_of(), replace(CPU, memory=550 * MB), Traced())
     assert "550 MB is too little" in str(caught.value)
     assert "\n" not in str(caught.value)
-    least = float(str(caught.value).split("would do is ")[1].split(" MB")[0])
+    least = float(str(caught.value).split("needs at least ")[1].split(" MB")[0])
     fitted = fit(data_of(), replace(CPU, memory=int(least * MB)), Traced())
     assert fitted.setting.shape.voxels >= 16**3
     assert fitted.setting.features == EFFORTS["cpu"].features[-1]
