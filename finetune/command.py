@@ -71,7 +71,7 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
         "--parallel", type=int, metavar="N", help="with --folds all: folds trained at a time; on GPUs each takes one"
     )
     parser.add_argument("--init", type=Path, help="weights to start from: a model folder, or a published .pt file")
-    whose = "take: preprocess scans as those of --init were; keep: as configured; by default keep, and warn"
+    whose = "take: preprocess scans as those of --init were; keep: as configured; by default keep, with a warning"
     parser.add_argument("--init-preprocess", choices=["take", "keep"], help=whose)
     parser.add_argument(
         "--resume", choices=["auto", "never"], default="never", help="auto: go on from where the run stopped, if it did"

@@ -45,7 +45,7 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSpeed(SpeedConfig):
-    """Further ways to be faster, in preparing the batches; the crops are the same. On a CPU there is no choice."""
+    """Ways to compute the same function, and to prepare the same crops, faster; the latter only for accelerators."""
 
     #: Where preprocessed scans are while an accelerator trains: "device", on it; "host", in the store or in memory.
     #: "auto" is "device" if they leave two thirds of its free memory to the training, else "host".

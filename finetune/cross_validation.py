@@ -146,7 +146,7 @@ def _evaluate(
     for folder, record in zip(folders, records, strict=True):
         if changed := changed_files(record, newest):
             words = f"was trained before files changed of {changed}; remove that folder and go on with --resume auto"
-            print(f"warning: {folder} {words} to train it anew", file=sys.stderr)
+            print(f"warning: {folder} {words} to train it again", file=sys.stderr)
     runs = [FoldRun.of(fold, folder.name, split.folds[fold], records[fold]) for fold, folder in enumerate(folders)]
     result = CrossValidationResult(
         run_folder=run, folds=tuple(runs), evaluation=evaluation, rules=tuple(rules), trials=tuple(trials)

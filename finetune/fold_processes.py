@@ -52,7 +52,7 @@ def slots(parallel: int, accelerator: str) -> list[dict[str, str]]:
 
 
 class FoldProcesses:
-    """Runs commands, one per fold, so many at a time; the signals that stop this process are passed on to them.
+    """Runs commands, one per fold, several at a time; the signals that stop this process are passed on to them.
 
     Args:
         commands: arguments by fold.

@@ -197,7 +197,7 @@ class SpeedConfig:
     #: Compile the network by `torch.compile`: a minute or more at the start of a training. "default" is the same as
     #: true; "reduce-overhead" also captures the steps as CUDA graphs. "auto" is false: no gain was measured.
     compile: Literal["auto", "default", "reduce-overhead"] | bool = "auto"
-    #: Update all weights in one kernel; "auto" wherever the precision needs no scaler of gradients.
+    #: Update all weights in one kernel; "auto" does so if the precision needs no scaler of gradients.
     fused_optimizer: Literal["auto"] | bool = "auto"
     #: Multiply float32 with 10 bits of mantissa on GPUs that can: true everywhere, false nowhere, "convolutions" only
     #: in convolutions. "auto" is "convolutions", as in torch, if the GPU can.
@@ -221,7 +221,7 @@ class TrainerConfig:
 
     #: Epochs of the training.
     max_epochs: int = 300
-    #: Validate every so many epochs (and always after the last).
+    #: Epochs between validations; there is always one after the last epoch.
     validate_every: int = 10
     #: Lightning's accelerator: "auto", "cpu", "gpu" or "mps".
     accelerator: str = "auto"
@@ -236,7 +236,7 @@ class TrainerConfig:
     accumulate_batches: int = 1
     #: Decay of the exponential moving average of the weights. If None, no average is kept.
     ema_decay: float | None = None
-    #: Stop after so many validations without a better smoothed pooled Dice. If None, never stop early.
+    #: Stop after this many validations without a better smoothed pooled Dice. If None, never stop early.
     early_stop_patience: int | None = None
     #: Seed of everything that is drawn at random: the same seed gives the same result on the same machine.
     seed: int = 0

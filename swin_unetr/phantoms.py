@@ -212,7 +212,9 @@ def _description(cases: int, held_back: int) -> dict[str, object]:
 def main(argv: Sequence[str]) -> int:
     """The command `swin-unetr phantoms`."""
     parser = CommandParser(prog="swin-unetr phantoms", description="Make a small labelled data set (CT-like).")
-    parser.add_argument("--output", type=Path, required=True, help="a new folder; the Decathlon's layout is made in it")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="a new folder, for a data set in the Decathlon's layout"
+    )
     parser.add_argument("--cases", type=int, default=12, help="labelled cases to train on")
     parser.add_argument("--held-back", type=int, default=4, help="cases in imagesTs, with labels in labelsTs")
     parser.add_argument("--size", type=int, nargs=3, default=[64, 64, 48], help="voxels along X, Y, Z")

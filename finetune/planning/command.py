@@ -31,7 +31,7 @@ def build_parser() -> CommandParser:
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="folder of scans and labels")
     add_layout_argument(parser, "DATA")
-    add("--output", type=Path, default=Path(), help="folder for plan.yaml and fingerprint.json; by default this one")
+    add("--output", type=Path, default=Path(), help="folder for plan.yaml and fingerprint.json; by default here")
     add(
         "--gpu-memory",
         metavar="SIZE",

@@ -69,11 +69,11 @@ def note_of_origin(plan: Path, data: Path, layout: str, *, named: bool) -> str:
     if named:
         return f"note: {words}"
     again = command(["plan", dataset.root, "--output", "DIR"])
-    return f"warning: {words}; if they differ, plan anew: {again}"
+    return f"warning: {words}; if they differ, plan again: {again}"
 
 
 def _other_task(task: dict[str, Any], dataset: Dataset) -> str:
-    """How the channels or structures differ, as far as the layout of the data tells them."""
+    """How the channels or structures differ, as far as the layout of the data gives them."""
     channels = dataset.channels if dataset.task is None else dataset.task.channels
     before = tuple(task.get("channels") or ())
     if before and channels and before != channels:

@@ -78,7 +78,8 @@ def build_parser() -> CommandParser:
     add(
         "--tta",
         action=BooleanOptionalAction,
-        help="average over mirror images along the axes that training mirrored (up to eight times the time)",
+        help="average over mirror images along the axes that training mirrored (up to eight times the time); by "
+        "default the model's own",
     )
     add("--weights", choices=["gaussian", "constant"], help="blending of overlapping windows; by default the model's")
     add("--batch-size", type=int, help="windows in one pass of the network; by default the model's own")
@@ -88,7 +89,7 @@ def build_parser() -> CommandParser:
         "--precision",
         choices=["auto", *get_args(Precision)],
         default="auto",
-        help="auto: what the hardware multiplies natively: bfloat16, float16 on other GPUs, else float32",
+        help="auto: bfloat16 where the hardware multiplies in it, float16 on other GPUs, else float32",
     )
     add(
         "--backend",
@@ -96,7 +97,11 @@ def build_parser() -> CommandParser:
         default="auto",
         help=f"what runs the network; auto: {auto_in_words()}",
     )
-    add("--max-memory", metavar="SIZE", help="limit of the process's memory, such as 4GB; labels stay the same")
+    add(
+        "--max-memory",
+        metavar="SIZE",
+        help="memory that the process may take (on a GPU: GPU memory), such as 4GB; by default nearly all",
+    )
     add(
         "--accumulate",
         choices=["auto", "float32", "float16"],
@@ -108,13 +113,13 @@ def build_parser() -> CommandParser:
         "--skip-empty",
         action=BooleanOptionalAction,
         default=True,
-        help="leave out windows in which nothing varies (air)",
+        help="leave out windows in which nothing varies (air); on by default",
     )
     add(
         "--postprocess",
         action=BooleanOptionalAction,
         default=True,
-        help="remove components by the rules in the model's folder, where a cross-validation has learnt any",
+        help="remove components by the rules in the model's folder, if it has any; on by default",
     )
     add_layout_argument(parser, "the folders among the inputs")
     add("--folds", type=Path, help="split file (folds.json); with --fold: its validation cases only")

@@ -1,4 +1,4 @@
-"""A model for use elsewhere: ONNX, OpenVINO or torch.export, with all that it takes to use it in one JSON."""
+"""A model for use elsewhere: ONNX, OpenVINO or torch.export, with what is needed to use it in one JSON file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def export_model(
         format: "onnx", "openvino", "torch-export", or what else a backend in `registry.BACKENDS` writes.
         precision: "float32", or another one of the format: "float16" halves the file of the weights, "bfloat16" puts
             autocast into the graph.
-        roi_size: voxels of the window along X, Y, Z; none takes the model's own.
+        roi_size: voxels of the window along X, Y, Z. If None, the model's own.
 
     Raises:
         ConfigError: a format that is not installed, a precision that it does not have, a wrong window, a file of the

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         "--precision",
         choices=get_args(Precision),
         default="float32",
-        help=f"float16: the weights in the file; bfloat16: autocast inside the graph ({exports_in_words()})",
+        help=f"float16: only the weights in the file; bfloat16: by autocast in the graph ({exports_in_words()})",
     )
     add("--roi-size", type=int, nargs=3, metavar=("X", "Y", "Z"), help="window in voxels; by default the model's own")
     arguments = parser.parse_args(list(argv))

@@ -91,7 +91,7 @@ def _grown(spacing: FloatTriple, growth: float) -> list[float]:
     """Axes of a voxel that has grown by a factor, the finest first."""
     volume = math.prod(spacing) * growth
     grown = list(spacing)
-    for alike in (1, 2, 3):  # so many axes are alike
+    for alike in (1, 2, 3):  # this many axes are alike
         order = sorted(range(3), key=lambda axis: spacing[axis])
         size = float((volume / math.prod(spacing[axis] for axis in order[alike:])) ** (1 / alike))
         if alike == 3 or size <= spacing[order[alike]]:

@@ -34,7 +34,7 @@ def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, tell: 
         work: on one scan.
         items: the scans.
         workers: scans that are worked on at a time.
-        tell: is given a line a minute where no terminal shows a bar.
+        tell: is given a line a minute if no terminal shows a bar.
         name: what lines begin with.
     """
     bar = sys.stdout.isatty() and tell is not quiet
@@ -57,7 +57,7 @@ def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, tell: 
 
 
 def workers_for(voxels: int) -> int:
-    """Scans that can be preprocessed at a time: no more than there are cores, and than memory holds.
+    """Scans that can be preprocessed at a time: at most one for each core, and as many as memory holds.
 
     Args:
         voxels: of the largest scan with all its channels, before or after preprocessing, whichever is more.

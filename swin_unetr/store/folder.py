@@ -146,7 +146,7 @@ def files_hash(files: Iterable[Path]) -> str:
 
 
 def digest(values: Any, size: int = 16) -> str:
-    """Hexadecimal name of plain JSON values, of twice so many digits."""
+    """Hash of plain JSON values, in hexadecimal: two digits for each of `size` bytes."""
     return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=size).hexdigest()
 
 

@@ -64,7 +64,7 @@ def store_bytes(cases: Sequence[Case], config: PreprocessConfig, workers: int, t
 
 
 def most_voxels(cases: Sequence[Case], config: PreprocessConfig) -> int:
-    """Voxels of all channels of the largest scan, as stored or as preprocessed; of those whose headers tell it."""
+    """Voxels of all channels of the largest scan, as stored or as preprocessed; of those whose headers give it."""
     most = 1
     for case in filter(_is_headed, cases):
         for spacing in (config, replace(config, spacing_mm=None)):

@@ -26,7 +26,7 @@ _LOOKED_AT = 8
 _GROWTH = 8
 #: Hounsfield units that only CT has (lungs and air), and a value that not even CT has.
 _AIR_HU, _LOWEST_CT = -500.0, 20_000.0
-#: Below so many bytes on disk for each process, starting another one costs more than it saves.
+#: Below this many bytes on disk for each process, starting another one costs more than it saves.
 _WORTH_A_PROCESS = 8 << 20
 
 

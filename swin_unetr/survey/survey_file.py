@@ -17,7 +17,7 @@ from swin_unetr.survey.facts import Survey
 
 #: Name of the file in a folder of results.
 SURVEY_NAME = "survey.json"
-#: Version of its form; another one is surveyed anew.
+#: Version of its format; a survey of another version is made again.
 FORMAT = 2
 
 
@@ -41,7 +41,7 @@ def read_survey(path: Path) -> Survey:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         again = command(["doctor", "..."])
-        raise DataError(f"{path}: is no survey of this version ({error}); run {again} anew") from error
+        raise DataError(f"{path}: is no survey of this version ({error}); run {again} again") from error
     return survey
 
 

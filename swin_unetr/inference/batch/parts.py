@@ -54,8 +54,8 @@ def part_of_array(environment: Mapping[str, str]) -> Part | None:
     index, off = divmod(number - first, step)
     if off or not 0 <= index < count:
         raise ConfigError(
-            f"part: the {count} tasks of this SLURM array are not numbered in even steps, so that task {number} cannot "
-            "tell its part; give --part K/N, or --part 1/1 to segment all cases here"
+            f"part: the {count} tasks of this SLURM array are not numbered in even steps, so that the part of task "
+            f"{number} is unknown; give --part K/N, or --part 1/1 to segment all cases here"
         )
     return index + 1, count
 

@@ -44,7 +44,7 @@ def has_locks(output: Path, part: Part | None) -> bool:
 
 
 @contextmanager
-def present(records: Records, check: Callable[[], None]) -> Iterator[None]:
+def registered(records: Records, check: Callable[[], None]) -> Iterator[None]:
     """Register this process in the folder of the results; the disk must have locks.
 
     Args:

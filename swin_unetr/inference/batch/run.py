@@ -20,7 +20,7 @@ from swin_unetr.inference.batch.inputs import find_inputs
 from swin_unetr.inference.batch.output import check_method, check_output
 from swin_unetr.inference.batch.parts import Part, check_part, deal
 from swin_unetr.inference.batch.pipeline import run_pipeline
-from swin_unetr.inference.batch.presence import has_locks, present
+from swin_unetr.inference.batch.presence import has_locks, registered
 from swin_unetr.inference.batch.progress import PredictionProgress
 from swin_unetr.inference.batch.queue import CaseQueue
 from swin_unetr.inference.batch.record import Records, labels_path, record_path
@@ -150,7 +150,7 @@ class _Run:
             locks = has_locks(output, part)
         if not locks:
             begin()
-        with present(self._records, begin) if locks else nullcontext():
+        with registered(self._records, begin) if locks else nullcontext():
             self._do(cases, notes, locks, shown)
 
     def _do(self, cases: Sequence[Case], notes: Sequence[str], locks: bool, shown: bool) -> None:

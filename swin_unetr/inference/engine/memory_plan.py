@@ -104,18 +104,18 @@ def make_plan(
     size, prepared = grids.native_shape, grids.prepared_shape
     slab = max(1, round(_SLAB_PLANES * size[axis] / prepared[axis]))
     kinds = [kind for kind in SUMS if accumulate in ("auto", kind)]
-    ways = list(_ways(members, grids, axis, slab, kinds))
-    sums = {way: int(slack * way.bytes) for way in ways}
-    taken = {way: fixed + sums[way] for way in ways}
-    fitting = [way for way in ways if taken[way] <= budget and (most_sums is None or sums[way] <= most_sums)]
+    candidates = list(_candidates(members, grids, axis, slab, kinds))
+    sums = {each: int(slack * each.bytes) for each in candidates}
+    taken = {each: fixed + sums[each] for each in candidates}
+    fitting = [each for each in candidates if taken[each] <= budget and (most_sums is None or sums[each] <= most_sums)]
     if not fitting:
-        least = min(ways, key=lambda way: way.bytes)
+        least = min(candidates, key=lambda each: each.bytes)
         half = "" if least.kind == "float32" else f", with sums in {least.kind}"
         raise ConfigError(
             f"max_memory: {size_in_words(budget)} is too little for this scan, which needs at least "
             f"{size_in_words(taken[least])}{half}"
         )
-    best = min(fitting, key=lambda way: (kinds.index(way.kind), way.windows, way.bytes))
+    best = min(fitting, key=lambda each: (kinds.index(each.kind), each.windows, each.bytes))
     tiles = []
     for across in product(best.one.native, best.other.native):
         spans_of_tile = list(across)
@@ -151,7 +151,7 @@ def _cuts(members: Sequence[Summed], grids: Grids, axis: int) -> list[_Cuts]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Way:
+class _Candidate:
     """One way to segment a scan."""
 
     kind: Accumulate
@@ -163,7 +163,9 @@ class _Way:
     bytes: int
 
 
-def _ways(members: Sequence[Summed], grids: Grids, axis: int, slab: int, kinds: Sequence[Accumulate]) -> Iterator[_Way]:
+def _candidates(
+    members: Sequence[Summed], grids: Grids, axis: int, slab: int, kinds: Sequence[Accumulate]
+) -> Iterator[_Candidate]:
     """All ways to sum and to cut, beginning with one piece."""
     first, second = (_cuts(members, grids, other) for other in range(3) if other != axis)
     held = [planes_held(member.layout, axis, grids, slab) for member in members]
@@ -174,7 +176,7 @@ def _ways(members: Sequence[Summed], grids: Grids, axis: int, slab: int, kinds: 
         )
         voxel = [SUMS[kind].voxel_bytes(member.channels) for member in members]
         column = sum(planes * each for planes, each in zip(held, voxel, strict=True))
-        yield _Way(kind, one, other, windows, column * one.widest * other.widest)
+        yield _Candidate(kind, one, other, windows, column * one.widest * other.widest)
 
 
 def planes_held(layout: WindowLayout, axis: int, grids: Grids, slab: int) -> int:

@@ -57,7 +57,7 @@ def test_what_is_no_survey(tmp_path: Path, spoil) -> None:
     path = tmp_path / "survey.json"
     write_survey(FULL, path)
     path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
-    with pytest.raises(DataError, match=r"survey\.json: is no survey of this version .*; run .* doctor .* anew"):
+    with pytest.raises(DataError, match=r"survey\.json: is no survey of this version .*; run .* doctor .* again"):
         read_survey(path)
 
 

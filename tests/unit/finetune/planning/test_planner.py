@@ -215,7 +215,7 @@ def test_a_plan_says_what_it_was_made_for(plan, phantom_data: Path, tmp_path: Pa
     description["training"] = description["training"][1:]
     write_json(data / "dataset.json", description)
     words = "0 of the 5 cases here had no part in it, and 1 of its 6 cases is not here"
-    assert f"was made on other cases: {words}; if they differ, plan anew" in note_of_origin(
+    assert f"was made on other cases: {words}; if they differ, plan again" in note_of_origin(
         path, data, "auto", named=False
     )
     assert note_of_origin(path, data, "auto", named=True).endswith(words)

@@ -15,7 +15,7 @@ from swin_unetr.config import PreprocessConfig
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import can_lock
 from swin_unetr.inference.backends.compute import Compute
-from swin_unetr.inference.batch.presence import has_locks, present
+from swin_unetr.inference.batch.presence import has_locks, registered
 from swin_unetr.inference.batch.record import Records
 from swin_unetr.inference.engine.models import Ensemble
 from swin_unetr.tasks import BTCV
@@ -35,13 +35,13 @@ def test_the_same_method_shares_and_another_is_refused(tmp_path) -> None:
     other = records(tmp_path, "bfloat16")
     words = r"another method \(different: precision\) is running in .*; wait for it"
     with (
-        present(records(tmp_path), nothing),
-        present(records(tmp_path), nothing),
+        registered(records(tmp_path), nothing),
+        registered(records(tmp_path), nothing),
         pytest.raises(ConfigError, match=words),
-        present(other, nothing),
+        registered(other, nothing),
     ):
         pass
-    with present(other, nothing):
+    with registered(other, nothing):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -50,7 +50,7 @@ def test_who_refuses_leaves_nothing_behind(tmp_path) -> None:
     def refuse() -> None:
         raise ConfigError("no")
 
-    with pytest.raises(ConfigError, match=r"^no$"), present(records(tmp_path), refuse):
+    with pytest.raises(ConfigError, match=r"^no$"), registered(records(tmp_path), refuse):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -58,7 +58,7 @@ def test_who_refuses_leaves_nothing_behind(tmp_path) -> None:
 def test_a_process_that_was_killed_is_not_running(tmp_path) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; from test_presence import *\n"
-        "with present(records(Path(sys.argv[1]), 'bfloat16'), nothing):\n"
+        "with registered(records(Path(sys.argv[1]), 'bfloat16'), nothing):\n"
         "    print('there', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -69,11 +69,11 @@ def test_a_process_that_was_killed_is_not_running(tmp_path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "there\n"
-        with pytest.raises(ConfigError, match="is running"), present(records(tmp_path), nothing):
+        with pytest.raises(ConfigError, match="is running"), registered(records(tmp_path), nothing):
             pass
         other.kill()
         other.wait()
-    with present(records(tmp_path), nothing):
+    with registered(records(tmp_path), nothing):
         pass
     assert list(tmp_path.iterdir()) == []
 
