@@ -195,7 +195,7 @@ class SpeedConfig:
     #: Memory layout of the convolutions; "unchanged" takes maps as they come. "auto" chooses by device and type.
     memory_layout: MemoryLayout = "auto"
     #: Compile the network by `torch.compile`: a minute or more at the start of a training. "default" is the same as
-    #: true; "reduce-overhead" also captures the steps as CUDA graphs. "auto" is false: no gain was measured.
+    #: true; "reduce-overhead" also captures the steps as CUDA graphs. "auto" is false: no gain where it was measured.
     compile: Literal["auto", "default", "reduce-overhead"] | bool = "auto"
     #: Update all weights in one kernel; "auto" does so if the precision needs no scaler of gradients.
     fused_optimizer: Literal["auto"] | bool = "auto"

@@ -109,9 +109,11 @@ def test_too_little_memory_is_refused_with_the_least_that_would_do() -> None:
     leasts = {}
     for accumulate, end in (("float32", "$"), ("auto", ", with sums in float16$")):
         options = {"fixed": 1000, "accumulate": accumulate}
-        with pytest.raises(ConfigError, match=r"max_memory: 1.0 MB is too little .* is [\d.]+ MB" + end) as caught:
+        with pytest.raises(
+            ConfigError, match=r"max_memory: 1.0 MB is too little .* at least [\d.]+ MB" + end
+        ) as caught:
             make_plan([member], grids, budget=1_000_000, **options)
-        leasts[accumulate] = least = float(re.search(r"is ([\d.]+) MB", str(caught.value))[1])
+        leasts[accumulate] = least = float(re.search(r"at least ([\d.]+) MB", str(caught.value))[1])
         plan = make_plan([member], grids, budget=int((least + 0.5) * 1e6), **options)
         assert plan.accumulate == ("float16" if accumulate == "auto" else "float32")
         with pytest.raises(ConfigError):
