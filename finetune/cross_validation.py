@@ -209,7 +209,7 @@ def _command(
 
 
 def _several_devices(config: FinetuneConfig) -> bool:
-    """Whether a training takes several devices: Lightning starts a process for each by this command line again."""
+    """Whether a training takes several devices: Lightning repeats the command line for each, which must be a fold's."""
     trainer = config.trainer
     if trainer.devices == "auto":
         return trainer.accelerator not in ("cpu", "mps") and torch.cuda.device_count() > 1

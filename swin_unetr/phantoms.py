@@ -169,7 +169,7 @@ def make_phantoms(
     from transforms.io import write_image, write_labels
 
     if min(size) < 8 or cases < 1 or held_back < 0:
-        raise ConfigError("phantoms: --size must be at least 8 voxels, --cases at least 1, and --held-back at least 0")
+        raise ConfigError("phantoms: size must be at least 8 voxels, cases at least 1 and held-back at least 0")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"{output}: is not an empty folder; name a new one or remove it")
     names = {value: name for value, name in enumerate(LABELS, 1)}

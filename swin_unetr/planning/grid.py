@@ -23,7 +23,7 @@ ANISOTROPY = 3.0
 #: Least share of a scan that a crop is to see; nnU-Net calls for a coarser grid at a quarter. Published crops see less:
 #: BTCV's 96 cubed at 1.5 x 1.5 x 2 mm about a fifteenth.
 LEAST_SEEN = 1 / 16
-#: A voxel grows to at most eight times its volume, and only as far as the smallest structure keeps this many voxels.
+#: A voxel grows to at most eight times its volume, and the smallest structure keeps at least this many voxels.
 LARGEST_GROWTH, SMALLEST_STRUCTURE = 8.0, 1000
 #: Growing by less is not worth the blur of a resampling.
 WORTH_RESAMPLING = 1.5

@@ -1,4 +1,4 @@
-"""The interface of backends, exporters and their makers."""
+"""Interfaces: a backend, what loads it, and what writes an exported network."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class StaticBackend(Generic[Made]):
 
     #: In `registry.BACKENDS`.
     name: str
-    #: Whether the decoder's upsampling is folded into the convolutions behind it, as measured to be faster.
+    #: Whether the decoder's upsampling is folded into the convolutions behind it; set if measured to be faster.
     folds = False
     #: Whether the files hold machine code, for one precision and number of threads.
     ahead_of_time = False

@@ -17,7 +17,7 @@ from swin_unetr.inference.batch.record import Records, labels_path, probabilitie
 from swin_unetr.inference.engine.method import differences
 from swin_unetr.words import count
 
-#: Folders of a data set, in which results may not go: its layout would be taken for another.
+#: Folders of a data set, into which results may not go: its layout would be taken for another.
 _OF_DATASETS = ("imagesTr", "labelsTr", "imagesTs")
 
 
