@@ -42,7 +42,7 @@ def check_intensities(preprocess: PreprocessConfig, task: Task, root: Path) -> N
             "recipe for it, or zscore"
         )
     raise ConfigError(
-        f"preprocess.intensity.scheme: hu_window is for CT, which {', '.join(others)} of {root} is not; give it its "
+        f"preprocess.intensity.scheme: hu_window is for CT, and {', '.join(others)} of {root} is not; give it its "
         f"own by preprocess.intensity_of, such as '{{{others[0]}: {{scheme: zscore}}}}', or take a plan"
     )
 

@@ -122,7 +122,7 @@ def refusal(preprocess: PreprocessConfig, task: Task = TASK) -> str:
 def test_a_window_for_all_is_refused_where_a_channel_is_no_ct() -> None:
     everywhere = PreprocessConfig(intensity=WINDOW)
     assert refusal(everywhere) == (
-        "preprocess.intensity.scheme: hu_window is for CT, which PET of data is not; give it its own by "
+        "preprocess.intensity.scheme: hu_window is for CT, and PET of data is not; give it its own by "
         "preprocess.intensity_of, such as '{PET: {scheme: zscore}}', or take a plan"
     )
     mr = replace(TASK, modality="MR", channels=("T1", "T2"))
