@@ -15,11 +15,11 @@ from transforms.geometry import Volume
 from transforms.io import read_stored
 from transforms.values import looks_like_labels, not_hounsfield
 
-#: Training scans that are looked at.
+#: How many training scans are looked at.
 _SCANS = 16
 #: Voxels along each axis of the sample of a channel.
 _SIDE = 64
-#: The air of a CT; no other modality has values as low on a whole set of scans.
+#: The air of a CT; in no other modality does a whole set of scans have values this low.
 _AIR_HU = -500.0
 #: Ranges of values, and voxel sizes, that differ by more than this from all training scans are of another kind.
 _RANGE_FACTOR, _SPACING_FACTOR = 10.0, 3.0
@@ -29,11 +29,11 @@ def describe_scans(images: Sequence[Sequence[Path]], channels: int | None = None
     """What some training scans have in common, for `unlike`.
 
     Args:
-        images: files of each scan. At even distances, a few are read.
+        images: files of each scan. A few scans, evenly spread, are read.
         channels: how many each has. If None, as many as its files hold.
 
     Returns:
-        None where none of them can be read, or their channels differ.
+        None if no scan can be read, or their channels differ.
     """
     spacings: list[float] = []
     found: list[list[tuple[float, float]]] = []
@@ -61,7 +61,7 @@ def describe_scans(images: Sequence[Sequence[Path]], channels: int | None = None
 
 
 def unlike(volume: Volume, task: Task, training: TrainingScans | None) -> tuple[str, ...]:
-    """In which ways a scan is of another kind than those that a model knows, in words that follow its name.
+    """How a scan differs in kind from the scans of a model's training, in words that follow its name.
 
     Args:
         volume: channels x X x Y x Z as stored.
