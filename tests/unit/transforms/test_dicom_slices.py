@@ -139,9 +139,7 @@ def test_thick_and_thin_slices_of_one_scan(tmp_path: Path) -> None:
 def test_volumes_that_no_attribute_tells_apart(tmp_path: Path) -> None:
     for index in range(10):
         write_plane(tmp_path / "mr" / f"{index}.dcm", planes(1)[0], (0, 0, 3 * (index // 2)))
-    assert "holds 2 slices at each of 5 places, and no attribute says which belong together" in refused(
-        tmp_path / "mr"
-    )
+    assert "holds 2 slices at each of 5 places, and no attribute says which belong together" in refused(tmp_path / "mr")
 
 
 def test_one_slice_that_was_taken_again_is_no_volume(tmp_path: Path) -> None:
