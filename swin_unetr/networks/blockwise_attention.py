@@ -7,8 +7,8 @@ gradient of the bias, for which torch has no fused kernel on the CPU. Each threa
 whole is one custom operator, which `torch.compile` does not look into.
 
 Two properties of the CPU kernels decide the form. Products with a long axis first (channels x tokens) are up to four
-times as fast as tokens x channels when a head has few channels; and `exp2` takes a third of the time of `exp`, so logits are
-kept in units of ln 2. Row-wise subtractions are done by the products, with one more channel.
+times as fast as tokens x channels when a head has few channels; and `exp2` takes a third of the time of `exp`, so
+logits are kept in units of ln 2. Row-wise subtractions are done by the products, with one more channel.
 """
 
 from __future__ import annotations

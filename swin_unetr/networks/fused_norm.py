@@ -3,8 +3,8 @@
 Leaky ReLU can be inverted, and the gradient of an instance norm without weights follows from its output (the idea of
 in-place activated batch norm, 1712.02616). So the gradients here need a few numbers for each channel and three maps
 that the convolutions keep anyway: the input of the block, the input of the next convolution, and the result. The
-outputs of the convolutions are overwritten. The shortcut, a product of matrices, is computed again rather than kept. As in
-in_place.py, which does the forward pass, maps are processed in blocks of voxels that fit into the cache.
+outputs of the convolutions are overwritten. The shortcut, a product of matrices, is computed again rather than kept. As
+in in_place.py, which does the forward pass, maps are processed in blocks of voxels that fit into the cache.
 """
 
 from __future__ import annotations
