@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
-from transforms.io_dicom_slices import EXPORT, TELLING, Slice, colour, number, place, thickness, wrong_values
+from transforms.io_dicom_slices import EXPORT, VOLUME_ATTRIBUTES, Slice, colour, number, place, thickness, wrong_values
 
 INSTALL = "pip install 'swin-unetr[dicom]'"
-#: Attributes that distinguish the frames of several volumes, the most specific first, before `TELLING`.
-_TELLING = (
+#: Attributes that distinguish the frames of several volumes, the most specific first, before `VOLUME_ATTRIBUTES`.
+_FRAME_ATTRIBUTES = (
     "EffectiveEchoTime",
     "TemporalPositionIndex",
     "TemporalPositionTimeOffset",
@@ -134,7 +134,7 @@ def _frames(path: Path, header: Any) -> tuple[list[Slice], int]:
                 direction=direction,
                 thickness=thickness(get),
                 dtype=_dtype(header, get),
-                telling=_telling(header, group),
+                volume_attributes=_volume_attributes(header, group),
             )
         )
     return found, claimed
@@ -154,12 +154,12 @@ def _getter(header: Any, shared: Any, group: Any) -> Callable[[str], Any]:
     return get
 
 
-def _telling(header: Any, group: Any) -> dict[str, str]:
+def _volume_attributes(header: Any, group: Any) -> dict[str, str]:
     """Attributes that may distinguish the volumes, of the frame or else of the whole file."""
     from pydicom.datadict import tag_for_keyword
 
-    wanted = {int(tag_for_keyword(name)): name for name in (*_TELLING, *TELLING)}
-    found = {name: _text(header.get(name)) for name in TELLING if header.get(name)}
+    wanted = {int(tag_for_keyword(name)): name for name in (*_FRAME_ATTRIBUTES, *VOLUME_ATTRIBUTES)}
+    found = {name: _text(header.get(name)) for name in VOLUME_ATTRIBUTES if header.get(name)}
     for tag, value in _leaves(group, wanted):
         found[wanted[tag]] = _text(value)
     return {name: found[name] for name in wanted.values() if name in found}

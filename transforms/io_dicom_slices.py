@@ -23,7 +23,7 @@ _READER = "GDCMImageIO"
 MEASURED = ("CT", "PT")
 #: Attributes that distinguish volumes of one series, the most specific first. AcquisitionTime and similar ones often
 #: differ from slice to slice, and do not distinguish volumes then.
-TELLING: dict[str, str] = {
+VOLUME_ATTRIBUTES: dict[str, str] = {
     "EchoTime": "0018|0081",
     "EchoNumbers": "0018|0086",
     "TemporalPositionIdentifier": "0020|0100",
@@ -58,7 +58,7 @@ _TAGS = {
     "SeriesInstanceUID": "0020|000e",
     "ImagePositionPatient": "0020|0032",
     "ImageOrientationPatient": "0020|0037",
-    **TELLING,
+    **VOLUME_ATTRIBUTES,
 }
 #: How far the directions of rows and columns may be from a right angle (cosine).
 _NOT_RIGHT = 1e-3
@@ -81,7 +81,7 @@ class Slice:
         direction: columns are X, Y and the normal.
         thickness: millimetres, and the attribute that gives them. None if no attribute does.
         dtype: of the values.
-        telling: attributes that may distinguish the volumes of a series.
+        volume_attributes: attributes that may distinguish the volumes of a series.
     """
 
     path: Path
@@ -96,7 +96,7 @@ class Slice:
     direction: NDArray[np.float64]
     thickness: tuple[float, str] | None
     dtype: np.dtype[Any]
-    telling: Mapping[str, str]
+    volume_attributes: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -222,7 +222,7 @@ def read_header(path: Path) -> tuple[Slice, int]:
         direction=direction,
         thickness=thickness(get),
         dtype=dtype,
-        telling={name: value for name in TELLING if (value := get(name))},
+        volume_attributes={name: value for name in VOLUME_ATTRIBUTES if (value := get(name))},
     )
     return found, x * y * frames * dtype.itemsize
 

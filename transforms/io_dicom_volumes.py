@@ -55,15 +55,17 @@ def _groupings(slices: Sequence[Slice]) -> Iterator[tuple[tuple[str, ...], _Grou
     """The slices by file, by each attribute that differs among them, and by each pair of these."""
     if any(of.frame is not None for of in slices) and len({of.path for of in slices}) > 1:
         yield (), _grouped(slices, lambda of: (of.path.name,))
-    names = list(dict.fromkeys(name for of in slices for name in of.telling))
-    several = [name for name in names if 1 < len({of.telling.get(name) for of in slices}) <= max(2, len(slices) / 2)]
+    names = list(dict.fromkeys(name for of in slices for name in of.volume_attributes))
+    several = [
+        name for name in names if 1 < len({of.volume_attributes.get(name) for of in slices}) <= max(2, len(slices) / 2)
+    ]
     for count in (1, 2):
         for chosen in combinations(several, count):
             yield chosen, _grouped(slices, partial(_values_of, chosen))
 
 
 def _values_of(names: Sequence[str], of: Slice) -> tuple[str, ...]:
-    return tuple(of.telling.get(name, "none") for name in names)
+    return tuple(of.volume_attributes.get(name, "none") for name in names)
 
 
 def _grouped(slices: Sequence[Slice], key: Callable[[Slice], tuple[str, ...]]) -> dict[tuple[str, ...], list[Slice]]:
