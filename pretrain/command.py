@@ -35,7 +35,7 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=kinds)
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
     parser.add_argument("--exclude", type=Path, metavar="FILE", help="list of scans to leave out, text or JSON")
-    held = "folders of a later test: a scan that is there too is an error"
+    held = "folders with the scans of a later test; a scan that is in both is an error"
     parser.add_argument("--test", type=Path, nargs="+", default=[], metavar="DIR", help=held)
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="folder for preprocessed scans (default: scan-cache beside --output)"

@@ -1,4 +1,4 @@
-"""Configuration of a pre-training: what a recipe says. Knows no torch."""
+"""Configuration of a pre-training: what a recipe says. Imports no torch."""
 
 from __future__ import annotations
 

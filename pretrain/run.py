@@ -96,7 +96,7 @@ def pretrain(
         output: the run folder, new or empty unless it is resumed. Takes config.yaml, run.json, metrics.csv,
             tensorboard/, pictures, checkpoints/last.ckpt, and the encoder folders best/ and last/.
         exclude: list of scans to leave out.
-        test: folders of a later test; a scan that is there too is an error.
+        test: folders with the scans of a later test; a scan that is in both is an error.
         cache: folder for the preprocessed scans. If None, `scan-cache` beside the run folder.
         probe: labelled folder that the encoder is probed on.
         init: encoder to start from.

@@ -88,9 +88,7 @@ def unlike(volume: Volume, task: Task, training: TrainingScans | None) -> tuple[
 
 def _odd(ends: tuple[float, float], known: ChannelValues) -> str | None:
     low, high = ends
-    compared = (
-        f"values from {low:g} to {high:g}, of the training scans from {known.lowest[0]:g} to {known.highest[1]:g}"
-    )
+    compared = f"values from {low:g} to {high:g} (training scans: {known.lowest[0]:g} to {known.highest[1]:g})"
     if known.lowest[1] < _AIR_HU:
         return f"{compared}; is it a CT in Hounsfield units?" if not_hounsfield(low, high) else None
     widest = known.highest[1] - known.lowest[0]
@@ -106,7 +104,7 @@ def _odd_spacing(volume: Volume, training: TrainingScans) -> Iterator[str]:
     spacing = volume.geometry.spacing_mm
     if min(spacing) * _SPACING_FACTOR < low or max(spacing) > _SPACING_FACTOR * high:
         size = " x ".join(f"{length:.3g}" for length in spacing)
-        yield f"voxels of {size} mm, of the training scans {low:.3g} to {high:.3g} mm; is the voxel size right?"
+        yield f"voxels of {size} mm (training scans: {low:.3g} to {high:.3g} mm); is the voxel size right?"
 
 
 def _ends(channel: NDArray[np.generic]) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def _row(cells: Sequence[str], code: int) -> nodes.row:
 
 
 def _words(text: str) -> list[nodes.Node]:
-    """Words as they are, and what stands between backticks in a fixed-width font."""
+    """Words as they are, and the words between backticks in a fixed-width font."""
     parts = text.split("`")
     return [nodes.literal(part, part) if index % 2 else nodes.inline(part, part) for index, part in enumerate(parts)]
 

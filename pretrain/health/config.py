@@ -1,4 +1,4 @@
-"""What is watched while a pre-training runs. Knows no torch."""
+"""What is watched while a pre-training runs. Imports no torch."""
 
 from __future__ import annotations
 

@@ -91,13 +91,13 @@ class RotationConfig(ProxyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveConfig(ProxyConfig):
-    """The two views of a crop are alike, those of others are not (2111.14791, section 3.2)."""
+    """Embeddings of a crop's two views become alike, those of other crops do not (2111.14791, section 3.2)."""
 
-    #: NT-Xent (2002.05709) or Barlow Twins (2103.03230), which knows no negatives.
+    #: NT-Xent (2002.05709) or Barlow Twins (2103.03230), which has no negatives.
     loss: Literal["nt_xent", "barlow_twins"] = "nt_xent"
-    #: Of NT-Xent.
+    #: Temperature of NT-Xent.
     temperature: float = 0.5
-    #: Weight of the correlations between different features, of Barlow Twins.
+    #: Weight of the correlations between different features in Barlow Twins.
     redundancy: float = 0.005
     #: Whether other crops of the same scan count as negatives, as in the published code.
     same_scan_negatives: bool = False

@@ -29,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="JSON")
     parser.add_argument("--busy", type=int, default=2, help="busy processes")
-    parser.add_argument("--epochs", type=int, default=50, help="of the demo's training; the demo itself has 50")
+    parser.add_argument("--epochs", type=int, default=50, help="epochs of the demo's training; the demo itself has 50")
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
     alone, beside = [], []

@@ -83,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--overlap", type=float, default=0.5)
     add("--crop", type=int, nargs=3, metavar=("X", "Y", "Z"), help="take the middle of the scans only")
     add("--quick", action="store_true", help="the CT, 160 x 160 x 144 voxels of it")
-    add("--skip-empty", action=argparse.BooleanOptionalAction, default=True, help="of ours")
-    add("--max-memory", help="of ours, such as 4GB")
+    add("--skip-empty", action=argparse.BooleanOptionalAction, default=True, help="option of ours")
+    add("--max-memory", help="limit for ours, such as 4GB")
     add("--job", help=argparse.SUPPRESS)  # the processes of the benchmark
     return parser
 

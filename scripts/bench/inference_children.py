@@ -30,7 +30,7 @@ class Job:
     model: str
     output: str
     device: str
-    #: Of ours, for `predict`.
+    #: Options of `predict`, for ours.
     options: dict[str, Any] = field(default_factory=dict)
 
     @property

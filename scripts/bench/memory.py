@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, help="folder for bench_memory.json and .png; without it, nothing is written")
     add("--work", type=Path, help="folder for scans, models and results while it runs; the system's by default")
     add("--size", type=int, nargs=3, default=(512, 512, 400), help="voxels along X, Y, Z")
-    add("--classes", type=int, nargs="+", default=(14, 117), help="with background")
+    add("--classes", type=int, nargs="+", default=(14, 117), help="numbers of classes, with background")
     add("--max-memory", default="4GB")
     add("--feature-size", type=int, default=48)
     add("--roi-size", type=int, nargs=3, default=(96, 96, 96))

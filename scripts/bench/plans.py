@@ -209,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hippocampus", action="store_true", help="the plan against the recipe made by hand")
     parser.add_argument("--short", action="store_true", help="20 steps of --hippocampus")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of real data")
-    parser.add_argument("--epochs", type=int, default=2, help="of --plans")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of --plans")
     parser.add_argument("--max-memory", default="3GB", help="what --plans and --hippocampus plan for")
     parser.add_argument("--size", type=int, nargs=3, default=(512, 512, 400), help="voxels of the CT of --plans")
     parser.add_argument("--output", type=Path, default=Path("runs/check_plans"), help="folder of all results")

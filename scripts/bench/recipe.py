@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="labelled data set")
     parser.add_argument("--config", default="hippocampus", help="recipe of finetune")
-    parser.add_argument("--epochs", type=int, default=3, help="of each training; after the last it validates")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs of each training; it validates after the last")
     parser.add_argument("--against", type=Path, help="another checkout of this repository, such as an earlier one")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_recipe"), help="folder of runs and JSON")
     arguments = parser.parse_args()

@@ -103,7 +103,7 @@ def main() -> int:
     parser.add_argument("--part", choices=("training", "preprocessing", "both", "stops"), default="both")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=6, help="of the training that is killed")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of the training that is killed")
     parser.add_argument("--scans", type=int, default=12, help="to preprocess")
     parser.add_argument("--folder", type=Path, help="for everything that is written; else a temporary one")
     arguments = parser.parse_args()
