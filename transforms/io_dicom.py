@@ -122,7 +122,7 @@ def _refuse(stack: Stack) -> None:
     refuse_impossible_size(stack.path, stack.claimed, stack.held)
     if not stack.problems:
         return
-    problems = list(_folded(stack.problems))
+    problems = list(_joined(stack.problems))
     more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
     if all(path == stack.path for path, _ in problems):
         raise RefusedError(f"{stack.path}: {'; '.join(words for _, words in problems[:_NAMED])}{more}", _UNEVEN)
@@ -130,7 +130,7 @@ def _refuse(stack: Stack) -> None:
     raise RefusedError(f"{stack.path}: its DICOM slices do not make one scan: {named}{more}", _UNEVEN)
 
 
-def _folded(problems: Sequence[Problem]) -> Iterator[Problem]:
+def _joined(problems: Sequence[Problem]) -> Iterator[Problem]:
     """The problems, those of many files with the same words once."""
     counts = Counter(words for _, words in problems)
     seen = set()

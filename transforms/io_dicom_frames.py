@@ -87,7 +87,7 @@ def read_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.float6
 
     try:
         dataset = pydicom.dcmread(path)
-        _forget_private_dimensions(dataset)
+        _drop_private_dimensions(dataset)
         image = highdicom.Image.from_dataset(dataset, copy=False)
         for start in range(0, len(frames), _AT_ONCE):
             values = image.get_frames(
@@ -195,7 +195,7 @@ def _dtype(header: Any, get: Callable[[str], Any]) -> np.dtype[Any]:
     return np.dtype(next(fitting, np.float64))
 
 
-def _forget_private_dimensions(dataset: Any) -> None:
+def _drop_private_dimensions(dataset: Any) -> None:
     """Remove private attributes, which highdicom cannot name, from the index of dimensions."""
     dimensions = list(dataset.get("DimensionIndexSequence") or ())
     public = [index for index, item in enumerate(dimensions) if not item.DimensionIndexPointer.is_private]

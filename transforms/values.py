@@ -44,10 +44,10 @@ def looks_like_labels(channel: NDArray[Any]) -> int | None:
     for plane in (channel[..., place] for place in places):
         if plane.min() < 0 or not are_whole(plane).all():
             return None
-        here, beside = np.rint(plane[:, :-1]), np.rint(plane[:, 1:])
+        here, neighbour = np.rint(plane[:, :-1]), np.rint(plane[:, 1:])
         labelled = here != 0
         shown += int(np.count_nonzero(labelled))
-        equal += int(np.count_nonzero((here == beside) & labelled))
+        equal += int(np.count_nonzero((here == neighbour) & labelled))
     if not shown or equal <= _LABEL_LIKE * shown:
         return None
     values = np.unique(np.concatenate([np.unique(np.rint(channel[..., place])) for place in places]))

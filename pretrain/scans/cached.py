@@ -97,13 +97,13 @@ def choose(
         DataError: no scan can be used, the numbers of channels differ, an entry of the exclusions matches nothing, or
             scans belong to the test too.
     """
-    unwanted = _unwanted(found, outcomes, excluded_contents or {})
+    left_out = _left_out_contents(found, outcomes, excluded_contents or {})
     excluded, duplicates, used = list(found.excluded), [], dict[str, tuple[Case, Entry]]()
     for case, outcome in zip(found.cases, outcomes, strict=True):
         if isinstance(outcome, Failure):
             continue
         name, content = str(case.images[0]), outcome.content
-        if not content.hashes.isdisjoint(unwanted):
+        if not content.hashes.isdisjoint(left_out):
             excluded.append(name)
         elif content.hash in used:
             duplicates.append((name, str(used[content.hash][0].images[0])))
@@ -128,7 +128,7 @@ def choose(
     )
 
 
-def _unwanted(
+def _left_out_contents(
     found: ScanList, outcomes: Sequence[Entry | Failure], contents: Mapping[str | None, frozenset[str]]
 ) -> frozenset[str]:
     """All contents that are left out.

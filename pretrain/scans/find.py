@@ -80,7 +80,7 @@ def find_scans(
     found = _Found()
     for path in paths:
         _list(Path(path), layout, with_test_cases, found)
-    cases = with_own_ids(tuple(_once(found.cases)))
+    cases = with_own_ids(tuple(_without_repeats(found.cases)))
     exclusions = apply_exclusions(exclude, cases)
     left_out = set(exclusions.cases)
     kept = tuple(case for case in cases if case not in left_out)
@@ -96,13 +96,13 @@ def find_scans(
     for entry in exclusions.elsewhere:
         listed = _Found()
         _list(Path(entry), "auto", True, listed)
-        copies += [(entry, case) for case in _once(listed.cases)]
+        copies += [(entry, case) for case in _without_repeats(listed.cases)]
     return ScanList(
         cases=kept,
         skipped=tuple(found.skipped),
         exclusions=exclusions,
         copies=tuple(copies),
-        test=tuple(_once(tested.cases)),
+        test=tuple(_without_repeats(tested.cases)),
     )
 
 
@@ -134,13 +134,13 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
         return
     seen.add(place)
     try:
-        told = find_layout(folder) if layout == "auto" else layout
+        found_layout = find_layout(folder) if layout == "auto" else layout
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         found.skipped.append(Failure(str(folder), f"{folder}: cannot be listed ({error.strerror})"))
         return
-    if told != "plain":
-        _read_layout(folder, told, with_test, found)
+    if found_layout != "plain":
+        _read_layout(folder, found_layout, with_test, found)
         return
     others = []
     for entry in entries:
@@ -160,7 +160,7 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
         found.skipped.append(Failure(str(folder), f"{folder}: holds {held_by(folder)}, no image"))
 
 
-def _once(cases: Iterable[Case]) -> Iterator[Case]:
+def _without_repeats(cases: Iterable[Case]) -> Iterator[Case]:
     """Cases without their labels; each set of files once."""
     seen = set()
     for case in cases:

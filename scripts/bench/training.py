@@ -219,13 +219,13 @@ def in_process(arguments: argparse.Namespace, child: str, **case: Any) -> dict[s
             command += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     memory = arguments.memory or f"{psutil.virtual_memory().available}B"
     done = subprocess.run([*command, "--memory", memory], capture_output=True, text=True)
-    told = done.stdout.splitlines()
+    lines = done.stdout.splitlines()
     if done.returncode and not any(words in done.stderr for words in SHORT_OF_MEMORY):
         raise SystemExit(f"{shlex.join(command)}\n{done.stderr}")
     facts = {name: value for name, value in case.items() if name != "truth"}
-    if done.returncode and not told:
+    if done.returncode and not lines:
         return {**facts, "failed": f"needs more than {size_in_words(parse_size(memory))} of memory"}
-    return {**facts, **json.loads(told[-1])}
+    return {**facts, **json.loads(lines[-1])}
 
 
 if __name__ == "__main__":

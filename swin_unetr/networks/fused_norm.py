@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from swin_unetr.networks.in_place import NEGATIVE_SLOPE, finish_, is_watched, normalise_, rows_of_samples, together
+from swin_unetr.networks.in_place import NEGATIVE_SLOPE, finish_, is_traced, normalise_, rows_of_samples, together
 
 
 def works_fused(features: Tensor) -> bool:
@@ -24,7 +24,7 @@ def works_fused(features: Tensor) -> bool:
 
     They cannot be used for maps of one voxel, whose norm is 0 and has no gradient: here both would be rounding errors.
     """
-    return features.device.type == "cpu" and features[0, 0].numel() > 1 and not is_watched()
+    return features.device.type == "cpu" and features[0, 0].numel() > 1 and not is_traced()
 
 
 def normalise(features: Tensor) -> Tensor:
@@ -111,11 +111,11 @@ def _normalise_backward(gradient: Tensor, result: Tensor, factors: Tensor) -> Te
         sums = _Sums(factor)
         for block, activated, part in together(given, after, target):
             inner = _before_activation(block, activated, factor.dtype)
-            sums.add(inner, _undone(activated, factor.dtype))
+            sums.add(inner, _leaky_relu_input(activated, factor.dtype))
             part.copy_(inner)
         mean, slope = sums.coefficients()
         for activated, part in together(after, target):
-            normalised = torch.addcmul(mean, _undone(activated, factor.dtype), slope)
+            normalised = torch.addcmul(mean, _leaky_relu_input(activated, factor.dtype), slope)
             torch.addcmul(normalised, part.to(factor.dtype), factor, out=part)
     return found
 
@@ -157,7 +157,7 @@ def _finish_backward(
         for block, activated, other, part in together(given, after, residual, target):
             inner = _before_activation(block, activated, scale.dtype)
             added = _residual(other, weight, factor, constant)
-            sums.add(inner, _undone(activated, scale.dtype).sub_(added))
+            sums.add(inner, _leaky_relu_input(activated, scale.dtype).sub_(added))
             if weight is not None:
                 of_other.add(inner, added)
             part.copy_(inner)
@@ -166,7 +166,7 @@ def _finish_backward(
             other_mean, other_slope = of_other.coefficients()
         for activated, other, part, of_part in together(after, residual, target, of_residual):
             inner, added = part.to(scale.dtype), _residual(other, weight, factor, constant)
-            normalised = torch.addcmul(mean, _undone(activated, scale.dtype).sub_(added), slope)
+            normalised = torch.addcmul(mean, _leaky_relu_input(activated, scale.dtype).sub_(added), slope)
             if weight is None:
                 if wanted:
                     of_part.copy_(inner)
@@ -216,7 +216,7 @@ def _before_activation(gradient: Tensor, result: Tensor, accurate: torch.dtype) 
     return inner
 
 
-def _undone(result: Tensor, accurate: torch.dtype) -> Tensor:
+def _leaky_relu_input(result: Tensor, accurate: torch.dtype) -> Tensor:
     """The input of a leaky ReLU, from its result."""
     return F.leaky_relu(result.to(accurate), 1 / NEGATIVE_SLOPE)
 

@@ -26,10 +26,10 @@ _ROWS = 16
 
 def works_in_place(features: Tensor) -> bool:
     """Whether this module can be used: inference on the CPU, without a compiler or tracer."""
-    return features.device.type == "cpu" and not torch.is_grad_enabled() and not is_watched()
+    return features.device.type == "cpu" and not torch.is_grad_enabled() and not is_traced()
 
 
-def is_watched() -> bool:
+def is_traced() -> bool:
     """Whether a compiler or a tracer records the operations."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
 
@@ -139,11 +139,11 @@ def moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     for block in blocks:
         if near is None:
             near = torch.batch_norm_update_stats(block, None, None, 0.0)[0]
-        beside = _ROWS if len(block) % _ROWS == 0 else 1
-        wide = (block - near).reshape(-1, beside * block.shape[1])
-        weights += beside * [len(wide)]
+        joined = _ROWS if len(block) % _ROWS == 0 else 1
+        wide = (block - near).reshape(-1, joined * block.shape[1])
+        weights += joined * [len(wide)]
         for kept, each in zip((means, variances), torch.batch_norm_update_stats(wide, None, None, 0.0), strict=True):
-            kept.append(each.view(beside, -1).double())
+            kept.append(each.view(joined, -1).double())
     assert near is not None
     share = torch.tensor(weights, dtype=torch.float64)[:, None] / sum(weights)
     away, inside = torch.cat(means), torch.cat(variances)

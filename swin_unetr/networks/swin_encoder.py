@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from swin_unetr.config import MergingForm, NetworkConfig, Triple
 from swin_unetr.networks.conv_decoder import ResidualBlock
-from swin_unetr.networks.in_place import is_watched, works_in_place
+from swin_unetr.networks.in_place import is_traced, works_in_place
 from swin_unetr.networks.recomputation import run
 from swin_unetr.networks.window_attention import (
     ShiftMask,
@@ -163,7 +163,7 @@ class SwinBlock(nn.Module):
         """Pad to whole windows, shift, attend, and undo both; padding counts as keys, as published."""
         size = spatial_size(tokens)
         window, shift = fit_window(size, self.window)
-        if self.goes_in_order(tokens):
+        if self.uses_window_order(tokens):
             order = window_order(size, window, shift if self.shifted else (0, 0, 0))
             return attend_in_order(self.attention, tokens, index, order)
         px, py, pz = padding_to_windows(size, window)
@@ -179,7 +179,7 @@ class SwinBlock(nn.Module):
             tokens = torch.roll(tokens, shift, (1, 2, 3))
         return tokens[:, : size[0], : size[1], : size[2]]
 
-    def goes_in_order(self, tokens: Tensor) -> bool:
+    def uses_window_order(self, tokens: Tensor) -> bool:
         """Whether attention rearranges tokens with `window_order`, which makes its own masks."""
         return works_in_place(tokens) and self.attention.path == "auto" and not self.training
 
@@ -248,7 +248,7 @@ class SwinStage(nn.Module):
 
     def _mask(self, size: Triple, window: Triple, shift: Triple, tokens: Tensor) -> ShiftMask:
         """The mask of the last call if its map had the same size; a tracer gets a new one."""
-        if is_watched():
+        if is_traced():
             return shift_mask(size, window, shift, tokens.device, tokens.dtype)
         key = (size, window, shift, tokens.device, tokens.dtype)
         if self._last_mask is None or self._last_mask[0] != key:
@@ -310,7 +310,7 @@ class SwinEncoder(nn.Module):
 
 
 def _makes_its_masks(block: nn.Module, tokens: Tensor) -> bool:
-    return isinstance(block, SwinBlock) and block.goes_in_order(tokens)
+    return isinstance(block, SwinBlock) and block.uses_window_order(tokens)
 
 
 def spatial_size(tokens: Tensor) -> Triple:
