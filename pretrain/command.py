@@ -16,9 +16,9 @@ from swin_unetr.warmup import keep_warmup_share
 _USAGE = "swin-unetr pretrain --config RECIPE --data PATH ... --output DIR [--exclude FILE] [--probe DIR] ..."
 _DESCRIPTION = """Train an encoder on scans without labels.
 
-The folder of results takes config.yaml, run.json, metrics.csv, curves.png, pictures/, tensorboard/,
+The folder of results holds config.yaml, run.json, metrics.csv, curves.png, pictures/, tensorboard/,
 checkpoints/last.ckpt and the encoder folders best/ and last/, which finetune --init takes. Every field of a recipe can
-be given as an option, such as --network.feature_size 24; with --config, the defaults below are the recipe's."""
+be given as an option, such as --network.feature_size 24; with --config, the defaults below are those of the recipe."""
 _DERIVED = ("network.in_channels", "network.num_classes", "trainer.early_stop_patience")
 #: Options that are not fields of the configuration.
 _OWN = ("data", "output", "exclude", "test", "cache", "probe", "init", "resume", "config")
@@ -35,20 +35,22 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=kinds)
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
     parser.add_argument("--exclude", type=Path, metavar="FILE", help="list of scans to leave out, text or JSON")
-    held = "folders of a later test: a scan that is there too is an error"
+    held = "folders with the scans of a later test; a scan that is in both is an error"
     parser.add_argument("--test", type=Path, nargs="+", default=[], metavar="DIR", help=held)
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="preprocessed scans; else scan-cache beside --output")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="folder for preprocessed scans (default: scan-cache beside --output)"
+    )
     parser.add_argument("--probe", type=Path, metavar="DIR", help="labelled folder to probe the encoder on")
     parser.add_argument("--init", type=Path, help="encoder to start from: a model folder, or a published .pt file")
     parser.add_argument(
-        "--resume", choices=["auto", "never"], default="never", help="auto: go on from where the run stopped, if it did"
+        "--resume", choices=["auto", "never"], default="never", help="auto: continue the run if it was stopped"
     )
     add_config_arguments(parser, PretrainConfig, recipe, hidden=_DERIVED)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse the arguments, train, and say what came of it.
+    """Parse the arguments, train, and print the result.
 
     Raises:
         ConfigError: wrong arguments or a wrong recipe.
@@ -67,7 +69,7 @@ def _main(argv: Sequence[str]) -> int:
     if name is not None:
         path = find_recipe(name)
         recipe = read_yaml(path)
-        from_dict(PretrainConfig, recipe, source=str(path))  # blames the file for what is wrong in the file
+        from_dict(PretrainConfig, recipe, source=str(path))  # errors in the file name the file
     parser = build_parser(recipe)
     values = parser.parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}

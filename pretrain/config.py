@@ -1,4 +1,4 @@
-"""Configuration of a pre-training: what a recipe says. Knows no torch."""
+"""Configuration of a pre-training: what a recipe says. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swin_unetr.config import NetworkConfig, OptimizerConfig, PreprocessConfig, 
 class JitterConfig:
     """Random change of the intensities of a whole view."""
 
-    #: Probability of each of the two changes, drawn for each view apart; 0 changes nothing.
+    #: Probability of each of the two changes, drawn for each view separately; 0 changes nothing.
     probability: float = 0.0
     #: Multiply by 1 + u, u uniform in plus or minus this.
     scale: float = 0.1
@@ -31,7 +31,7 @@ class JitterConfig:
 class PretrainConfig:
     """Everything of a pre-training but the data and the folder for its results."""
 
-    #: Shape of the encoder. `in_channels` follows from the scans, and `num_classes` is of no use, whatever stands here.
+    #: Shape of the encoder. `in_channels` is taken from the scans, and `num_classes` is not used.
     network: NetworkConfig = field(default_factory=NetworkConfig)
     #: From a file to what the network sees.
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
@@ -43,9 +43,9 @@ class PretrainConfig:
     proxies: ProxiesConfig = field(default_factory=ProxiesConfig)
     #: Warm-up is in epochs here too.
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    #: `validate_every` is how often the encoder is written, in epochs.
+    #: The encoder is written every `validate_every` epochs.
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    #: Ways to compute the same faster, chosen by themselves.
+    #: Speed-ups, selected automatically.
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
 
@@ -58,10 +58,10 @@ class PretrainConfig:
         if self.network.baseline is not None:
             name = self.network.architecture
             raise ValueError(f"network.architecture: pre-training needs the Swin encoder, which {name} does not have")
-        if self.speed.compile not in (False, "auto"):  # tokens are masked by a hook that is there for one pass
+        if self.speed.compile not in (False, "auto"):  # tokens are masked by a hook that exists for one pass
             raise ValueError("speed.compile: pre-training cannot be compiled; leave it out")
         if self.speed.memory is not None:
-            raise ValueError("speed.memory: is for fine-tuning; choose speed.recompute yourself")
+            raise ValueError("speed.memory: is for fine-tuning only; set speed.recompute instead")
         if self.trainer.early_stop_patience is not None:
             raise ValueError("trainer.early_stop_patience: pre-training has no validation to stop by; leave it out")
         size, divisor = self.scans.crop_size, self.network.size_divisor

@@ -37,11 +37,11 @@ class SaveEncoder:
 class EncoderFolders(Callback):  # type: ignore[misc]  # Lightning is untyped here
     """Writes `last/` and `best/` every so many epochs and after the last.
 
-    Both hold the latest encoder. Neither the losses of the tasks nor the probe tell how well an encoder transfers:
-    encoders that were not trained at all have probed higher on Hippocampus than those of fine-tuned networks.
+    Both hold the latest encoder. Neither the losses of the tasks nor the probe show how well an encoder transfers: on
+    Hippocampus, untrained encoders had a higher score in the probe than encoders of fine-tuned networks.
 
     Args:
-        run_folder: where the two folders stand.
+        run_folder: where the two folders are written.
         every: epochs.
         save: writes one folder.
     """

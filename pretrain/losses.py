@@ -15,7 +15,10 @@ def l1_where(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
     Args:
         output: N x C x X x Y x Z.
         target: the same shape.
-        mask: N x 1 x X x Y x Z; none for all voxels. 0 where it is empty.
+        mask: N x 1 x X x Y x Z. If None, all voxels count.
+
+    Returns:
+        The difference; 0 if the mask is empty.
     """
     difference = (output.float() - target.float()).abs()
     if mask is None:
@@ -26,7 +29,7 @@ def l1_where(output: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
 def pair_similarities(
     embeddings: Tensor, scans: Tensor, *, same_scan_negatives: bool, gather: bool
 ) -> tuple[Tensor, Tensor]:
-    """Cosine similarities of the views of this process with all that they are compared with.
+    """Cosine similarities of the views of this process with all views that they are compared with.
 
     Args:
         embeddings: 2B x D, the first views of B crops and then their second views.
@@ -35,7 +38,8 @@ def pair_similarities(
         gather: compare with the views of all processes.
 
     Returns:
-        2B x M similarities, minus infinity where nothing is compared; and 2B places of the other view of each crop.
+        2B x M similarities, minus infinity for pairs that are not compared; and for each view the column (2B) of the
+        other view of its crop.
     """
     own = F.normalize(embeddings.float(), dim=1)
     everyone, every_scan, first = own, scans, 0
@@ -52,9 +56,9 @@ def pair_similarities(
 
 
 def nt_xent(similarities: Tensor, partners: Tensor, temperature: float) -> Tensor:
-    """Normalised temperature-scaled cross-entropy (2002.05709, equation 1); under several processes, this one's mean.
+    """Normalised temperature-scaled cross-entropy (2002.05709, equation 1); with several processes, this one's mean.
 
-    The mean over processes, of loss and gradients alike, is that of one process with the joined batch.
+    The mean over processes equals the loss, and the gradients, of one process with the joined batch.
 
     Args:
         similarities: N x M, see `pair_similarities`.
@@ -87,7 +91,7 @@ def top1(similarities: Tensor, partners: Tensor) -> Tensor:
 
 
 def gathered(rows: Tensor) -> Tensor:
-    """The rows of all processes, in the order of their ranks; gradients go back to where the rows are from."""
+    """The rows of all processes, in the order of their ranks; gradients go back to the process of each row."""
     joined: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
     return joined
 

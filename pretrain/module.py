@@ -21,17 +21,17 @@ from swin_unetr.training.gradient_clip import clip_gradients
 from swin_unetr.training.optimizer import build_optimizer
 from swin_unetr.training.step_hooks import derived_seed
 
-#: Sets the draws of the views apart from all others of a step.
+#: Gives the random numbers of the views their own stream in a step.
 _VIEWS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What the network makes of views."""
+    """The outputs of the network for some views."""
 
     #: N x width x x x y x z, the bottleneck.
     deepest: Tensor
-    #: By task, what its head gives.
+    #: By task, the output of its head.
     heads: Mapping[str, Tensor]
 
 
@@ -52,7 +52,7 @@ class PretrainNetwork(nn.Module):
     @property
     def tasks(self) -> dict[str, Proxy]:
         """The tasks by their names."""
-        return dict(self.proxies.items())  # type: ignore[arg-type]  # a ModuleDict does not tell what it holds
+        return dict(self.proxies.items())  # type: ignore[arg-type]  # a ModuleDict has no type for its values
 
     def forward(self, views: Views) -> Outputs:
         """One pass of the encoder over all views together, and of each head over its bottleneck."""
@@ -67,7 +67,7 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
     """Trains the encoder on the tasks.
 
     Args:
-        config: everything; its `network.in_channels` are those of the scans, its speed settled.
+        config: the whole configuration, with the `network.in_channels` of the scans and without "auto" in its speed.
     """
 
     def __init__(self, config: PretrainConfig) -> None:
@@ -77,7 +77,7 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
 
     @property
     def encoder(self) -> SwinEncoder:
-        """What is to be pre-trained."""
+        """The encoder that is pre-trained."""
         return self.network.encoder
 
     @property
@@ -99,13 +99,13 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         return views
 
     def losses(self, outputs: Outputs, views: Views) -> tuple[Tensor, dict[str, Judged]]:
-        """The weighted sum of the tasks' losses, and what came of each task."""
+        """The weighted sum of the tasks' losses, and the loss and figures of each task."""
         judged = {name: task.judge(outputs.heads[name], views) for name, task in self.network.tasks.items()}
         weights = self.network.weights
         return torch.stack([weights[name] * task.loss for name, task in judged.items()]).sum(), judged
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
-        """The loss of a batch, and what people want to see of it (`pretrain.health`)."""
+        """The loss of a batch, and what `pretrain.health` shows of it."""
         seed = derived_seed(self._config.trainer.seed, self.current_epoch, batch_idx, self.global_rank, _VIEWS)
         with torch.no_grad():
             views = self.make_views(batch, torch.Generator(batch["image"].device).manual_seed(seed))

@@ -50,7 +50,7 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainResult:
-    """What came of a pre-training."""
+    """The result of a pre-training."""
 
     run_folder: Path
     #: What `finetune --init` takes; the latest encoder, as in `last_model`.
@@ -61,7 +61,7 @@ class PretrainResult:
     seconds: float
     #: Scans that could not be used, by name and with the reason; empty if there were none.
     skipped: str
-    #: What a network that starts from the encoder gets of it, for the terminal.
+    #: What a network that starts from the encoder takes from it, for the terminal.
     transfer: str
 
     def summary(self) -> str:
@@ -96,11 +96,11 @@ def pretrain(
         output: the run folder, new or empty unless it is resumed. Takes config.yaml, run.json, metrics.csv,
             tensorboard/, pictures, checkpoints/last.ckpt, and the encoder folders best/ and last/.
         exclude: list of scans to leave out.
-        test: folders of a later test; a scan that is there too is an error.
-        cache: folder for the preprocessed scans; else `scan-cache` beside the run folder.
+        test: folders with the scans of a later test; a scan that is in both is an error.
+        cache: folder for the preprocessed scans. If None, `scan-cache` beside the run folder.
         probe: labelled folder that the encoder is probed on.
         init: encoder to start from.
-        resume: go on from the checkpoint in `output`, where there is one.
+        resume: go on from the checkpoint in `output`, if there is one.
 
     Raises:
         ConfigError: wrong configuration or output folder.
@@ -112,7 +112,7 @@ def pretrain(
         config = load(PretrainConfig, find_recipe(config))
     run = Path(output)
     start = None if init is None else starting_point(init)
-    # Looked at before hours of caching; the channels of the scans are known only after it.
+    # Checked before hours of caching; the channels of the scans are known only afterwards.
     check_run_folder(run, config, resume=resume, may_change=(*MAY_CHANGE, "network.in_channels"))
     cached = _scans(config, data, exclude, test, cache or run.parent / "scan-cache")
     config = replace(config, network=replace(config.network, in_channels=cached.channels))
@@ -143,7 +143,7 @@ def _train(session: Session[PretrainConfig], cached: CachedScans, probe: Path | 
     report = session.load_start(module.encoder)
     differs = [] if start is None else start.differences(config.preprocess, [str(n) for n in range(cached.channels)])
     if start is not None and differs and not session.before:
-        report.append(f"warning: {start.path} was trained on scans preprocessed otherwise: {'; '.join(differs)}")
+        report.append(f"warning: {start.path} was trained on scans preprocessed differently: {'; '.join(differs)}")
     scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
     notes, of_files = file_notes(cached.cases, session.before)
     padding = [scans.padding_notice] if scans.padding_notice else []
@@ -213,6 +213,6 @@ def _trainer(
 
 
 def _results(trainer: Trainer, folders: EncoderFolders) -> dict[str, Any]:
-    """The encoder that is written, and what the callbacks that watch a training have warned of."""
+    """The encoder that is written, and the warnings of the callbacks that watch a training."""
     watched: list[Any] = [callback for callback in trainer.callbacks if hasattr(callback, "warnings")]
     return {"best": folders.best, "warnings": [warning for callback in watched for warning in callback.warnings]}

@@ -1,4 +1,4 @@
-"""What the encoder sees of a batch of crops. All of it is drawn for the batch at once, on its device."""
+"""What the encoder sees of a batch of crops. Random numbers are drawn for the whole batch at once, on its device."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Views:
     whole: Tensor
     #: The same shape: what the encoder gets.
     seen: Tensor
-    #: N, int64: the scan that each is of.
+    #: N, int64: the scan of each view.
     scan: Tensor
     #: How many views there are of each crop.
     count: int
-    #: What a task has done to the views, by a name of its own; it reads it again when it judges its output.
+    #: What a task has done to the views, by a name of its own; it needs this to judge its output.
     notes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def with_notes(self, *, whole: Tensor | None = None, seen: Tensor | None = None, **notes: Tensor) -> Views:
@@ -45,7 +45,7 @@ def start_views(image: Tensor, scan: Tensor, count: int, jitter: JitterConfig, g
         image: B x C x X x Y x Z.
         scan: B, index of the scan of each.
         count: views of each crop.
-        jitter: change of their intensities, another for each view.
+        jitter: change of their intensities, a different one for each view.
         generator: on the device of the image.
     """
     whole = torch.cat([image] * count) if count > 1 else image
@@ -55,8 +55,8 @@ def start_views(image: Tensor, scan: Tensor, count: int, jitter: JitterConfig, g
 
 
 def jittered(image: Tensor, jitter: JitterConfig, generator: torch.Generator) -> Tensor:
-    """Scale and shift the intensities of each of N x C x X x Y x Z, all its channels alike."""
-    # The numbers of the whole batch in one draw: change and chance of the scale, and of the shift.
+    """Scale and shift the intensities of each of N x C x X x Y x Z, all its channels together."""
+    # The numbers of the whole batch in one draw: amount and chance of the scale, and of the shift.
     scale, use_scale, shift, use_shift = uniform((4, len(image), 1, 1, 1, 1), generator)
     factor = 1 + (2 * scale - 1) * jitter.scale * (use_scale < jitter.probability)
     addend = (2 * shift - 1) * jitter.shift * (use_shift < jitter.probability)
@@ -68,14 +68,14 @@ def turned(views: Views, turns: Tensor, axes: tuple[int, int]) -> Views:
 
     Args:
         views: nothing was cut out of them yet.
-        turns: N numbers from 0 to 3; of views that are no square in the plane, 0 and 2 alone.
-        axes: of the tensor, the first is turned towards the second.
+        turns: N numbers from 0 to 3; only 0 and 2 if the views are not square in the plane.
+        axes: of the tensor; the first is turned towards the second.
     """
     image, (first, second) = views.whole, axes
     number = turns.view(-1, 1, 1, 1, 1)
     if image.shape[first] == image.shape[second]:
         image = torch.where(number % 2 == 1, image.transpose(first, second), image)
-    # A quarter turn is a transposition and a mirroring; choosing needs no knowledge of the numbers on the host.
+    # A quarter turn is a transposition and a mirroring; on the device, so that the host does not wait for the numbers.
     image = torch.where((number == 1) | (number == 2), image.flip(first), image)
     image = torch.where(number >= 2, image.flip(second), image)
     return views.with_notes(whole=image, seen=image, turns=turns)

@@ -1,8 +1,8 @@
 """Fetches NiiVue for the viewer: `python scripts/build_viewer.py`, which is `make viewer`.
 
-npm installs what package-lock.json says into a temporary folder; the one file that a browser needs goes into
-swin_unetr/viewer/assets/, with the licences of all that is bundled in it. Nothing of it is committed. Standard library
-alone: setup.py runs this before anything is installed.
+npm installs the packages of package-lock.json into a temporary folder; the one file that a browser needs goes into
+swin_unetr/viewer/assets/, with the licences of everything that is bundled in it. Nothing of it is committed. This
+script uses only the standard library: setup.py runs it before anything is installed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT / "swin_unetr" / "viewer" / "assets"
 SCRIPT, NOTICE = "niivue.umd.js", "NOTICE.txt"
 _WANTED = ("package.json", "package-lock.json")
-#: Seconds for npm, so that an installation without a network does not wait for ever.
+#: Seconds that npm may take, so that an installation without a network does not wait for ever.
 _LIMIT = 180
 
 #: NiiVue's packed file comes without its licence; these are the words of its repository.
@@ -53,7 +53,7 @@ def build_viewer(assets: Path = ASSETS) -> str | None:
     """Put NiiVue into a folder.
 
     Returns:
-        Why it could not be done, in a line; none when it was.
+        Why it could not be done, in a line. None if it was done.
     """
     npm = shutil.which("npm")
     if npm is None:
@@ -67,7 +67,7 @@ def build_viewer(assets: Path = ASSETS) -> str | None:
         except subprocess.TimeoutExpired:
             return f"npm ci did not end within {_LIMIT} s"
         if done.returncode:
-            return f"npm ci failed: {(done.stderr.strip().splitlines() or ['without a word'])[0]}"
+            return f"npm ci failed: {(done.stderr.strip().splitlines() or ['no message'])[0]}"
         modules = Path(temporary) / "node_modules"
         source = modules / "@niivue" / "niivue" / "dist" / SCRIPT
         if not source.is_file():
@@ -90,7 +90,7 @@ def _bundled(modules: Path) -> str:
 
 
 def main() -> int:
-    """Build, and say what came of it; 1 when nothing did."""
+    """Build, and print the result; 1 if it failed."""
     problem = build_viewer()
     if problem:
         print(f"no viewer: {problem}; the rest works without it", file=sys.stderr)

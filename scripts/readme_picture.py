@@ -60,9 +60,9 @@ def _draw(axes: Any, scan: Path, demo: Path) -> None:
 
 
 def _axial(volume: Any) -> NDArray[Any]:
-    """X x Y x Z as a radiologist sees an axial slice: the patient's right at the left, front at the top."""
+    """X x Y x Z turned to a radiologist's view of axial slices: the patient's right at the left, front at the top."""
     array: NDArray[Any] = volume.array[0]
-    sideways, upwards, _ = volume.geometry.orientation  # the phantoms' axes are about those of the patient
+    sideways, upwards, _ = volume.geometry.orientation  # the phantoms' axes are nearly those of the patient
     turned: NDArray[Any] = array[:: -1 if sideways == "R" else 1, :: -1 if upwards == "P" else 1]
     return turned
 

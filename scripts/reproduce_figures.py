@@ -21,7 +21,7 @@ from swin_unetr.files import write_json
 from swin_unetr.provenance import machine
 
 #: Small enough for two CPU cores: the published recipes are made for several GPUs. A crop of 64 voxels often misses the
-#: tumour, which Dice alone learns little from: hence crops on the tumour, and cross-entropy beside Dice.
+#: tumour, and Dice alone learns little from such a crop: hence crops on the tumour, and cross-entropy with Dice.
 BRATS_SMALL = (
     "--num_folds 4 --network.feature_size 16 --network.num_heads [2,4,8,16] --network.window_size [4,4,4]"
     " --sampling.crop_size [64,64,64] --sampling.crops_per_scan 2 --inference.roi_size [64,64,64]"
@@ -72,7 +72,7 @@ def held_back_fold(scans: Path, output: Path, recipe: str, task: str = "") -> di
 
 
 def ct(data: Path, output: Path) -> dict[str, Any]:
-    """One torso CT with 41 structures: train on it, then segment every CT there is, the tilted head included."""
+    """One torso CT with 41 structures: train on it, then segment all CTs, including the tilted head."""
     folder = output / "data"
     for part, name in (("images", "torso_sm_ct.nii.gz"), ("labels", "torso_sm_totalseg117.nii.gz")):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ FIGURES = {"hippocampus": hippocampus, "brats": brats, "ct": ct}
 
 
 def command(line: str) -> float:
-    """Run one command of the project; gives its seconds, and ends the script where it fails."""
+    """Run one command of the project; returns its seconds, and ends the script if it fails."""
     words = [sys.executable, "-m", "swin_unetr", *shlex.split(line)]
     print(f"$ swin-unetr {line}", flush=True)
     start = time.monotonic()

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-#: The oldest Python that pyproject.toml admits; versions that need a newer one are tied to that.
+#: The oldest Python that pyproject.toml allows; versions that need a newer one get a condition.
 OLDEST_PYTHON = "3.11"
 
 
@@ -55,7 +55,7 @@ def main() -> None:
     del distributions["swin-unetr"]
     header = [
         f"# The versions that the tests passed with, on Python {platform.python_version()}, {platform.system()}.",
-        "# Written by `make constraints`; the ranges that are admitted stand in pyproject.toml.",
+        "# Written by `make constraints`; the allowed ranges are in pyproject.toml.",
     ]
     lines = [*header, *(constraint(found) for _, found in sorted(distributions.items()))]
     Path(sys.argv[1]).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
 """Random changes of a batch of crops: all crops at once, on their device.
 
-Mirrors and quarter turns are made where a crop is read (`transforms.crops`), for they move whole voxels; here a
-rotation with zoom in one resampling, then intensity: noise, blur, gamma, scale and shift. Only the crops that were
-drawn for a change are touched by it. A crop that is rotated comes with the part of the scan around it that the rotation
+Mirrors and quarter turns move whole voxels and are made when a crop is read (`transforms.crops`). Here follow a
+rotation with zoom in one resampling, then intensity: noise, blur, gamma, scale and shift. Each changes only the crops
+that were drawn for it. A crop that is rotated comes with the part of the scan around it that the rotation
 samples, so that nothing within the scan is invented. Beyond the scan lies 0, as in the sliding window of a prediction:
 the lower bound of a CT window, the background of `zscore_nonzero`, the mean of `zscore`; and the label is background.
 """
@@ -17,13 +17,13 @@ from torch.nn import functional
 
 from transforms.random_parameters import Changes
 
-#: Standard deviations of a Gaussian that its kernel reaches, as MONAI's.
+#: How far the kernel of a Gaussian reaches, in standard deviations, as in MONAI.
 _REACH = 4.0
-#: A matrix of each crop times its X, Y, Z.
+#: Products of a matrix for each crop with its axis X, Y or Z.
 _ALONG = ("nxi,nciyz->ncxyz", "nyi,ncxiz->ncxyz", "nzi,ncxyi->ncxyz")
 
 
-#: Image and label, C x X x Y x Z each, of a crop with as much around it on either side as its rotation samples.
+#: Image and label, C x X x Y x Z each, of a crop with the margin on each side that its rotation samples.
 Wide = tuple[Tensor, Tensor]
 
 
@@ -34,7 +34,8 @@ def change(image: Tensor, label: Tensor, changes: Changes, wide: Sequence[Wide])
         image: B x C x X x Y x Z, float32.
         label: encoded targets, B x C x X x Y x Z.
         changes: values on the device of the batch.
-        wide: of each crop that is rotated, in the order of `changes.affine_rows`; on the device of the batch.
+        wide: each crop that is rotated, with its margin, in the order of `changes.affine_rows`; on the device of the
+            batch.
     """
     if len(changes.affine_rows):
         size = image.shape[2:]
@@ -52,7 +53,7 @@ def change(image: Tensor, label: Tensor, changes: Changes, wide: Sequence[Wide])
 
 
 def sampling_grid(matrices: Tensor, size: Sequence[int], source: Sequence[int]) -> Tensor:
-    """Where to sample, n x X x Y x Z x 3, as torch wants it told: from -1 to 1 along each axis, the last axis first.
+    """Where to sample, n x X x Y x Z x 3, in torch's convention: from -1 to 1 along each axis, the last axis first.
 
     Three lines are added up, each coordinate by itself: torch's affine_grid multiplies a matrix with every voxel.
 
@@ -74,7 +75,7 @@ def sampling_grid(matrices: Tensor, size: Sequence[int], source: Sequence[int]) 
 
 
 def blurred(crops: Tensor, sigmas: Tensor) -> Tensor:
-    """A Gaussian blur, with nothing beyond the crop; MONAI's `GaussianFilter`, a matrix product along each axis.
+    """A Gaussian blur, with 0 beyond the crop: MONAI's `GaussianFilter` as a matrix product along each axis.
 
     Args:
         crops: n x C x X x Y x Z.
@@ -102,7 +103,7 @@ def _turned(image: Tensor, label: Tensor, matrix: Tensor, size: Sequence[int]) -
 
 
 def _resampled(crops: Tensor, grid: Tensor, mode: str) -> Tensor:
-    # The grid ends within the crop; at its very border it may step out by a rounding.
+    # The grid ends within the crop, but for rounding.
     resampled = functional.grid_sample(
         crops.float(), grid.float(), mode=mode, padding_mode="border", align_corners=False
     )
@@ -110,7 +111,7 @@ def _resampled(crops: Tensor, grid: Tensor, mode: str) -> Tensor:
 
 
 def _noisy(crops: Tensor, std: Tensor, seeds: list[int]) -> Tensor:
-    """Add noise, each crop's from a seed of its own: the same in any batch."""
+    """Add noise, for each crop from its own seed, so that it is the same in any batch."""
     for crop, spread, seed in zip(crops, std, seeds, strict=True):
         generator = torch.Generator(crop.device).manual_seed(seed)
         crop += spread * torch.randn(crop.shape, generator=generator, device=crop.device)
@@ -118,7 +119,7 @@ def _noisy(crops: Tensor, std: Tensor, seeds: list[int]) -> Tensor:
 
 
 def _to_the_power(crops: Tensor, powers: Tensor) -> Tensor:
-    """Gamma: intensities to a power, mapped to 0..1 before and back thereafter; all channels alike."""
+    """Gamma: intensities to a power, mapped to 0..1 before and back afterwards; all channels together."""
     low, high = (_for_each(bound) for bound in (crops.flatten(1).amin(1), crops.flatten(1).amax(1)))
     extent = high - low
     whole = extent.clamp(min=torch.finfo(crops.dtype).tiny)

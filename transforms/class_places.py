@@ -1,4 +1,4 @@
-"""Where each class of a label is: an index by which crops find rare structures without a look at the scan."""
+"""Where each class of a label is: an index with which crops find rare structures without reading the scan."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 from transforms.crops import ANY, class_mask
 
-#: Places of a class that are kept of a scan.
+#: How many places of a class are kept for a scan, at most.
 MOST = 10_000
 
 
 def class_places(label: NDArray[Any], targets: int, most: int = MOST) -> list[tuple[int, NDArray[np.int64]]]:
-    """Voxels of background, of each target, and of any target where there are several (`transforms.crops.class_mask`).
+    """Voxels of background, of each target, and of any target if there are several (`transforms.crops.class_mask`).
 
-    Works plane by plane. Of a class with more than `most` voxels, so many are drawn evenly: one at random of each of
-    as many equal parts of the list, the same for the same label.
+    Works plane by plane. If a class has more than `most` voxels, their list is divided into `most` equal parts, and one
+    voxel of each part is drawn at random; the same label gives the same voxels.
 
     Args:
         label: encoded targets, C x X x Y x Z.
         targets: how many there are.
-        most: places of a class.
+        most: largest number of places of a class.
 
     Returns:
         For each class the number of its voxels, and flat indices of X x Y x Z of all or `most` of them, ascending.
@@ -32,7 +32,7 @@ def class_places(label: NDArray[Any], targets: int, most: int = MOST) -> list[tu
 
 
 def places_at_most(targets: int, voxels: int, most: int = MOST) -> int:
-    """How many places are kept of a scan, at most."""
+    """How many places are kept for a scan, at most."""
     return (targets + 2) * min(most, voxels)
 
 

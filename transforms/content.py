@@ -22,17 +22,17 @@ def content_hash(volume: Volume) -> str:
     array = _in_ras(volume)
     digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
     for channel in array:
-        for plane in channel:  # by planes: a contiguous copy of the whole would double what it takes
-            with np.errstate(over="ignore"):  # what float32 does not hold is refused by others
+        for plane in channel:  # by planes: a contiguous copy of the whole would double the memory
+            with np.errstate(over="ignore"):  # values beyond float32 are refused elsewhere
                 numbers = plane.astype(np.float32, copy=False)
             digest.update(np.ascontiguousarray(numbers + np.float32(0)).data)  # -0 and 0 are one value
     return digest.hexdigest()
 
 
 def channel_hashes(volume: Volume) -> tuple[str, ...]:
-    """The fingerprint of each channel by itself, as a file of its own would have it; nothing for a single channel.
+    """The fingerprint that each channel would have as its own file; empty for a single channel.
 
-    A channel that shows nothing is left out: those of other scans would be the same.
+    A constant channel is left out: it would equal those of other scans.
     """
     if len(volume.array) == 1:
         return ()

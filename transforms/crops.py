@@ -24,13 +24,13 @@ from swin_unetr.tasks import Task
 from transforms.labels import ignored_value
 from transforms.random_parameters import draw, margins, orientation
 
-#: "image": C x X x Y x Z, float32; "label": encoded targets (`transforms.labels`); of a training crop "draws": what is
-#: to be changed, and if it is to be rotated `WIDE`: the same with more around them, of which they are the middle.
+#: "image": C x X x Y x Z, float32; "label": encoded targets (`transforms.labels`). A training crop also has
+#: "draws": its random numbers, and, if it will be rotated, `WIDE`: image and label with a margin around them.
 Sample = dict[str, Tensor]
 WIDE = ("wide_image", "wide_label")
 #: C x X x Y x Z.
 Voxels = NDArray[Any] | Tensor
-#: In lists of places by class: background, then each target; and last the places of any of them.
+#: Indices into lists of places by class: background comes first, then each target; any target comes last.
 BACKGROUND, ANY = 0, -1
 
 
@@ -49,13 +49,13 @@ class Scan(Protocol):
 
 
 class ScanInMemory:
-    """A scan whose voxels are at hand, in the memory of the host or of a device.
+    """A scan whose voxels are in the memory of the host or of a device.
 
     Args:
         image: C x X x Y x Z, float32.
         label: encoded targets.
-        places: of background, of each target, and last of any of several (`transforms.class_places`); without them, the
-            label is looked at whenever they are asked for.
+        places: of background, of each target, and of any target if there are several (`transforms.class_places`). If
+            None, each call searches the label.
     """
 
     def __init__(self, image: Tensor, label: Tensor, places: Sequence[NDArray[np.int64]] | None = None) -> None:
@@ -68,7 +68,7 @@ class ScanInMemory:
         return x, y, z
 
     def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """A part of it, which the scan reaches into; of what lies within the scan, no copy."""
+        """A part that overlaps the scan. It is not copied if it lies within the scan."""
         here: list[slice] = []
         around: list[int] = []
         for first, length, there in zip(start, size, self.shape, strict=True):
@@ -86,11 +86,11 @@ class ScanInMemory:
 
 
 class Shifted:
-    """A scan somewhere inside a larger grid, with nothing around it.
+    """A scan somewhere inside a larger grid, with 0 around it.
 
     Args:
         scan: the scan.
-        before: voxels of nothing before it, along X, Y, Z.
+        before: empty voxels before it, along X, Y, Z.
         shape: of the grid.
     """
 
@@ -102,14 +102,14 @@ class Shifted:
         return self._scan.crop([first - before for first, before in zip(start, self._before, strict=True)], size)
 
     def places(self, which: int) -> NDArray[np.int64]:
-        """Voxels of a class as indices of the grid; none of what is around the scan is among the background's."""
+        """Voxels of a class as indices of the grid; voxels around the scan do not count as background."""
         along = np.unravel_index(self._scan.places(which), self._scan.shape)
         shifted = tuple(indices + before for indices, before in zip(along, self._before, strict=True))
         return np.asarray(np.ravel_multi_index(shifted, self.shape), np.int64)
 
 
 class PlaceAtRandom(Randomizable, Transform):  # type: ignore[misc]  # MONAI has no types
-    """Fill a scan that is smaller than the crop with 0, the scan anywhere inside.
+    """Pad a scan that is smaller than the crop with 0, the scan at a random place inside.
 
     MONAI's pad puts it in the middle, where the network would learn to expect it: the windows of a prediction hold
     scans cut off on any side.
@@ -122,7 +122,7 @@ class PlaceAtRandom(Randomizable, Transform):  # type: ignore[misc]  # MONAI has
         self.size = size
 
     def __call__(self, scan: Scan) -> Scan:
-        """Draw a place, and fill."""
+        """Draw a place, and pad."""
         lacks = [max(0, wanted - there) for wanted, there in zip(self.size, scan.shape, strict=True)]
         if not any(lacks):
             return scan
@@ -157,7 +157,7 @@ class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
         drawn = (sampling.crop_size, sampling.crops_per_scan)
         if sampling.scheme == "positive_negative":
             anything = scan.places(ANY)
-            if not len(background) and not len(anything):  # all is to be ignored
+            if not len(background) and not len(anything):  # every voxel is ignored
                 return self._anywhere(scan)
             centers = generate_pos_neg_label_crop_centers(*drawn, share, scan.shape, anything, background, self.R)
         else:
@@ -166,7 +166,7 @@ class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
             if not any(shown):
                 return self._anywhere(scan)
             structures = sum(shown[1:])
-            if not structures or not shown[0]:  # such a scan is cropped all the same
+            if not structures or not shown[0]:  # one of the two is missing: crop at the other
                 share = float(structures > 0)
             ratios = [1 - share, *(share * there / max(structures, 1) for there in shown[1:])]
             centers = generate_label_classes_crop_centers(*drawn, scan.shape, places, ratios, self.R, warn=False)
@@ -176,7 +176,7 @@ class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
         ]
 
     def _anywhere(self, scan: Scan) -> list[Triple]:
-        seed = int(self.R.randint(MAX_SEED, dtype="uint32"))  # as MONAI's crop of several images alike
+        seed = int(self.R.randint(MAX_SEED, dtype="uint32"))  # as in MONAI's crop of several images
         generator = np.random.RandomState(seed)
         patches = (
             get_random_patch(scan.shape, self._sampling.crop_size, generator)
@@ -186,7 +186,7 @@ class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
 
 
 class RandomCrops:
-    """Random crops, mirrored and turned by quarters, with the numbers by which a batch of them is changed.
+    """Random crops, mirrored and turned by quarters, with the random numbers for the other changes of a batch.
 
     Args:
         sampling: size, number and place of the crops.
@@ -199,11 +199,11 @@ class RandomCrops:
         self._sampling, self._augment = sampling, augment
 
     def __call__(self, scan: Scan, generator: torch.Generator) -> list[Sample]:
-        """`crops_per_scan` samples of the crop's size, which hold nothing of the scan itself.
+        """`crops_per_scan` samples of the crop's size, which share no memory with the scan.
 
         Args:
-            scan: what to take them from.
-            generator: on the host; all that is random follows from it.
+            scan: the source of the crops.
+            generator: on the host; the only source of randomness.
         """
         for step in (self._place, self._take):
             step.set_random_state(seed=int(torch.randint(MAX_SEED, (), generator=generator)))
@@ -242,7 +242,7 @@ def class_mask(label: NDArray[Any], which: int) -> NDArray[np.bool_]:
     """Where a class is.
 
     Args:
-        label: encoded targets, C x ...; those to be ignored are of no class.
+        label: encoded targets, C x ...; ignored voxels are of no class.
         which: background (0), the n-th target, or any target (-1).
 
     Returns:

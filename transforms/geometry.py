@@ -29,7 +29,7 @@ class Geometry:
         shape: voxels along the stored axes X, Y, Z.
         affine: 4x4 float64, voxel index to RAS millimetres, as stored.
         nifti_header: header of the NIfTI file that it comes from, so that what is written on the same grid keeps
-            codes, units and version; none for other formats.
+            codes, units and version. None for other formats.
     """
 
     shape: Triple
@@ -48,7 +48,7 @@ class Geometry:
         directions = self.affine[:3, :3] / self.spacing_mm
         strength = np.abs(directions)
         letters = [""] * 3
-        # The clearest axis chooses first; what it takes is no longer there for the others.
+        # The clearest axis chooses first; the others choose from what is left.
         for axis in np.argsort(-strength.max(axis=0), kind="stable"):
             world = int(np.argmax(strength[:, axis]))
             strength[world] = -1
@@ -56,7 +56,7 @@ class Geometry:
         return "".join(letters)
 
     def difference(self, other: Geometry, tolerance_mm: float = TOLERANCE_MM) -> str | None:
-        """How another grid differs from this one, in words that name all that differs; none where it does not.
+        """How another grid differs from this one, in words that name every difference. None if it does not.
 
         Grids are the same when they have the same shape and none of their corners lie further apart than the
         tolerance.

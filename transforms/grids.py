@@ -29,12 +29,12 @@ _SAME_AFFINE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """From stored axes to RAS: which axis goes where, and which way round; no voxel is moved."""
+    """From stored axes to RAS: the order and the direction of the axes; no voxel is moved."""
 
     source_shape: Triple
     #: Stored axis that lies along each RAS axis.
     axes: Triple
-    #: Whether it runs against it.
+    #: Whether that axis runs in the opposite direction.
     flipped: tuple[bool, bool, bool]
     #: 4x4, index in the turned grid to RAS millimetres.
     affine: NDArray[np.float64]
@@ -48,7 +48,7 @@ class Turn:
         affine = np.asarray(turned.peek_pending_affine(), np.float64)
         to_source = np.rint(np.linalg.solve(geometry.affine, affine)[:3, :3]).astype(int)
         if not (np.abs(to_source).sum(axis=0) == 1).all():
-            raise GeometryError("the axes of a scan cannot be told apart; mend its affine")
+            raise GeometryError("two axes of a scan have the same direction; correct its affine")
         x, y, z = (int(axis) for axis in np.abs(to_source).argmax(axis=0))
         one, two, three = (bool(to_source[axis, column] < 0) for column, axis in enumerate((x, y, z)))
         return cls(geometry.shape, (x, y, z), (one, two, three), affine)
@@ -105,7 +105,7 @@ class Grids:
 
     @classmethod
     def uncropped(cls, geometry: Geometry, spacing_mm: tuple[float, float, float] | None) -> Grids:
-        """The grids of a scan of which everything is kept: the largest that it can get."""
+        """The grids of a scan that is not cropped: the largest that it can have."""
         turn = Turn.to_ras(geometry)
         x, y, z = turn.shape
         return cls.of(turn, ((0, x), (0, y), (0, z)), spacing_mm)
@@ -142,7 +142,7 @@ class Grids:
         return GridMap(matrix, self.native_shape, ((0, x), (0, y), (0, z)))
 
     def needed(self, axis: int, native: range | slice) -> tuple[int, int]:
-        """Prepared planes [first, last) that native planes of an axis are made of.
+        """Prepared planes [first, last) from which native planes of an axis are interpolated.
 
         Args:
             axis: 0, 1 or 2.
@@ -153,7 +153,7 @@ class Grids:
     def interpolate(self, block: Tensor, start: Triple, box: Box) -> Tensor:
         """Bring scores of the prepared grid to a box of the native grid, linearly, clamped at the border.
 
-        Each voxel comes out the same, to the last bit, whatever box and block it is asked for with.
+        Each voxel has the same value, to the last bit, whatever the box and the block.
 
         Args:
             block: channels x dx x dy x dz of the prepared grid, on any device; holds all planes `needed`.
@@ -161,7 +161,7 @@ class Grids:
             box: of the native grid.
 
         Returns:
-            float32, channels x box; shares the block's memory where nothing was resampled.
+            float32, channels x box; shares the block's memory if nothing was resampled.
         """
         return self.map.sample(block, start, box)
 
@@ -171,15 +171,15 @@ class Grids:
         Args:
             part: ... x box.
             box: of the native grid.
-            out: ... x X x Y x Z in the file's stored order, written in place. Fortran order (X fastest) is what a
-                NIfTI file wants.
+            out: ... x X x Y x Z in the file's stored order, written in place. NIfTI files need Fortran order (X
+                fastest).
         """
         x, y, z = (slice(first + low, first + high) for (first, _), (low, high) in zip(self.crop, box, strict=True))
         self.turn.view(out)[..., x, y, z] = part
 
 
 def _grid(affine: NDArray[np.float64], shape: Triple) -> MetaTensor:
-    """A grid for MONAI to reckon with; its voxels take no memory."""
+    """A grid for MONAI to calculate with; its voxels take no memory."""
     return MetaTensor(torch.zeros(1).expand(1, *shape), affine=torch.from_numpy(np.array(affine, np.float64)))
 
 

@@ -1,4 +1,4 @@
-"""What only the voxels of the label files can tell of a data set's task."""
+"""What only the voxels of the label files show about a data set's task."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import BRATS_CONVENTIONS, Modality, Target, Task, brats, brats_convention, modality_of
 from transforms.io import read_label_names, read_labels
 
-#: Cases with enhancing tumour after which the convention is taken as told: a 4 without a 3 in one case alone may still
-#: be 2013. Every case is checked against the convention again when it is loaded.
+#: How many cases with enhancing tumour decide the convention: in a single case, a 4 without a 3 may still be 2013.
+#: Every case is checked against the convention again when it is loaded.
 _ENOUGH = 10
 
 
 def label_values(case: Case) -> tuple[int, ...]:
-    """Values in the label file of a case; none without one."""
+    """Values in the label file of a case; empty if it has no file."""
     if case.label is None:
         return ()
     array = read_labels(case.label).array
@@ -38,11 +38,11 @@ def settle_task(
     Args:
         dataset: with labels.
         modality: of a plain folder without a description, unless the name of its first channel says CT.
-        values_of: gives the values in a case's label file, where they are known already.
+        values_of: gives the values in a case's label file, if they are known already.
 
     Raises:
-        DataError: a label file cannot be read, or holds values that no BraTS year has, or that no one knows how to
-            read: 4 beside 3 from 2023 on.
+        DataError: a label file cannot be read, or holds values that no BraTS year has, or whose meaning is unknown: 4
+            together with 3 from 2023 on.
         ConfigError: a plain folder without a description, and no modality given.
     """
     if dataset.layout == "brats" and dataset.task is not None and dataset.task.name in BRATS_CONVENTIONS:
@@ -71,13 +71,13 @@ def settle_task(
 
 
 def _names(cases: Iterable[Case]) -> dict[int, str]:
-    """Names that label files give their values themselves, where all agree and no two values share one."""
+    """Names that label files give their values themselves, if all agree and no two values share one."""
     found: dict[int, set[str]] = {}
     for case in cases:
         try:
             given = {} if case.label is None else read_label_names(case.label)
         except DataError:
-            continue  # its voxels are read by others, who tell
+            continue  # others read its voxels and report the fault
         for value, name in given.items():
             found.setdefault(value, set()).add(name)
     agreed = {value: next(iter(names)) for value, names in found.items() if len(names) == 1}

@@ -1,4 +1,4 @@
-"""Reads and writes images; with its parts `io_nifti`, `io_itk` and `io_dicom`, all that knows image libraries.
+"""Reads and writes images. Only this module and its parts `io_nifti`, `io_itk` and `io_dicom` use image libraries.
 
 Arrays come in the order in which they are stored, C x X x Y x Z, with the geometry of their grid beside them.
 NIfTI goes through nibabel, its voxels through `transforms.stored`; everything else through SimpleITK.
@@ -35,7 +35,7 @@ _NO_FILES = "a scan without files; check the data set's description"
 def read_verdict(path: Path) -> Verdict:
     """What an image file or a folder with a DICOM series is and how it is read, from its header alone.
 
-    Every command reads through this decision, so that none of them accepts what another one refuses.
+    Every command reads through this decision, so that no command accepts what another one refuses.
 
     Raises:
         RefusedError: no command can use it; says why and, as a code, what kind of fault it is.
@@ -81,7 +81,7 @@ def read_image(paths: Sequence[Path], channels: int | None = None) -> Volume:
 
     Args:
         paths: one file per channel, or a single file whose fourth axis holds the channels.
-        channels: how many are wanted; none takes what there is.
+        channels: how many are expected. If None, as many as there are.
 
     Returns:
         float32, C x X x Y x Z as stored, with the geometry of the first file.
@@ -95,9 +95,9 @@ def read_image(paths: Sequence[Path], channels: int | None = None) -> Volume:
 
 
 def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
-    """The same in the narrowest type at hand: whole numbers as they are stored, everything else in float32.
+    """As `read_image`, but in the narrowest type: whole numbers as they are stored, everything else in float32.
 
-    No second copy of the scan is made on the way; what lies uncompressed in its own type is mapped, not read.
+    No second copy of the scan is made; uncompressed voxels in this type are memory-mapped, not read.
     """
     if not paths:
         raise DataError(_NO_FILES)
@@ -107,7 +107,7 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
     if len(paths) == 1:
         array = first.array
     else:
-        # One file after another into its place, so that only one is there twice.
+        # One file after another is copied into its place, so that only one is in memory twice.
         array = np.empty((len(paths), *first.geometry.shape), first.array.dtype, order="F")
         for index, path in enumerate(paths):
             volume = first if index == 0 else read_file(path, lean=True)
@@ -128,7 +128,7 @@ def read_stored(paths: Sequence[Path], channels: int | None = None) -> Volume:
         if wrong := _not_finite(channel):
             path = paths[index] if len(paths) > 1 else paths[0]
             found = count(wrong, "NaN or infinite voxel")
-            raise DataError(f"{path}: has {found}; replace what is no number by a value that means nothing")
+            raise DataError(f"{path}: has {found}; replace them by a number, such as the value of the background")
     return Volume(array, first.geometry, tuple(notes))
 
 
@@ -137,13 +137,13 @@ def refuse_time_series(paths: Sequence[Path], channels: int | None) -> None:
 
     Args:
         paths: one file per channel, or a single file whose fourth axis holds the channels.
-        channels: how many the task or the data set names. If None, nothing says it.
+        channels: how many the task or the data set names. If None, neither names a number.
 
     Raises:
         RefusedError: one of the files is a time series.
         DataError: a file is missing or cannot be used.
     """
-    for path in filter(_is_nifti, paths):  # other readers refuse it whatever is wanted
+    for path in filter(_is_nifti, paths):  # the other readers always refuse it
         verdict = read_verdict(path)
         if verdict.kind == "time series" and (len(paths) > 1 or verdict.channels != channels):
             words = f"is a time series of {verdict.channels} volumes where a 3-D scan is wanted"
@@ -193,7 +193,7 @@ def read_labels(path: Path, like: Geometry | None = None) -> Volume:
 
 
 def _why_not_whole(geometry: Geometry) -> str:
-    """By the header, where that scales the stored numbers."""
+    """The reason, from the header if it scales the stored numbers."""
     header = geometry.nifti_header
     slope = 1.0 if header is None else float(header["scl_slope"])
     if slope in (0.0, 1.0) or not math.isfinite(slope):
@@ -258,7 +258,7 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
 
 
 def write_volume(path: Path, volume: Volume) -> None:
-    """Write an image as it is, in the format that the ending of its name tells: no number and no affine is changed.
+    """Write an image as it is, in the format of the file's ending: no number and no affine is changed.
 
     NIfTI keeps the affine in float32. A NIfTI file takes the codes and units of the header that the volume comes with.
 
@@ -282,7 +282,7 @@ def rewrite_nifti(source: Path, path: Path) -> bool:
     """Write a NIfTI file under another of NIfTI's endings, with its header and its stored numbers.
 
     Returns:
-        Whether that was done; not, where one of them is no NIfTI file.
+        Whether that was done: False if one of them is not a NIfTI file.
 
     Raises:
         DataError: the source is missing or damaged.
@@ -347,4 +347,4 @@ def _read_other(path: Path) -> Volume:
 
 
 def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith(NIFTI_SUFFIXES) and not os.path.isdir(path)  # some unpack a file into a folder
+    return path.name.lower().endswith(NIFTI_SUFFIXES) and not os.path.isdir(path)  # some unpack it into a folder

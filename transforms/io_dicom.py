@@ -1,7 +1,7 @@
 """DICOM: a folder with a series, or a single file, is read exactly or refused with its cause. Part of `transforms.io`.
 
 `io_dicom_slices` reads files with one slice (SimpleITK), `io_dicom_frames` those with many (the extra "dicom"),
-`io_dicom_stack` finds the slices that make one scan, and `io_dicom_volumes` tells several volumes of a series apart.
+`io_dicom_stack` finds the slices that make one scan, and `io_dicom_volumes` separates several volumes of a series.
 The third axis leads from the first slice to the last, so that a tilted gantry stays a shear in the affine.
 """
 
@@ -22,9 +22,9 @@ from transforms.io_dicom_stack import Problem, Stack, find_stack
 from transforms.size_check import refuse_impossible_size
 from transforms.verdict import RefusedError, Verdict
 
-#: So many files are named in an error; where more have the same fault, one is named.
+#: How many files are named in an error, and how many with the same fault are summed up in one line.
 _NAMED, _SAME = 8, 3
-#: Codes of the doctor's findings: files that do not make one scan; what holds no image, the most telling first.
+#: Codes of the doctor's findings: files that do not make one scan; what holds no image, the most specific first.
 _UNEVEN = "dicom-series"
 _CODES = {"segmentation": "segmentation", "contours": "contours", "other object": "other-object"}
 _REMEDIES = {
@@ -96,7 +96,7 @@ def _dtype(slices: Sequence[Slice]) -> np.dtype[Any]:
 
 
 def _other_kind(stack: Stack) -> str:
-    """Code of what a file or folder without an image holds; empty where there is an image, or a fault."""
+    """Code of what a file or folder without an image holds; empty if there is an image, or a fault."""
     kinds = {what.kind for what in stack.objects}
     if not kinds or stack.slices or stack.problems:
         return ""
@@ -122,7 +122,7 @@ def _refuse(stack: Stack) -> None:
     refuse_impossible_size(stack.path, stack.claimed, stack.held)
     if not stack.problems:
         return
-    problems = list(_folded(stack.problems))
+    problems = list(_joined(stack.problems))
     more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
     if all(path == stack.path for path, _ in problems):
         raise RefusedError(f"{stack.path}: {'; '.join(words for _, words in problems[:_NAMED])}{more}", _UNEVEN)
@@ -130,7 +130,7 @@ def _refuse(stack: Stack) -> None:
     raise RefusedError(f"{stack.path}: its DICOM slices do not make one scan: {named}{more}", _UNEVEN)
 
 
-def _folded(problems: Sequence[Problem]) -> Iterator[Problem]:
+def _joined(problems: Sequence[Problem]) -> Iterator[Problem]:
     """The problems, those of many files with the same words once."""
     counts = Counter(words for _, words in problems)
     seen = set()
@@ -139,4 +139,4 @@ def _folded(problems: Sequence[Problem]) -> Iterator[Problem]:
             yield path, words
         elif words not in seen:
             seen.add(words)
-            yield path, f"{words} (and so {counts[words] - 1} more files)"
+            yield path, f"{words} (the same for {counts[words] - 1} more files)"

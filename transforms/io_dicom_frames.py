@@ -3,7 +3,7 @@
 The place of a frame is in its functional groups, read with pydicom; its values come from highdicom, which scales each
 frame by its own slope and intercept. Both are the extra "dicom"; without them such a file is refused.
 
-highdicom's own volumes are not used: they drop a tilt below 2.5 degrees, and know no frames in several files.
+highdicom's own volumes are not used: they drop a tilt below 2.5 degrees, and cannot join frames of several files.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin_unetr.errors import DataError
-from transforms.io_dicom_slices import EXPORT, TELLING, Slice, colour, number, place, thickness, wrong_values
+from transforms.io_dicom_slices import EXPORT, VOLUME_ATTRIBUTES, Slice, colour, number, place, thickness, wrong_values
 
 INSTALL = "pip install 'swin-unetr[dicom]'"
-#: What tells the frames of several volumes from each other, the most telling first, before `TELLING`.
-_TELLING = (
+#: Attributes that distinguish the frames of several volumes, the most specific first, before `VOLUME_ATTRIBUTES`.
+_FRAME_ATTRIBUTES = (
     "EffectiveEchoTime",
     "TemporalPositionIndex",
     "TemporalPositionTimeOffset",
@@ -46,9 +46,9 @@ _PLACES = {
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
 _INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
-#: So many frames are decoded together.
+#: How many frames are decoded together.
 _AT_ONCE = 16
-#: Of an error of a library, so much is quoted.
+#: How many characters of a library's error are quoted.
 _QUOTED = 200
 
 
@@ -72,7 +72,7 @@ def read_headers(path: Path) -> tuple[list[Slice], int]:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
         return _frames(path, header)
-    except Exception as error:  # pydicom raises whatever the damage leads to
+    except Exception as error:  # damage can raise any error in pydicom
         raise RuntimeError(_last_line(error)) from error
 
 
@@ -87,7 +87,7 @@ def read_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.float6
 
     try:
         dataset = pydicom.dcmread(path)
-        _forget_private_dimensions(dataset)
+        _drop_private_dimensions(dataset)
         image = highdicom.Image.from_dataset(dataset, copy=False)
         for start in range(0, len(frames), _AT_ONCE):
             values = image.get_frames(
@@ -113,7 +113,7 @@ def _frames(path: Path, header: Any) -> tuple[list[Slice], int]:
     claimed = size[0] * size[1] * count * int(number(header.get("BitsAllocated"), 64)) // 8
     wrong = colour(header.get)
     if len(groups) != count:
-        cut = f"describes {len(groups)} of its {count} frames, so that it is damaged: copy it again"
+        cut = f"describes {len(groups)} of its {count} frames; it is damaged: copy it again"
         wrong = wrong or (cut if groups else f"holds {count} frames without a place for each: {EXPORT}")
     image_type = [str(part) for part in header.get("ImageType") or ()]
     found = []
@@ -134,14 +134,14 @@ def _frames(path: Path, header: Any) -> tuple[list[Slice], int]:
                 direction=direction,
                 thickness=thickness(get),
                 dtype=_dtype(header, get),
-                telling=_telling(header, group),
+                volume_attributes=_volume_attributes(header, group),
             )
         )
     return found, claimed
 
 
 def _getter(header: Any, shared: Any, group: Any) -> Callable[[str], Any]:
-    """Looks up an attribute of a frame: in its own functional groups, in those of all, in the object."""
+    """Looks up an attribute of a frame: in its own functional groups, in the shared ones, in the object."""
 
     def get(keyword: str) -> Any:
         sequence = _PLACES.get(keyword)
@@ -154,12 +154,12 @@ def _getter(header: Any, shared: Any, group: Any) -> Callable[[str], Any]:
     return get
 
 
-def _telling(header: Any, group: Any) -> dict[str, str]:
-    """What may tell the volumes apart, of the frame or else of the whole file."""
+def _volume_attributes(header: Any, group: Any) -> dict[str, str]:
+    """Attributes that may distinguish the volumes, of the frame or else of the whole file."""
     from pydicom.datadict import tag_for_keyword
 
-    wanted = {int(tag_for_keyword(name)): name for name in (*_TELLING, *TELLING)}
-    found = {name: _text(header.get(name)) for name in TELLING if header.get(name)}
+    wanted = {int(tag_for_keyword(name)): name for name in (*_FRAME_ATTRIBUTES, *VOLUME_ATTRIBUTES)}
+    found = {name: _text(header.get(name)) for name in VOLUME_ATTRIBUTES if header.get(name)}
     for tag, value in _leaves(group, wanted):
         found[wanted[tag]] = _text(value)
     return {name: found[name] for name in wanted.values() if name in found}
@@ -182,8 +182,8 @@ def _text(value: Any) -> str:
 
 
 def _dtype(header: Any, get: Callable[[str], Any]) -> np.dtype[Any]:
-    """The smallest type for every value that a frame can hold, scaled."""
-    if "PixelRepresentation" not in header:  # of a map that stores floats
+    """The smallest type that holds every scaled value that a frame can have."""
+    if "PixelRepresentation" not in header:  # a map that stores floats
         return np.dtype(np.float64)
     slope, intercept = number(get("RescaleSlope"), 1), number(get("RescaleIntercept"), 0)
     if slope != int(slope) or intercept != int(intercept):
@@ -195,8 +195,8 @@ def _dtype(header: Any, get: Callable[[str], Any]) -> np.dtype[Any]:
     return np.dtype(next(fitting, np.float64))
 
 
-def _forget_private_dimensions(dataset: Any) -> None:
-    """Take private attributes out of the index of dimensions, which highdicom cannot name."""
+def _drop_private_dimensions(dataset: Any) -> None:
+    """Remove private attributes, which highdicom cannot name, from the index of dimensions."""
     dimensions = list(dataset.get("DimensionIndexSequence") or ())
     public = [index for index, item in enumerate(dimensions) if not item.DimensionIndexPointer.is_private]
     if len(public) == len(dimensions):

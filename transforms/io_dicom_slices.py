@@ -1,7 +1,7 @@
 """DICOM files that hold one slice each, through SimpleITK's GDCM. Part of `transforms.io_dicom`.
 
-Place, size and scaling of a slice are those that its own header gives: GDCM puts a size of 1 mm and an origin of 0
-where the header gives none, and inverts the grey values of MONOCHROME1, so that none of the three is left to it.
+Place, size and scaling of a slice are taken from its own header, not from GDCM: GDCM assumes a size of 1 mm and an
+origin of 0 if the header gives none, and inverts the grey values of MONOCHROME1.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from transforms.io_itk import reason
 _READER = "GDCMImageIO"
 #: Kinds of scan whose values have a unit, so that they mean the same however they are displayed (HU, Bq/ml).
 MEASURED = ("CT", "PT")
-#: What tells volumes of one series from each other, the most telling first. AcquisitionTime and the like often differ
-#: from slice to slice, and tell nothing then.
-TELLING: dict[str, str] = {
+#: Attributes that distinguish volumes of one series, the most specific first. AcquisitionTime and similar ones often
+#: differ from slice to slice, and do not distinguish volumes then.
+VOLUME_ATTRIBUTES: dict[str, str] = {
     "EchoTime": "0018|0081",
     "EchoNumbers": "0018|0086",
     "TemporalPositionIdentifier": "0020|0100",
@@ -58,7 +58,7 @@ _TAGS = {
     "SeriesInstanceUID": "0020|000e",
     "ImagePositionPatient": "0020|0032",
     "ImageOrientationPatient": "0020|0037",
-    **TELLING,
+    **VOLUME_ATTRIBUTES,
 }
 #: How far the directions of rows and columns may be from a right angle (cosine).
 _NOT_RIGHT = 1e-3
@@ -70,18 +70,18 @@ class Slice:
 
     Attributes:
         path: the file.
-        frame: number of the frame, from 1; None where the file holds one picture.
+        frame: number of the frame, from 1. None if the file holds one picture.
         instance: UID of the picture; copies of a file share it.
         series: UID of the series.
-        localiser: whether it says of itself that it is one.
-        wrong: why it cannot be used, in words that follow its name; empty where it can.
+        localiser: whether its header says that it is one.
+        wrong: why it cannot be used, in words that follow its name; empty if it can.
         size: voxels along X and Y.
         spacing: millimetres along X and Y.
         origin: of the first voxel, LPS millimetres.
         direction: columns are X, Y and the normal.
-        thickness: millimetres, and the attribute that gives them; None where none does.
+        thickness: millimetres, and the attribute that gives them. None if no attribute does.
         dtype: of the values.
-        telling: attributes that may tell the volumes of a series from each other.
+        volume_attributes: attributes that may distinguish the volumes of a series.
     """
 
     path: Path
@@ -96,16 +96,16 @@ class Slice:
     direction: NDArray[np.float64]
     thickness: tuple[float, str] | None
     dtype: np.dtype[Any]
-    telling: Mapping[str, str]
+    volume_attributes: Mapping[str, str]
 
     @property
     def name(self) -> str:
-        """Of the file, and the number of the frame."""
+        """The name of the file, and the number of the frame."""
         return f"{self.path.name} {self.of_frame}".strip()
 
     @property
     def of_frame(self) -> str:
-        """What goes before words that follow the name of the file; empty where the file is the slice."""
+        """Words for the frame, to put after the name of the file; empty if the file is the slice."""
         return "" if self.frame is None else f"frame {self.frame} "
 
 
@@ -114,7 +114,7 @@ EXPORT = "export it again from the scanner or the archive"
 
 
 def numbers(text: Any, count: int) -> NDArray[np.float64] | None:
-    """So many finite numbers of an attribute; None where it does not hold as many."""
+    """`count` finite numbers of an attribute. None if it does not hold that many."""
     parts = text.split("\\") if isinstance(text, str) else [] if text is None else list(np.atleast_1d(text))
     try:
         values = np.array([float(part) for part in parts])
@@ -124,7 +124,7 @@ def numbers(text: Any, count: int) -> NDArray[np.float64] | None:
 
 
 def number(value: Any, otherwise: float) -> float:
-    """The one number of an attribute, or another where it holds none."""
+    """The number in an attribute, or `otherwise` if it holds none."""
     found = numbers(value, 1)
     return otherwise if found is None else float(found[0])
 
@@ -132,7 +132,7 @@ def number(value: Any, otherwise: float) -> float:
 def place(
     get: Callable[[str], Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], str]:
-    """Spacing along X and Y, origin and direction of a picture by its attributes, and what is wrong with them."""
+    """Spacing along X and Y, origin and direction of a picture from its attributes, and what is wrong with them."""
     position = numbers(get("ImagePositionPatient"), 3)
     axes = numbers(get("ImageOrientationPatient"), 6)
     spacing = numbers(get("PixelSpacing"), 2)
@@ -161,7 +161,7 @@ def place(
 
 
 def thickness(get: Callable[[str], Any]) -> tuple[float, str] | None:
-    """Of a slice, mm, and the attribute that gives it."""
+    """Thickness of a slice in mm, and the attribute that gives it."""
     for name in ("SliceThickness", "SpacingBetweenSlices"):
         if (value := number(get(name), 0)) > 0:
             return value, name
@@ -169,17 +169,17 @@ def thickness(get: Callable[[str], Any]) -> tuple[float, str] | None:
 
 
 def colour(get: Callable[[str], Any]) -> str:
-    """What is wrong with a colour picture, in words that follow its name; empty where it is none."""
+    """What is wrong with a colour picture, in words that follow its name; empty if it is not one."""
     several = number(get("SamplesPerPixel"), 1) > 1
     return "is a colour picture, not a slice of a scan: leave it out" if several else ""
 
 
 def wrong_values(get: Callable[[str], Any]) -> str:
-    """Why the values of a picture cannot be those of a scan, in words that follow its name; empty where they can."""
+    """Why the values of a picture cannot be those of a scan, in words that follow its name; empty if they can."""
     if is_inverted(get) and str(get("Modality") or "").strip() not in MEASURED:
         return (
-            "has inverted grey values (MONOCHROME1), and its kind of scan has no unit by which to tell bright from "
-            f"dark: {EXPORT} as MONOCHROME2"
+            "has inverted grey values (MONOCHROME1), and its kind of scan has no unit that shows which values are "
+            f"bright: {EXPORT} as MONOCHROME2"
         )
     if number(get("RescaleSlope"), 1) == 0:
         return f"scales its values by 0 (RescaleSlope): {EXPORT}"
@@ -192,7 +192,7 @@ def is_inverted(get: Callable[[str], Any]) -> bool:
 
 
 def read_header(path: Path) -> tuple[Slice, int]:
-    """A slice by the header of its file, and the bytes of voxels that it claims.
+    """A slice from the header of its file, and the bytes of voxels that it claims.
 
     Raises:
         RuntimeError: GDCM cannot read it.
@@ -222,7 +222,7 @@ def read_header(path: Path) -> tuple[Slice, int]:
         direction=direction,
         thickness=thickness(get),
         dtype=dtype,
-        telling={name: value for name in TELLING if (value := get(name))},
+        volume_attributes={name: value for name in VOLUME_ATTRIBUTES if (value := get(name))},
     )
     return found, x * y * frames * dtype.itemsize
 
@@ -247,7 +247,7 @@ def read_voxels(of: Slice) -> NDArray[Any]:
 
 
 def _not_inverted(values: NDArray[Any], get: Callable[[str], Any]) -> NDArray[Any]:
-    """Take back GDCM's inversion of the stored values of MONOCHROME1, which it did before slope and intercept."""
+    """Undo GDCM's inversion of the stored values of MONOCHROME1, which came before slope and intercept."""
     slope, intercept = number(get("RescaleSlope"), 1), number(get("RescaleIntercept"), 0)
     # GDCM writes lowest + highest - stored.
     both_ends = -1 if number(get("PixelRepresentation"), 0) else 2 ** int(number(get("BitsStored"), 16)) - 1
@@ -256,7 +256,7 @@ def _not_inverted(values: NDArray[Any], get: Callable[[str], Any]) -> NDArray[An
 
 
 def _attributes(reader: sitk.ImageFileReader) -> Callable[[str], str | None]:
-    """The attributes of a file that was read, by their keywords; None for one that it lacks."""
+    """The attributes of a file that was read, by their keywords; None for a missing one."""
 
     def get(keyword: str) -> str | None:
         tag = _TAGS[keyword]

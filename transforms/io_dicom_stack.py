@@ -1,7 +1,7 @@
 """Which slices of a file or a folder make one scan, and what is wrong. Part of `transforms.io_dicom`.
 
-Slices are sorted by their place along the normal of their plane. Nothing is interpolated or left out without a word:
-what makes no even stack is named, slice by slice, and objects that hold no image are passed by with a note.
+Slices are sorted by their place along the normal of their plane. Nothing is interpolated, and nothing is left out
+silently: slices that do not fit an even stack are named, and objects without an image are skipped with a note.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Stack:
         path: the file or the folder.
         slices: those of the scan, in order along their normal.
         problems: what keeps them from being one scan.
-        notes: what was passed by, or decided.
-        objects: what the files hold that are no image.
+        notes: what was skipped, or decided.
+        objects: what the files without an image hold.
         claimed: bytes of voxels, by the headers.
         held: bytes of the files that should hold them.
     """
@@ -87,7 +87,7 @@ def find_stack(path: Path) -> Stack:
 
 
 def _dicom_files(stack: Stack) -> Iterator[Path]:
-    """The DICOM files of a folder; a file without a suffix that is not DICOM is noted, as slices often have none."""
+    """The DICOM files of a folder. A file without a suffix that is not DICOM is noted: slices often have no suffix."""
     for path in visible(stack.path):
         if path.is_symlink() and not path.exists():
             stack.problems.append((path, f"is a link that leads nowhere ({os.readlink(path)}): fetch the file"))
@@ -104,7 +104,7 @@ def _read(file: Path, stack: Stack) -> None:
     what = dicom_object(file)
     if not what.is_image:
         stack.objects.append(what)
-        stack.notes.append(Note("passed-by", f"is {what.name}, not a slice; it was passed by", file))
+        stack.notes.append(Note("passed-by", f"is {what.name}, not a slice; it was skipped", file))
         return
     try:
         if what.kind == "frames":
@@ -124,7 +124,7 @@ def _read(file: Path, stack: Stack) -> None:
 
 
 def _usable(stack: Stack) -> list[Slice]:
-    """The slices that can be placed and measured and are no localisers, unless all are; the others are problems."""
+    """The slices with a place and a size. Localisers count only if there is nothing else; the others are problems."""
     slices = stack.slices
     only_localisers = all(of.localiser for of in slices)
     usable = []
@@ -132,7 +132,7 @@ def _usable(stack: Stack) -> list[Slice]:
         words = "is a localiser: move it out" if of.localiser and not only_localisers else of.wrong
         if not words:
             usable.append(of)
-        elif (of.path, words) not in stack.problems:  # of a file with many frames once
+        elif (of.path, words) not in stack.problems:  # once for a file with many frames
             stack.problems.append((of.path, words))
     return usable
 
@@ -145,7 +145,7 @@ def _of_one_kind(stack: Stack) -> Iterator[Slice]:
     for of in stack.slices:
         if of.series != main:
             words = f"is of another series ({of.series[-16:]}) than {series[main]} files here: one folder each"
-            if (of.path, words) not in stack.problems:  # of a file with many frames once
+            if (of.path, words) not in stack.problems:  # once for a file with many frames
                 stack.problems.append((of.path, words))
             continue
         for plane in planes:
@@ -165,7 +165,7 @@ def _of_one_kind(stack: Stack) -> Iterator[Slice]:
 
 
 def _same_plane(one: Slice, other: Slice) -> bool:
-    """Whether two slices have the same pixels but for where they lie, to a fraction of the tolerance of a stack."""
+    """Whether two slices have the same size, direction and pixels, to a fraction of the tolerance of a stack."""
     if one.size != other.size:
         return False
     apart = (one.direction[:, :2] * one.spacing - other.direction[:, :2] * other.spacing) @ np.subtract(one.size, 1)
@@ -200,7 +200,7 @@ def sort_along(slices: Sequence[Slice], normal: NDArray[np.float64]) -> list[Sli
 
 
 def gaps(slices: Sequence[Slice], normal: NDArray[np.float64]) -> Iterator[Problem]:
-    """Slices that are doubled, missing, unevenly spaced or shifted, of a stack that is sorted along its normal."""
+    """Doubled, missing, unevenly spaced or shifted slices of a stack that is sorted along its normal."""
     steps = [(one, other, float((other.origin - one.origin) @ normal)) for one, other in pairwise(slices)]
     for one, other, gap in steps:
         if gap <= _SAME_MM:
@@ -221,4 +221,4 @@ def gaps(slices: Sequence[Slice], normal: NDArray[np.float64]) -> Iterator[Probl
         elif abs(gap - usual) > tolerance:
             yield other.path, f"{lies}: spacing is uneven"
         if (shift := float(np.linalg.norm(own - slope)) * gap) > tolerance:
-            yield other.path, f"{other.of_frame}is shifted sideways by {shift:.3g} mm against {one.name}"
+            yield other.path, f"{other.of_frame}is shifted sideways by {shift:.3g} mm from {one.name}"

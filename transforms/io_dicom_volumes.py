@@ -1,4 +1,4 @@
-"""Several whole volumes in one series: how many, and what tells them apart. Part of `transforms.io_dicom`."""
+"""Several whole volumes in one series: how many, and how they differ. Part of `transforms.io_dicom`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from transforms.io_dicom_slices import Slice
 
 _NAMED = 6
-#: A group of slices that has less than this share of the largest is no volume (a slice that was taken again, perhaps),
-#: unless it is an even stack of so many.
+#: A group with less than this share of the slices of the largest is no volume (perhaps a slice was taken again), unless
+#: it is an even stack of at least this many.
 _SHARE, _FEWEST = 0.5, 3
 #: Positions nearer than this are one, mm.
 _SAME_MM = 0.01
@@ -25,7 +25,7 @@ _Groups = Mapping[tuple[str, ...], Sequence[Slice]]
 
 
 def volumes(path: Path, slices: Sequence[Slice], normal: NDArray[np.float64], gaps: _Gaps) -> str:
-    """What to say where slices are several whole volumes of one place, such as the echoes of a scan.
+    """What to say if slices are several whole volumes of one place, such as the echoes of a scan.
 
     Args:
         path: the file or the folder.
@@ -34,7 +34,7 @@ def volumes(path: Path, slices: Sequence[Slice], normal: NDArray[np.float64], ga
         gaps: names what is uneven in a stack.
 
     Returns:
-        Words that follow the name of the path; empty where the slices are not several volumes.
+        Words that follow the name of the path; empty if the slices are not several volumes.
     """
     for may_have_gaps in (False, True):
         for names, groups in _groupings(slices):
@@ -45,25 +45,27 @@ def volumes(path: Path, slices: Sequence[Slice], normal: NDArray[np.float64], ga
     copies = len({of.instance for of in slices}) < len(slices)
     if not copies and len(times) == 1 and len(at) > 1 and (count := times.pop()) > 1:
         return (
-            f"holds {count} slices at each of {len(at)} places, and no attribute tells which belong together: "
+            f"holds {count} slices at each of {len(at)} places, and no attribute says which belong together: "
             "export each volume as a series of its own"
         )
     return ""
 
 
 def _groupings(slices: Sequence[Slice]) -> Iterator[tuple[tuple[str, ...], _Groups]]:
-    """The slices by file, by each attribute that differs among them, and by each two."""
+    """The slices by file, by each attribute that differs among them, and by each pair of these."""
     if any(of.frame is not None for of in slices) and len({of.path for of in slices}) > 1:
         yield (), _grouped(slices, lambda of: (of.path.name,))
-    names = list(dict.fromkeys(name for of in slices for name in of.telling))
-    several = [name for name in names if 1 < len({of.telling.get(name) for of in slices}) <= max(2, len(slices) / 2)]
+    names = list(dict.fromkeys(name for of in slices for name in of.volume_attributes))
+    several = [
+        name for name in names if 1 < len({of.volume_attributes.get(name) for of in slices}) <= max(2, len(slices) / 2)
+    ]
     for count in (1, 2):
         for chosen in combinations(several, count):
             yield chosen, _grouped(slices, partial(_values_of, chosen))
 
 
 def _values_of(names: Sequence[str], of: Slice) -> tuple[str, ...]:
-    return tuple(of.telling.get(name, "none") for name in names)
+    return tuple(of.volume_attributes.get(name, "none") for name in names)
 
 
 def _grouped(slices: Sequence[Slice], key: Callable[[Slice], tuple[str, ...]]) -> dict[tuple[str, ...], list[Slice]]:
@@ -76,14 +78,14 @@ def _grouped(slices: Sequence[Slice], key: Callable[[Slice], tuple[str, ...]]) -
 def _are_volumes(
     groups: Sequence[Sequence[Slice]], normal: NDArray[np.float64], gaps: _Gaps, may_have_gaps: bool
 ) -> bool:
-    """Whether each group is a stack of its own, and all lie in one place; with gaps in it, if that is allowed."""
+    """Whether each group is a stack, and all lie in one place; the stacks may have gaps if that is allowed."""
     sizes = [len(group) for group in groups]
     alike = min(sizes) >= _SHARE * max(sizes) and (min(sizes) > 1 or max(sizes) == 1)
     if len(groups) < 2 or not (alike or (min(sizes) >= _FEWEST and not may_have_gaps)):
         return False
     heights = [[float(of.origin @ normal) for of in group] for group in groups]
     if max(of[0] for of in heights) > min(of[-1] for of in heights) + _SAME_MM:
-        return False  # beside each other, as the parts of one scan are
+        return False  # next to each other: parts of one scan
     if may_have_gaps:
         return all(step > _SAME_MM for of in heights for step in np.diff(of))
     return not any(any(True for _ in gaps(group, normal)) for group in groups)
@@ -96,8 +98,8 @@ def _words(path: Path, names: Sequence[str], groups: _Groups) -> str:
     counted = f"holds {len(groups)} whole volumes"
     if not names:
         return f"{counted}, each in its own file ({listed}{more}): give one file, or move each into its own folder"
-    told = f"{counted}, by {' and '.join(names)} ({listed}{more})"
+    described = f"{counted}, by {' and '.join(names)} ({listed}{more})"
     files = [file for group in groups.values() for file in {of.path for of in group}]
     if path.is_dir() and len(set(files)) == len(files):  # no file has slices of two
-        return f"{told}: move the files of each into its own folder"
-    return f"{told}, where one scan is wanted: convert it with dcm2niix, which writes each into its own file"
+        return f"{described}: move the files of each into its own folder"
+    return f"{described}, where one scan is wanted: convert it with dcm2niix, which writes each into its own file"

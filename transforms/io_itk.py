@@ -1,4 +1,4 @@
-"""Images that are no NIfTI, through SimpleITK, whose LPS millimetres become RAS here. Part of `transforms.io`."""
+"""Images other than NIfTI, through SimpleITK, whose LPS millimetres become RAS here. Part of `transforms.io`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transforms.size_check import bytes_on_disk, missing_spacing, refuse_impossi
 from transforms.slicer import LAYERED, is_segmentation, segments
 from transforms.verdict import RefusedError, Verdict
 
-#: LPS millimetres, in which ITK has its images, to RAS; and back.
+#: From LPS millimetres, which ITK uses, to RAS, and back.
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -105,7 +105,7 @@ def write_itk(path: Path, volume: Volume) -> None:
 
 
 class _Voxels:
-    """The voxels of an image where they are, for numpy; a view of SimpleITK's does not keep its image alive."""
+    """The voxels of an image for numpy, not copied; a view of SimpleITK's does not keep its image alive."""
 
     def __init__(self, image: Any) -> None:
         self._image = image

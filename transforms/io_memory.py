@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from swin_unetr.errors import DataError
 from transforms.geometry import Geometry, Volume
 
-#: LPS millimetres, in which ITK holds its images, to RAS.
+#: From LPS millimetres, which ITK uses, to RAS.
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _KINDS = "a nibabel, SimpleITK or itk image, a MONAI MetaTensor, or a pair (array, affine)"
 
 
 @dataclass(frozen=True, eq=False)
 class ImageInMemory:
-    """An image, as what the project works with.
+    """An image of another library, as a `Volume`.
 
     Attributes:
         volume: C x X x Y x Z as stored, with its grid in RAS millimetres.
@@ -71,7 +71,7 @@ def _of_nibabel(image: Any) -> ImageInMemory:
     def labels_like(labels: NDArray[Any]) -> Any:
         kind = type(image) if isinstance(image, nibabel.Nifti1Image) else nibabel.Nifti1Image
         header = kind.header_class.from_header(image.header) if isinstance(image, nibabel.Nifti1Image) else None
-        if header is not None:  # what describes the voxels of the scan does not describe the labels
+        if header is not None:  # these fields describe the scan's values, not the labels
             header.set_data_dtype(labels.dtype)
             header.set_slope_inter(1, 0)
             header["cal_min"] = header["cal_max"] = 0
@@ -131,7 +131,7 @@ def _of_metatensor(image: Any) -> ImageInMemory:
 
 
 def _from_itk_order(array: NDArray[Any]) -> NDArray[Any]:
-    """(C x) X x Y x Z of Z x Y x X (x C)."""
+    """(C x) X x Y x Z from Z x Y x X (x C)."""
     turned: NDArray[Any] = array.transpose()
     return turned
 

@@ -30,18 +30,18 @@ from transforms.size_check import DEFLATE_LIMIT, refuse_stand_in
 from transforms.stored import Stored, is_gzip, open_binary
 from transforms.verdict import FileKind, RefusedError, Verdict
 
-#: Level of ISA-L's gzip, 0..3, of what is written: of a label map 3 saves 4 % more and takes six times as long.
+#: Level of ISA-L's gzip, 0..3, for writing: level 3 makes label maps 4 % smaller and takes six times as long.
 _GZIP_LEVEL = 2
 #: NIfTI header extension for free text.
 _COMMENT = 6
 #: Code of the header's intent for a map of labels.
 _LABELS = 1002
-#: What the length of the header says of the version; class of a single file, and of a pair.
+#: Version by the length of the header: class of a single file, and of a pair.
 _VERSIONS = {
     348: (nibabel.Nifti1Header, nibabel.nifti1.Nifti1PairHeader),
     540: (nibabel.Nifti2Header, nibabel.nifti2.Nifti2PairHeader),
 }
-#: Fields that place voxels: of a source they are written as they are.
+#: Fields that place voxels: they are copied from a source unchanged.
 _GRID_FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z", "xyzt_units"),
@@ -51,7 +51,7 @@ _READING_ERRORS: tuple[type[Exception], ...] = (
     *(OSError, EOFError, ValueError, OverflowError, TypeError),
     *(zlib.error, cast("type[Exception]", isal_zlib.error), ImageFileError, HeaderDataError),
 )
-#: What nibabel mends in a header is judged here.
+#: nibabel logs what it corrects in a header; the header is judged here.
 _QUIET = logging.Logger("nibabel headers", logging.CRITICAL)
 
 
@@ -60,7 +60,7 @@ class _File:
     """A file, opened.
 
     Attributes:
-        path: as it was asked for.
+        path: as it was given.
         header: as it is in the file; None for Analyze.
         shape: of the voxels, as many axes as the header has.
         base: affine of the voxel size alone.
@@ -123,13 +123,13 @@ def rewrite(source: Path, path: Path) -> None:
         raise _damaged(source, error) from error
     copy = _with_header(numbers, file.header)
     copy.header.extensions.extend(file.header.extensions)
-    copy.header.set_slope_inter(stored.slope, stored.inter)  # given, they are not computed anew
+    copy.header.set_slope_inter(stored.slope, stored.inter)  # otherwise nibabel would compute them again
     with replacing(path) as temporary, open_binary(temporary, "wb", _GZIP_LEVEL) as stream:
         copy.to_stream(stream)
 
 
 def new_geometry(array: NDArray[Any], affine: NDArray[np.float64]) -> Geometry:
-    """Of a new NIfTI-1 file in millimetres."""
+    """The geometry of a new NIfTI-1 file in millimetres."""
     image = nibabel.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, code=1)
@@ -183,7 +183,7 @@ def _verdict(file: _File) -> Verdict:
 
 
 def _kind(header: Any, shape: tuple[int, ...], named: bool) -> FileKind:
-    """By the header: ITK writes seconds and a step of 1 for any fourth axis, so these say nothing of time."""
+    """From the header. ITK writes seconds and a step of 1 for any fourth axis, so these do not mean time."""
     if header is None:
         return "scan"
     step, unit = float(header["pixdim"][4]), int(header["xyzt_units"]) & 0x38
@@ -237,7 +237,7 @@ def _open(path: Path) -> _File:
         slope, inter = checked.get_slope_inter()
         stored = Stored(
             path=Path(files["image"].filename) if files else path,
-            # Left out by some programs; nibabel would take the header itself for voxels, others what follows it.
+            # Some programs leave it out; nibabel would take the header itself for voxels, others what follows it.
             offset=int(checked.get_data_offset()) or (0 if files else int(checked.single_vox_offset)),
             dtype=checked.get_data_dtype(),
             shape=tuple(map(int, checked.get_data_shape())),
@@ -274,7 +274,7 @@ def _comments(header: Any) -> Iterator[str]:
 
 
 def _refuse_impossible_size(file: _File) -> None:
-    """A header that claims more than the file can hold is told before memory is taken for it."""
+    """Refuse a header that claims more than the file can hold, before memory is taken for it."""
     data = file.stored.path
     if not data.exists():
         raise DataError(f"{file.path}: has no voxels: {data.name} is missing beside it; copy it again")
@@ -288,7 +288,7 @@ def _refuse_impossible_size(file: _File) -> None:
 
 
 def _image_like(array: NDArray[Any], like: Geometry) -> Any:
-    """A NIfTI image with the header of the source, less what describes its voxels."""
+    """A NIfTI image with the header of the source, without the fields that describe its values."""
     source = like.nifti_header
     if source is None:
         kind = nibabel.Nifti1Image if max(array.shape) < 2**15 else nibabel.Nifti2Image
@@ -306,7 +306,7 @@ def _image_like(array: NDArray[Any], like: Geometry) -> Any:
 
 
 def _with_header(array: NDArray[Any], source: Any) -> Any:
-    """An image with the fields of a header that place voxels, byte for byte, also those that nibabel would mend.
+    """An image with the fields of a header that place voxels, byte for byte, also those that nibabel would correct.
 
     A pair (.hdr, .img) becomes a single file; the version of the format is kept.
     """

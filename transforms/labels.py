@@ -1,4 +1,4 @@
-"""Between the values of a label file and the network's output channels."""
+"""From the values of a label file to the network's output channels, and back."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from transforms.unknown_labels import UnknownLabelsError
 
 #: A region is where its probability exceeds this (BraTS 2021, reference.md).
 REGION_THRESHOLD = 0.5
-#: What an encoded target of type uint8 holds, in every channel, where a voxel is of the task's `ignore_label`; of any
-#: type, see `ignored_value`.
+#: What encoded targets of type uint8 hold, in every channel, at voxels with the task's `ignore_label`; for any type see
+#: `ignored_value`.
 IGNORED = 255
-#: So many exclusive classes have an index in the widest type of encoded targets beside the value that is ignored.
+#: How many exclusive classes have an index in the widest type of encoded targets, which also holds the ignored value.
 MOST_CLASSES = 32766
 
 
@@ -35,10 +35,10 @@ def check_labels(values: Iterable[int], task: Task, path: Path) -> None:
 
 
 def target_type(task: Task) -> torch.dtype:
-    """The type of encoded targets: uint8, or int16 where the largest of uint8 is the index of a class.
+    """The type of encoded targets: uint8, or int16 if 255 is the index of a class.
 
     Raises:
-        ConfigError: more exclusive classes than int16 can tell apart.
+        ConfigError: more exclusive classes than int16 can hold.
     """
     if task.activation == "sigmoid" or len(task.targets) < IGNORED:
         return torch.uint8
@@ -50,14 +50,14 @@ def target_type(task: Task) -> torch.dtype:
 
 
 def ignored_value(targets: Tensor | NDArray[Any]) -> int:
-    """What encoded targets hold, in every channel, where a voxel is of the task's `ignore_label`: no class has it."""
+    """What encoded targets hold, in every channel, at voxels with the task's `ignore_label`: the value of no class."""
     if isinstance(targets, Tensor):
         return int(torch.iinfo(targets.dtype).max)
     return int(np.iinfo(targets.dtype).max)
 
 
 def encode_targets(labels: Tensor, task: Task) -> Tensor:
-    """Label values to what the loss compares with.
+    """Encode label values as the targets of the loss.
 
     Args:
         labels: 1 x X x Y x Z label values, all known to the task.
@@ -65,7 +65,7 @@ def encode_targets(labels: Tensor, task: Task) -> Tensor:
 
     Returns:
         `target_type`. Softmax: 1 x X x Y x Z class indices, 0 for background. Sigmoid: regions x X x Y x Z, 0 or 1.
-        `ignored_value` in every channel where the task's `ignore_label` stands.
+        `ignored_value` in every channel at voxels with the task's `ignore_label`.
     """
     if task.activation == "sigmoid":
         regions = torch.cat([_member(labels, target.labels) for target in task.targets]).to(torch.uint8)
@@ -79,7 +79,7 @@ def encode_targets(labels: Tensor, task: Task) -> Tensor:
 
 
 def encoding_key(task: Task) -> dict[str, Any]:
-    """All that encoded targets depend on, beside the values in a label file, and whether these are refused.
+    """Everything that encoded targets depend on besides the values in a label file, and which values are refused.
 
     Names of structures and the values that a prediction writes are not in it.
     """
@@ -105,7 +105,7 @@ def decode_activations(scores: Tensor, task: Task) -> Tensor:
 
 
 def decode_one_by_one(channel: Callable[[int], Tensor], task: Task, shape: Sequence[int]) -> Tensor:
-    """The same with a single channel in memory at a time.
+    """As `decode_activations`, with a single channel in memory at a time.
 
     Args:
         channel: gives a channel by its index, X x Y x Z; each is asked for once. Of equal classes the first wins.
@@ -113,7 +113,7 @@ def decode_one_by_one(channel: Callable[[int], Tensor], task: Task, shape: Seque
         shape: of a channel.
 
     Returns:
-        X x Y x Z on the CPU, uint8 where the values fit, else int32.
+        X x Y x Z on the CPU, uint8 if the values fit, else int32.
     """
     exclusive = task.activation == "softmax"
     order = range(len(task.targets)) if exclusive else task.painting_order
@@ -129,7 +129,7 @@ def decode_one_by_one(channel: Callable[[int], Tensor], task: Task, shape: Seque
 
 
 def label_names(task: Task) -> dict[int, str]:
-    """What each written label value means, for the header of a prediction; nested regions are joined, inner first."""
+    """Names of the written label values, for the header of a prediction; nested regions are joined, inner first."""
     inner_first = [task.targets[index] for index in reversed(task.painting_order)]
     values = sorted(target.write_as for target in task.targets)
     return {value: "+".join(target.name for target in inner_first if value in target.labels) for value in values}

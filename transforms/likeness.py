@@ -15,11 +15,11 @@ from transforms.geometry import Volume
 from transforms.io import read_stored
 from transforms.values import looks_like_labels, not_hounsfield
 
-#: Training scans that are looked at.
+#: How many training scans are looked at.
 _SCANS = 16
 #: Voxels along each axis of the sample of a channel.
 _SIDE = 64
-#: The air of a CT; no other modality has values as low on a whole set of scans.
+#: The air of a CT; in no other modality does a whole set of scans have values this low.
 _AIR_HU = -500.0
 #: Ranges of values, and voxel sizes, that differ by more than this from all training scans are of another kind.
 _RANGE_FACTOR, _SPACING_FACTOR = 10.0, 3.0
@@ -29,11 +29,11 @@ def describe_scans(images: Sequence[Sequence[Path]], channels: int | None = None
     """What some training scans have in common, for `unlike`.
 
     Args:
-        images: files of each scan. At even distances, a few are read.
+        images: files of each scan. A few scans, evenly spread, are read.
         channels: how many each has. If None, as many as its files hold.
 
     Returns:
-        None where none of them can be read, or their channels differ.
+        None if no scan can be read, or their channels differ.
     """
     spacings: list[float] = []
     found: list[list[tuple[float, float]]] = []
@@ -61,7 +61,7 @@ def describe_scans(images: Sequence[Sequence[Path]], channels: int | None = None
 
 
 def unlike(volume: Volume, task: Task, training: TrainingScans | None) -> tuple[str, ...]:
-    """In which ways a scan is of another kind than those that a model knows, in words that follow its name.
+    """How a scan differs in kind from the scans of a model's training, in words that follow its name.
 
     Args:
         volume: channels x X x Y x Z as stored.
@@ -88,9 +88,7 @@ def unlike(volume: Volume, task: Task, training: TrainingScans | None) -> tuple[
 
 def _odd(ends: tuple[float, float], known: ChannelValues) -> str | None:
     low, high = ends
-    compared = (
-        f"values from {low:g} to {high:g}, of the training scans from {known.lowest[0]:g} to {known.highest[1]:g}"
-    )
+    compared = f"values from {low:g} to {high:g} (training scans: {known.lowest[0]:g} to {known.highest[1]:g})"
     if known.lowest[1] < _AIR_HU:
         return f"{compared}; is it a CT in Hounsfield units?" if not_hounsfield(low, high) else None
     widest = known.highest[1] - known.lowest[0]
@@ -106,7 +104,7 @@ def _odd_spacing(volume: Volume, training: TrainingScans) -> Iterator[str]:
     spacing = volume.geometry.spacing_mm
     if min(spacing) * _SPACING_FACTOR < low or max(spacing) > _SPACING_FACTOR * high:
         size = " x ".join(f"{length:.3g}" for length in spacing)
-        yield f"voxels of {size} mm, of the training scans {low:.3g} to {high:.3g} mm; is the voxel size right?"
+        yield f"voxels of {size} mm (training scans: {low:.3g} to {high:.3g} mm); is the voxel size right?"
 
 
 def _ends(channel: NDArray[np.generic]) -> tuple[float, float]:

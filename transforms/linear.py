@@ -1,7 +1,7 @@
-"""Linear interpolation between two grids, block by block: nothing of the size of a whole grid is made.
+"""Linear interpolation between two grids, block by block, without an array of the size of a whole grid.
 
-Every voxel of the result is computed by the same operations whatever block it is asked for with, so that results do
-not depend on how a volume is cut.
+Every voxel of the result is computed by the same operations in any block, so that results do not depend on how a volume
+is cut.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from swin_unetr.config import Triple
 #: (start, stop) along each of three axes.
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
-#: What the axes of two grids may be turned or sheared against each other, in voxels at the far corner. Affines of
-#: files are rounded to float32: over 512 voxels that alone is some 1e-4.
+#: How far the axes of two parallel grids may be turned or sheared against each other, in voxels at the far corner.
+#: Affines of files are rounded to float32: over 512 voxels that alone is some 1e-4.
 _PARALLEL = 1e-3
 #: A position this close to a voxel is that voxel.
 _ON_VOXEL = 1e-5
-#: Voxels that are interpolated at once where grids are not parallel; each takes some 30 bytes besides its channels.
+#: Voxels that are interpolated at once if grids are not parallel; each takes some 30 bytes besides its channels.
 AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class GridMap:
-    """Where the voxels of a target grid lie in a given grid, beyond whose bounds the nearest voxel counts.
+    """Where the voxels of a target grid lie in a given grid; outside its bounds the nearest voxel counts.
 
     Attributes:
         matrix: 4x4, index in the target grid to index in the given grid.
@@ -63,7 +63,7 @@ class GridMap:
         return tuple(tables)
 
     def needed(self, axis: int, target: range | slice) -> tuple[int, int]:
-        """Planes [first, last) of the given grid that planes of the target grid are made of.
+        """Planes [first, last) of the given grid from which planes of the target grid are interpolated.
 
         Args:
             axis: 0, 1 or 2, the same in both grids.
@@ -90,7 +90,7 @@ class GridMap:
             block: channels x dx x dy x dz, on any device; part of the given grid that holds all that is `needed`.
             start: index of the block's first voxel in the given grid.
             box: of the target grid.
-            order: of the axes, where the grids are parallel. Costs least when axes that grow come last.
+            order: of the axes, if the grids are parallel. It is fastest if axes that grow come last.
 
         Returns:
             float32, channels x box, on the same device; may share memory with the block.
@@ -121,7 +121,7 @@ class GridMap:
         return result
 
     def _positions(self, box: Box, start: Triple, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Positions in a block as `grid_sample` wants them: -1..1, the last axis first; box x 3."""
+        """Positions in a block as `grid_sample` needs them: -1..1, the last axis first; box x 3."""
         indices = np.ogrid[tuple(slice(*ends) for ends in box)]
         positions = np.empty((*(stop - first for first, stop in box), 3), np.float32)
         for axis in range(3):

@@ -1,7 +1,7 @@
 """Where the header of a NIfTI file puts its voxels: sform, qform, voxel size and unit, checked against each other.
 
-One rule decides: the sform, then the qform, then the voxel size alone, as the standard has it; a form that is damaged,
-or that has fallen back to the default size of 1 x 1 x 1 where the voxel size says something else, is passed over.
+The first usable one decides, as in the standard: the sform, then the qform, then the voxel size alone. A form is
+skipped if it is damaged, or if it has the default size of 1 x 1 x 1 and the voxel size is another one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Affine = NDArray[np.float64]
 
 #: A quaternion's b, c, d may exceed length 1 by rounding; nibabel refuses more than this, other programs do not.
 _ROUNDED, _MOST_ROUNDED = 3.6e-7, 1e-3
-#: Relative difference of two voxel sizes that are the same.
+#: Largest relative difference of two voxel sizes that count as the same.
 _SAME_SIZE = 1e-2
-#: Corners that sform and qform put further apart than this are in disagreement, mm.
+#: If sform and qform put corners further apart than this, they disagree, mm.
 _FORMS_MM = 1.0
-#: Axes that miss the right angle by more than this are sheared, which no qform can hold; degrees.
+#: Axes that differ from a right angle by more than this are sheared, which no qform can express; degrees.
 _SHEAR_DEGREES = 0.5
 #: Voxels and longest side of a volume, mm, from light-sheet microscopy to a whole body.
 _VOXEL_MM, _SIDE_MM = (0.0015, 25.0), (1.0, 2500.0)
-#: Smallest voxel that is more than rounding.
+#: A smaller voxel size is a rounding error.
 _SMALLEST_MM3 = 1e-9
 NOWHERE = (
     "its header's affine places voxels nowhere (voxel size 0 or NaN); write the true voxel size and position into the "
@@ -37,7 +37,7 @@ _UNITS = {1: ("metre", 1e3), 3: ("micron", 1e-3)}
 
 
 class NoGridError(ValueError):
-    """A header that does not say where its voxels are; the words follow the name of the file."""
+    """A header does not say where its voxels are; the words follow the name of the file."""
 
 
 def place(header: Any, shape: Sequence[int], base: Affine) -> tuple[Affine, tuple[Note, ...]]:
@@ -79,7 +79,7 @@ def place(header: Any, shape: Sequence[int], base: Affine) -> tuple[Affine, tupl
 def _chosen(
     header: Any, sizes: NDArray[np.float64], sized: bool, qform: Affine | None, base: Affine, notes: list[Note]
 ) -> tuple[Affine, bool]:
-    """The affine in the header's unit, and whether it is the sform as it is."""
+    """The affine in the header's unit, and whether it is the unchanged sform."""
     if header["sform_code"] > 0:
         sform = np.eye(4)
         sform[:3] = [header[f"srow_{axis}"] for axis in "xyz"]
@@ -121,7 +121,7 @@ def _with_spacing(
 
 
 def _qform(header: Any, sizes: NDArray[np.float64], notes: list[Note]) -> Affine | None:
-    """The affine of quaternion, voxel size and offset; None where they are damaged."""
+    """The affine from quaternion, voxel size and offset; None if they are damaged."""
     b, c, d = (float(header[f"quatern_{name}"]) for name in "bcd")
     rest = 1.0 - (b * b + c * c + d * d)
     offset = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
@@ -137,7 +137,7 @@ def _qform(header: Any, sizes: NDArray[np.float64], notes: list[Note]) -> Affine
 
 
 def _factor(header: Any, affine: Affine, shape: Sequence[int], notes: list[Note]) -> float:
-    """Millimetres of the header's unit of length, which counts where it gives a size that a scan can have."""
+    """Millimetres of the header's unit of length, which is used if it gives a size that a scan can have."""
     unit = int(header["xyzt_units"]) & 7
     if unit not in _UNITS:
         return 1.0
@@ -160,7 +160,7 @@ def _plausible(spacing: NDArray[np.float64], side: float) -> bool:
 
 
 def is_sound(affine: Affine) -> bool:
-    """Whether its axes span the space: relative to their lengths, whatever the unit."""
+    """Whether its axes span the space, relative to their lengths, in any unit."""
     if not np.isfinite(affine).all():
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)

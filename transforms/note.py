@@ -13,7 +13,7 @@ class Note:
     Attributes:
         code: code of the doctor's finding, such as "units" or "forms-disagree".
         words: what was found, and what was done about it; they follow the name of the file.
-        path: the file, where it is not the one that was asked for (a slice in a folder).
+        path: the file, if it is not the one that was read (a slice in a folder).
     """
 
     code: str

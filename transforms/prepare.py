@@ -1,8 +1,8 @@
-"""A scan in memory to what the network sees, for prediction: as in training, without copies of the whole scan.
+"""Preprocess a scan in memory for prediction: as in training, without copies of the whole scan.
 
 The steps (`transforms.steps`) are those of training, and `transforms.preprocess` is the reference. There, every step
-makes the scan anew, in float32 or float64; here the source stays as it is stored, and slabs of it go through all steps
-at once.
+makes a new array of the scan, in float32 or float64; here the source stays as it is stored, and slabs of it go through
+all steps at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from transforms.steps import CropForeground, Intensity, Window, ZScore, steps_of
 
 #: Bytes of the source (as float32) that go through all steps at once: small enough for a cache that is shared.
 _SLAB = 16 << 20
-#: Share of the mean below which a deviation is float32's rounding.
+#: A deviation below this share of the mean is a rounding error of float32.
 _ROUNDING = 1e-6
 
 
@@ -72,7 +72,7 @@ def prepare(volume: Volume, config: PreprocessConfig, channels: Sequence[str] | 
 
 
 def _foreground(array: NDArray[Any], step: CropForeground) -> Box | None:
-    """Box of what any channel shows; None if that is nothing."""
+    """Box of what any channel shows. None if no channel shows anything."""
     order = _memory_order(array)
     ordered = array.transpose(0, *(axis + 1 for axis in order))
     bounds = [_bound(of, array.dtype) for of in step.bounds]
@@ -97,10 +97,10 @@ def _foreground(array: NDArray[Any], step: CropForeground) -> Box | None:
 
 
 def _bound(bound: float | None, dtype: np.dtype[Any]) -> float | None:
-    """The same bound for values of a type; infinite where all exceed it, or none does."""
+    """The same bound for values of a type; infinite if all values exceed it, or no value does."""
     if bound is None or dtype.kind not in "iu":
         return bound
-    bound = math.floor(bound)  # the same for whole numbers, and compared as such
+    bound = math.floor(bound)  # whole numbers exceed both alike, and are compared with whole numbers
     limits = np.iinfo(dtype)
     if limits.min <= bound <= limits.max:
         return bound
@@ -125,7 +125,7 @@ def _resample(array: NDArray[Any], grids: Grids, intensities: Sequence[Intensity
         start = (rows[0][0], rows[1][0], rows[2][0])
         box = ((first, last), (0, grid.target_shape[1]), (0, grid.target_shape[2]))
         for channel, intensity in enumerate(intensities):
-            # A copy whatever the type: views with negative strides and read-only maps of files are none of torch's.
+            # Always a copy: torch takes no views with negative strides and no read-only memory maps.
             block = torch.from_numpy(np.array(ordered[channel][part], np.float32, order="C"))
             slab = grid.sample(block[None], start, box, order=(0, 1, 2))[0]
             if isinstance(intensity, Window):
@@ -135,7 +135,7 @@ def _resample(array: NDArray[Any], grids: Grids, intensities: Sequence[Intensity
 
 
 def resampling_slabs(grid: GridMap) -> Iterator[tuple[int, int]]:
-    """Planes [first, last) of the target grid that are made at once, of a slab of the source.
+    """Planes [first, last) of the target grid that are made at once, from a slab of the source.
 
     Args:
         grid: from the prepared grid to the source, axes from the slowest in the source's memory to the fastest.
@@ -179,7 +179,7 @@ def _z_score(channel: Tensor, *, nonzero: bool) -> None:
         away = part.double().sub_(mean).square_()
         squares += float((away[part != 0] if nonzero else away).sum())
     deviation = math.sqrt(squares / count)
-    # A channel of one value varies by nothing but rounding once it is resampled: that is not divided up to unit size.
+    # Once it is resampled, a constant channel varies by rounding errors, which must not be scaled to unit size.
     divisor = deviation if deviation > _ROUNDING * abs(mean) else 1.0
     for part in parts:
         scaled = (part - mean) / divisor
@@ -193,7 +193,7 @@ def _memory_order(array: NDArray[Any]) -> Triple:
 
 
 def _slabs(array: NDArray[Any]) -> list[tuple[int, int]]:
-    """Ranges of the first spatial axis of channels x X x Y x Z of which each takes no more than a slab."""
+    """Ranges of the first spatial axis of channels x X x Y x Z that are no larger than a slab."""
     planes = max(_SLAB // max(array[:, :1].size * 4, 1), 1)
     return [(start, min(start + planes, array.shape[1])) for start in range(0, array.shape[1], planes)]
 

@@ -1,4 +1,4 @@
-"""The memory that reading and preparing a scan takes, from what its header says; nothing of the scan is read."""
+"""The memory that reading and preparing a scan takes, from its header alone; no voxel is read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from transforms.grids import Grids
 from transforms.linear import AT_ONCE, GridMap
 from transforms.prepare import resampling_slabs, source_grid
 
-#: What buffers of files, statistics of intensities and libraries take beside the scan.
+#: Bytes that buffers of files, statistics of intensities and libraries take besides the scan.
 _BESIDE = 32 << 20
-#: Bytes for each position that is reckoned where grids are not parallel.
+#: Bytes for each position that is calculated if grids are not parallel.
 _POSITION = 72
 
 
@@ -29,7 +29,7 @@ def prepare_bytes(
         channels: of the scan.
         dtype: as `transforms.io.read_header` gives it.
         config: spacing, intensity and crop.
-        files: that hold the channels; one that is read is there beside those before it.
+        files: how many hold the channels; each is read while those before it are in memory.
 
     Returns:
         Bytes: the source as stored, the prepared scan as if nothing was cropped, and slabs between them.
@@ -44,14 +44,14 @@ def prepare_bytes(
 
 def _slab_bytes(grids: Grids) -> int:
     """The most that a slab takes on its way from the source to the prepared grid."""
-    # Files have their third axis the slowest in memory, whatever their axes are turned to.
+    # The third axis of a file is the slowest in memory, in any orientation.
     slowest, middle, fastest = (grids.turn.axes.index(axis) for axis in (2, 1, 0))
     grid = source_grid(grids, (slowest, middle, fastest))
     return max(_bytes_of(grid, first, last) for first, last in resampling_slabs(grid))
 
 
 def _bytes_of(grid: GridMap, first: int, last: int) -> int:
-    """Of the planes [first, last) of the target, in float32."""
+    """Bytes to interpolate the planes [first, last) of the target, in float32."""
     _, one, two = grid.target_shape
     ranges = (range(first, last), range(one), range(two))
     sizes = [stop - start for start, stop in (grid.needed(axis, each) for axis, each in enumerate(ranges))]
@@ -62,7 +62,7 @@ def _bytes_of(grid: GridMap, first: int, last: int) -> int:
         points = min(planes, last - first) * one * two
         return 4 * (source + math.prod(target) + 2 * points) + _POSITION * points
     most = 0
-    for axis in range(3):  # what goes in and what comes out; along the last axis, the upper neighbours beside
+    for axis in range(3):  # input and output; along the last axis also the upper neighbours
         before = math.prod(sizes)
         sizes[axis] = target[axis]
         most = max(most, (before if axis else 0) + (2 if axis == 2 else 1) * math.prod(sizes))

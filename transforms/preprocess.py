@@ -1,7 +1,7 @@
 """From the files of a case to what the network sees.
 
-The steps (`transforms.steps`) are taken with MONAI's transforms. Prediction takes the same by `transforms.prepare`, in
-less time and memory.
+MONAI's transforms do the steps (`transforms.steps`). Prediction does the same steps with `transforms.prepare`, in less
+time and memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from transforms.steps import CropForeground, Intensity, Orient, Resample, ScaleI
 
 
 def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> Compose:
-    """The deterministic way from files to tensors.
+    """The deterministic steps from files to tensors.
 
     Args:
         config: spacing, intensity and crop.
@@ -56,7 +56,7 @@ def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> 
 
 
 class BareErrors(Compose):  # type: ignore[misc]  # MONAI has no types
-    """MONAI's chain of steps, which wraps every error in a `RuntimeError`; those that a user can mend come out bare."""
+    """MONAI's chain of steps, without the `RuntimeError` that it wraps around errors which a user can correct."""
 
     def __call__(self, values: Any, *_: Any, **__: Any) -> Any:
         """Go through all steps."""
@@ -71,7 +71,7 @@ class BareErrors(Compose):  # type: ignore[misc]  # MONAI has no types
 
 
 def preprocess_volume(volume: Volume, config: PreprocessConfig, channels: Sequence[str] | None = None) -> MetaTensor:
-    """The same for a scan in memory.
+    """As `preprocessing`, for a scan in memory.
 
     Args:
         volume: C x X x Y x Z as stored.
@@ -123,7 +123,7 @@ class LoadCase(Transform):  # type: ignore[misc]
         self.with_label = with_label
 
     def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Add "image", "geometry" and, where wanted, "label" to {"case": Case}."""
+        """Add "image", "geometry" and, with `with_label`, "label" to {"case": Case}."""
         case: Case = values["case"]
         volume = read_image(case.images, channels=len(self.task.channels))
         loaded = {**values, "geometry": volume.geometry, "image": _meta_tensor(volume.array, volume.geometry.affine)}
@@ -173,7 +173,7 @@ class _Foreground:
     def __call__(self, image: Tensor) -> Tensor:
         channels = zip(image, self.bounds, strict=True)
         shown = torch.stack([channel != 0 if bound is None else channel > bound for channel, bound in channels])
-        # A scan without foreground is kept whole: it is not this step's to refuse it.
+        # A scan without foreground is kept whole; others refuse it.
         return shown if shown.any() else torch.ones_like(image, dtype=torch.bool)
 
 

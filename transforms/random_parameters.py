@@ -1,7 +1,7 @@
-"""What is drawn for a training crop, and what follows from it for a batch.
+"""The random numbers of a training crop, and the changes of a batch that follow from them.
 
-A crop comes with numbers between 0 and 1, drawn on the host: the same for the same seed, whatever device the crop is
-changed on, in whatever batch.
+The numbers of a crop lie between 0 and 1 and are drawn on the host, so that they depend on the seed alone, not on the
+device nor on the batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swin_unetr.config import AugmentConfig, Triple
 
-#: How many numbers each change takes: its chance first, then what is drawn for it.
+#: How many numbers each change takes: the first decides whether it is made, the others how.
 _WIDTHS = {"flip": 3, "turn": 2, "affine": 7, "noise": 3, "blur": 4, "gamma": 2, "scale": 2, "shift": 2}
 #: Numbers of a crop.
 NUMBERS = sum(_WIDTHS.values())
@@ -23,12 +23,12 @@ _SEED_BITS = 53
 
 
 def draw(count: int, generator: torch.Generator) -> Tensor:
-    """Numbers for so many crops: count x `NUMBERS`, float64, on the host."""
+    """Numbers for `count` crops: count x `NUMBERS`, float64, on the host."""
     return torch.rand(count, NUMBERS, generator=generator, dtype=torch.float64)
 
 
 class Changes(NamedTuple):
-    """What is to be done to the crops of a batch. Rows are indices of the crops (int64) that it is done to."""
+    """Changes of the crops of a batch. Rows are the indices (int64) of the crops that are changed."""
 
     affine_rows: Tensor
     #: n x 3 x 3: from voxels of the result to voxels of the crop, both counted from the centre.
@@ -43,22 +43,22 @@ class Changes(NamedTuple):
     sigmas: Tensor
     gamma_rows: Tensor
     powers: Tensor
-    #: For every crop; none where none is scaled or shifted.
+    #: For every crop. None if no crop is scaled or shifted.
     factors: Tensor | None
     addends: Tensor | None
 
     def pinned(self) -> Changes:
-        """The same in memory that a GPU reads without being waited for."""
+        """The same in pinned memory, which is copied to a GPU while the program goes on."""
         tensors: dict[str, Any] = {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
         return self._replace(**{name: value.pin_memory() for name, value in tensors.items()})
 
 
 def changes_of(draws: Tensor, augment: AugmentConfig) -> Changes:
-    """What numbers mean.
+    """The changes that random numbers stand for.
 
     Args:
         draws: B x `NUMBERS`.
-        augment: what is changed, how much and how often.
+        augment: which changes, how large and how often.
     """
     numbers = _named(draws)
     affine_rows, affine = _chosen(numbers["affine"], augment.affine_probability)
@@ -98,12 +98,12 @@ def orientation(draws: Tensor, augment: AugmentConfig, size: Triple) -> tuple[bo
         size: of the crop, voxels along X, Y, Z.
 
     Returns:
-        Whether X and Y change places, and the axes (1, 2, 3 for X, Y, Z) that are mirrored thereafter.
+        Whether X and Y are swapped, and the axes (1, 2, 3 for X, Y, Z) that are mirrored afterwards.
     """
     numbers = _named(draws)
     mirrored = [chance < most for chance, most in zip(numbers["flip"].tolist(), augment.flip_probability, strict=True)]
     chance, number = numbers["turn"].tolist()
-    square = size[0] == size[1]  # a quarter turn would change another crop's shape, half a turn does not
+    square = size[0] == size[1]  # a quarter turn would change the shape of other crops, half a turn does not
     turns = 0 if chance >= augment.rotate90_probability else 1 + int(3 * number) if square else 2
     swapped = turns % 2 == 1
     if swapped:
@@ -116,7 +116,7 @@ def orientation(draws: Tensor, augment: AugmentConfig, size: Triple) -> tuple[bo
 
 
 def margins(draws: Tensor, augment: AugmentConfig, size: Triple) -> Triple | None:
-    """How far the rotation with zoom of a crop reaches beyond each of its sides; None if there is none.
+    """How far the rotation with zoom of a crop reaches beyond each of its sides. None if it is not rotated.
 
     Args:
         draws: `NUMBERS` of one crop.
@@ -140,7 +140,7 @@ def _named(draws: Tensor) -> dict[str, Tensor]:
 
 
 def _chosen(numbers: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """Crops that a change is made to, and what was drawn for it beside its chance."""
+    """Rows of the crops that are changed, and their numbers for the change."""
     rows = (numbers[:, 0] < probability).nonzero()[:, 0]
     return rows, numbers[rows, 1:]
 
@@ -150,7 +150,7 @@ def _between(number: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def _matrices(numbers: Tensor, augment: AugmentConfig) -> Tensor:
-    """Rotations about X, then Y, then Z, of crops that are zoomed by then: n x 3 x 3 of n x 6."""
+    """Rotations about X, then Y, then Z, after a zoom: n x 3 x 3 from n x 6."""
     angles = (2 * numbers[:, :3] - 1) * torch.deg2rad(torch.tensor(augment.rotate_degrees, dtype=numbers.dtype))
     matrix = torch.eye(3, dtype=numbers.dtype).expand(len(numbers), 3, 3)
     for axis in range(3):

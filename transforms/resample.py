@@ -1,4 +1,4 @@
-"""Label maps on another grid, for what was predicted on a grid of its own."""
+"""Label maps on another grid, for predictions that do not lie on the grid of the reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from swin_unetr.errors import GeometryError
 from transforms.geometry import Geometry, Volume
 
-#: Points half-way between two voxels all go the same way, although rounding puts some of them on either side.
+#: Points half-way between two voxels all go to the same side, although rounding moves some of them to the other.
 _SLACK = 1e-6
 #: Voxels that a grid may grow to: more than a whole body has at half a millimetre in plane.
 MOST_VOXELS = 2**30
@@ -22,7 +22,7 @@ def labels_on_grid(labels: Volume, grid: Geometry) -> Volume:
 
     Args:
         labels: label values 1 x X x Y x Z as stored.
-        grid: where they are wanted.
+        grid: the other grid.
 
     Returns:
         The same type, 1 x the shape of `grid`.
@@ -30,7 +30,7 @@ def labels_on_grid(labels: Volume, grid: Geometry) -> Volume:
     source = labels.array[0]
     to_source = np.linalg.inv(labels.geometry.affine) @ grid.affine
     array = np.zeros(grid.shape, source.dtype, order="F")
-    # Each stored index is a sum of three terms, one per axis of the new grid; slice by slice, it fits anywhere.
+    # Each stored index is a sum of three terms, one per axis of the new grid; slice by slice, to need little memory.
     terms = [to_source[:3, axis, None] * np.arange(size) for axis, size in enumerate(grid.shape)]
     plane = terms[0][:, :, None] + terms[1][:, None, :] + to_source[:3, 3, None, None] + 0.5 + _SLACK
     shape = np.array(source.shape)[:, None, None]
@@ -42,11 +42,11 @@ def labels_on_grid(labels: Volume, grid: Geometry) -> Volume:
 
 
 def covering_grid(labels: Volume, grid: Geometry) -> Geometry:
-    """A grid, made larger by whole voxels until it holds all of a label map that is not 0; as it is where it does.
+    """A grid, made larger by whole voxels, if necessary, until it holds all voxels of a label map that are not 0.
 
     Args:
         labels: label values 1 x X x Y x Z as stored.
-        grid: where they are wanted.
+        grid: to make larger.
 
     Raises:
         GeometryError: it would have more than `MOST_VOXELS`.
@@ -88,7 +88,7 @@ def is_part_of(part: Geometry, grid: Geometry) -> bool:
 
 
 def padded(volume: Volume, grid: Geometry) -> Volume:
-    """A volume on a grid that `covering_grid` has made from its own: 0 where it has no voxel."""
+    """A volume on a grid that `covering_grid` has made from its own: 0 outside the volume."""
     offset = np.rint(np.linalg.inv(grid.affine) @ volume.geometry.affine)[:3, 3].astype(int)
     array = np.zeros((len(volume.array), *grid.shape), volume.array.dtype, order="F")
     inside = [slice(start, start + size) for start, size in zip(offset, volume.geometry.shape, strict=True)]
@@ -102,11 +102,11 @@ def voxels_outside(labels: Volume, grid: Geometry) -> int:
 
     Args:
         labels: label values 1 x X x Y x Z as stored.
-        grid: where they are wanted.
+        grid: the other grid.
     """
     to_grid = np.linalg.inv(grid.affine) @ labels.geometry.affine
     outside = 0
-    for plane, values in enumerate(np.moveaxis(labels.array[0], 2, 0)):  # plane by plane, it fits anywhere
+    for plane, values in enumerate(np.moveaxis(labels.array[0], 2, 0)):  # plane by plane, to need little memory
         voxels = np.argwhere(values)
         index = voxels @ to_grid[:3, :2].T + plane * to_grid[:3, 2] + to_grid[:3, 3]
         inside = (index >= -0.5 - _SLACK) & (index <= np.array(grid.shape) - 0.5 + _SLACK)

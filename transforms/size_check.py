@@ -11,21 +11,21 @@ from swin_unetr.errors import DataError
 from transforms.note import Note
 from transforms.verdict import RefusedError
 
-#: Deflate cannot shrink further than to one in so many bytes; a header that claims more is damaged, or made to harm.
+#: Deflate makes at most this many bytes of one; a header that claims more is damaged, or made to harm.
 DEFLATE_LIMIT = 1100
-#: Where the headers of MetaImage and NRRD name the file of the voxels; none, or LOCAL, where they follow the header.
+#: Where the headers of MetaImage and NRRD name the file of the voxels. Without a name, or with LOCAL, they follow here.
 _NAMED = re.compile(rb"^(?:ElementDataFile *=|data ?file *:) *(.+?) *\r?$", re.MULTILINE | re.IGNORECASE)
 _HEADER_BYTES = 1 << 16
 #: Fields that hold the voxel size, by the ending of the name.
 _NRRD = re.compile(rb"^(?:space directions|spacings): *.", re.MULTILINE | re.IGNORECASE)
 _META = re.compile(rb"^Element(?:Spacing|Size) *= *.", re.MULTILINE | re.IGNORECASE)
 _SPACING = {".nrrd": _NRRD, ".nhdr": _NRRD, ".mha": _META, ".mhd": _META}
-#: A pointer of Git LFS or git-annex says so in its first bytes.
+#: First bytes of the pointers of Git LFS and git-annex.
 _STAND_IN_BYTES = 64
 
 
 def refuse_impossible_size(path: Path, claimed: int, held: int) -> None:
-    """Refuse what cannot be.
+    """Refuse a header that claims more than its files can hold.
 
     Args:
         path: for the message.
@@ -33,7 +33,7 @@ def refuse_impossible_size(path: Path, claimed: int, held: int) -> None:
         held: bytes of the files that hold them, compressed or not.
 
     Raises:
-        DataError: they cannot hold as much.
+        DataError: the files cannot hold that much.
     """
     if claimed > held * DEFLATE_LIMIT:
         raise DataError(f"{path}: its header claims {claimed} bytes of voxels, its files hold {held}; copy it again")
@@ -60,7 +60,7 @@ def refuse_stand_in(path: Path) -> None:
 
 
 def missing_spacing(path: Path) -> Iterator[Note]:
-    """What the header of a MetaImage or NRRD file does not say, so that libraries assume 1 x 1 x 1 mm."""
+    """A note if the header of a MetaImage or NRRD file gives no voxel size; libraries then assume 1 x 1 x 1 mm."""
     with path.open("rb") as file:
         start = file.read(_HEADER_BYTES)
     wanted = _SPACING.get(path.suffix.lower())
@@ -71,7 +71,7 @@ def missing_spacing(path: Path) -> Iterator[Note]:
 def bytes_on_disk(path: Path) -> int:
     """Bytes of a MetaImage or NRRD file, and of the file beside it that its header names.
 
-    Of a header that names many (a list, or a pattern with numbers), those of its whole folder.
+    If its header names many (a list, or a pattern with numbers), bytes of its whole folder.
 
     Raises:
         DataError: the header names a file outside its folder.

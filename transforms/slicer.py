@@ -1,4 +1,4 @@
-"""Segmentations of 3D Slicer (.seg.nrrd): what their headers say of the segments, and their place on the scan's grid.
+"""Segmentations of 3D Slicer (.seg.nrrd): the segments in their headers, and their place on the scan's grid.
 
 Slicer stores only the box that the segments fill, and segments that overlap in several layers.
 """
@@ -20,12 +20,12 @@ LAYERED = (
     "segmentation to a label map"
 )
 _VALUE = re.compile(r"Segment(\d+)_LabelValue")
-#: Voxels by which a place on another grid may miss a whole number.
+#: How far a place on another grid may be from a whole number of voxels.
 _WHOLE = 1e-2
 
 
 def segments(header: Any) -> tuple[tuple[int, str], ...] | None:
-    """Names of the segments by label value; None for an image that is no segmentation of Slicer.
+    """Names of the segments by label value. None if the image is not a segmentation of Slicer.
 
     Args:
         header: a reader of SimpleITK that has read the header of a file.
@@ -49,7 +49,7 @@ def is_segmentation(path: Path) -> bool:
 
 
 def on_grid_of(labels: Volume, grid: Geometry) -> Volume:
-    """A label map on a box of a grid, put on the whole grid, where it is 0 outside; any other stays as it is.
+    """A label map on a box of a grid, extended to the whole grid with 0. Any other label map is returned unchanged.
 
     Args:
         labels: 1 x X x Y x Z as stored.
@@ -58,7 +58,7 @@ def on_grid_of(labels: Volume, grid: Geometry) -> Volume:
     to_grid = np.linalg.solve(grid.affine, labels.geometry.affine)
     first = np.rint(to_grid[:3, 3]).astype(int)
     last = first + labels.geometry.shape
-    # How far the corners of the box miss the voxels that they are on.
+    # How far the corners of the box are from the nearest voxels.
     ends = np.array(list(np.ndindex(2, 2, 2))) * (np.array(labels.geometry.shape) - 1)
     missed = ends @ (to_grid[:3, :3] - np.eye(3)).T + (to_grid[:3, 3] - first)
     if (first < 0).any() or (last > grid.shape).any() or np.abs(missed).max() > _WHOLE or len(labels.array) != 1:

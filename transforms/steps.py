@@ -1,8 +1,8 @@
-"""The steps from a scan as it is stored to what the network sees, said once for the two ways that take them.
+"""The steps from a stored scan to what the network sees, described once for training and prediction.
 
-Training takes them one after another with MONAI's transforms (`transforms.preprocess`), prediction slab by slab
-(`transforms.prepare`). The arithmetic is theirs; which steps there are, in which order and with what, is said here.
-From the first step to the last, values count as float32.
+Training does one step after another with MONAI's transforms (`transforms.preprocess`), prediction does them slab by
+slab (`transforms.prepare`). The arithmetic is there; the steps, their order and their values are here. In all steps,
+values count as float32.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from swin_unetr.config import IntensityConfig, PreprocessConfig
 from swin_unetr.errors import ConfigError, DataError
 from transforms.geometry import DIRECTIONS
 
-#: Part of every key of something that was preprocessed: stores, caches of pre-training, results of predictions. Raised
-#: by one whenever the same file and configuration give other voxels or labels than before, be it by these steps, by
-#: the encoding of labels or by the reading of files. What has another version is made anew.
+#: Part of every key of something that was preprocessed: stores, caches of pre-training, results of predictions. It is
+#: raised by one whenever the same file and configuration give other voxels or labels than before, because of these
+#: steps, the encoding of labels or the reading of files. Whatever has another version is made again.
 PREPROCESSING_VERSION = 1
 
 
@@ -41,7 +41,7 @@ class CropForeground:
     It comes before the resampling: that makes it cheaper, and the box is found on the scanner's own voxels.
 
     Attributes:
-        bounds: a channel shows what exceeds its bound; where that is None, everything but 0.
+        bounds: a channel shows what exceeds its bound. If None, everything but 0.
     """
 
     bounds: tuple[float | None, ...]
@@ -49,7 +49,7 @@ class CropForeground:
 
 @dataclass(frozen=True)
 class Resample:
-    """Bring the voxels to one size, on the grid that MONAI's `Spacing` makes; a grid that has it already stays.
+    """Resample to one voxel size, on the grid that MONAI's `Spacing` makes; a scan with this voxel size stays as it is.
 
     Attributes:
         spacing_mm: along the RAS axes.
@@ -98,7 +98,7 @@ Step = Orient | CropForeground | Resample | ScaleIntensity
 
 @dataclass(frozen=True)
 class Steps:
-    """All steps of a scan, in their order. The label map of a scan takes those that change the grid."""
+    """All steps of a scan, in their order. Its label map goes through those that change the grid."""
 
     orient: Orient
     crop: CropForeground | None
@@ -106,14 +106,14 @@ class Steps:
     intensity: ScaleIntensity
 
     def __iter__(self) -> Iterator[Step]:
-        """Those that are taken."""
+        """Those that are done."""
         for step in (self.orient, self.crop, self.resample, self.intensity):
             if step is not None:
                 yield step
 
 
 def steps_of(config: PreprocessConfig, count: int, channels: Sequence[str] | None = None) -> Steps:
-    """The steps that a configuration means.
+    """The steps of a configuration.
 
     Args:
         config: spacing, intensity and crop.
@@ -126,7 +126,7 @@ def steps_of(config: PreprocessConfig, count: int, channels: Sequence[str] | Non
     """
     names = channels or [str(number) for number in range(count)]
     if len(names) != count:
-        raise DataError(f"a scan has {count} channels where intensities of {len(names)} are given")
+        raise DataError(f"a scan has {count} channels, but intensities of {len(names)} are given")
     intensities = tuple(map(_intensity, channel_intensities(config, names)))
     bounds = tuple(of.low if isinstance(of, Window) else None for of in intensities)
     return Steps(
@@ -150,9 +150,9 @@ def channel_intensities(config: PreprocessConfig, channels: Sequence[str]) -> tu
 
 
 def preprocessing_key(config: PreprocessConfig, channels: Sequence[str] | None = None) -> dict[str, Any]:
-    """All that the voxels of a preprocessed scan depend on, beside its files, as plain JSON.
+    """Everything besides its files that the voxels of a preprocessed scan depend on, as plain JSON.
 
-    What changes nothing, such as the window of a z-score or the names of channels, is not in it.
+    Fields without effect, such as the window of a z-score or the names of channels, are left out.
 
     Args:
         config: spacing, intensity and crop.

@@ -1,6 +1,6 @@
-"""Voxels of a file into memory, compressed or not, through a buffer: never a second copy of the whole.
+"""Reads the voxels of a file into memory, compressed or not, through a buffer: never a second copy of the whole.
 
-Knows bytes alone; what they mean stands in the header, which `transforms.io` reads.
+It handles bytes only; `transforms.io` reads the header, which says what they mean.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from isal import igzip
 from numpy.typing import DTypeLike, NDArray
 
-#: How gzip's files begin.
+#: The first bytes of a gzip file.
 _GZIP = b"\x1f\x8b"
 #: Bytes that are read, converted and scaled at once.
 _BUFFER = 4 << 20
@@ -30,8 +30,8 @@ class Stored:
         offset: bytes before the first one.
         dtype: of the stored numbers, with their byte order.
         shape: in Fortran order: the first axis is the fastest.
-        slope: times this,
-        inter: and plus this, stored numbers become values.
+        slope: stored numbers times this,
+        inter: plus this are the values.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Stored:
 
     @property
     def lean_type(self) -> np.dtype[Any]:
-        """The narrowest type at hand that holds the values as float32 would: the stored one, or float32."""
+        """The narrowest type that holds the values as well as float32: the stored one, or float32."""
         if self.scaled or self.dtype.kind not in "biu" or self.dtype.itemsize > 4:
             return np.dtype(np.float32)
         native: np.dtype[Any] = self.dtype.newbyteorder("=")
@@ -58,8 +58,8 @@ class Stored:
         """The values.
 
         Args:
-            dtype: that is wanted; scaling is reckoned in float64.
-            to_the_end: read what follows the voxels too: gzip's checksum stands at the end.
+            dtype: type of the result; scaling is calculated in float64.
+            to_the_end: read what follows the voxels too: gzip's checksum is at the end.
 
         Raises:
             OSError, EOFError, IsalError: a file that is truncated or damaged.
@@ -70,7 +70,7 @@ class Stored:
             flat = array.reshape(-1, order="F")
             buffer = memoryview(bytearray(min(_BUFFER, max(flat.size, 1) * self.dtype.itemsize)))
             step = len(buffer) // self.dtype.itemsize
-            with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite; for others to tell
+            with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite; others report it
                 for first in range(0, flat.size, step):
                     part = flat[first : first + step]
                     _fill(stream, buffer[: part.size * self.dtype.itemsize])
@@ -83,7 +83,7 @@ class Stored:
 
 @contextmanager
 def open_binary(path: Path, mode: str = "rb", level: int = 2) -> Iterator[IO[bytes]]:
-    """A file of bytes, through ISA-L's gzip: read where its content is so, written where its name ends in .gz.
+    """A file of bytes, through ISA-L's gzip: for reading if its content is gzip's, for writing if its name ends in .gz.
 
     What is written depends on the content alone: no file name and no time go into gzip's header.
 

@@ -1,4 +1,4 @@
-"""Label values that a task does not know: each set is said once, with the description of a task that knows them."""
+"""Label values that a task does not know: each set is reported once, with the description of a task that knows them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
 from swin_unetr.words import count
 
-#: Label files that a line names.
+#: How many label files a line names.
 _NAMED = 5
 
 
@@ -40,12 +40,12 @@ class UnknownLabelsError(DataError):
         super().__init__(f"{path}: holds {self.words}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep everything on the way from another process."""
+        """Keep all fields when it comes from another process."""
         return type(self), (self.path, self.values, self._task)
 
 
 def problem_lines(problems: Iterable[Exception], task: Task) -> Iterator[str]:
-    """A line for each problem; unknown label values are said once, and how the task would know them."""
+    """A line for each problem; unknown label values are reported once, with a task that knows them."""
     unknown: dict[tuple[int, ...], list[UnknownLabelsError]] = {}
     for problem in problems:
         if isinstance(problem, UnknownLabelsError):
@@ -62,7 +62,7 @@ def problem_lines(problems: Iterable[Exception], task: Task) -> Iterator[str]:
 
 
 def _remedy(values: list[int], task: Task) -> str:
-    """The description of a task that takes more values for background."""
+    """The description of a task that counts more values as background."""
     allowed = dataclasses.replace(task, other_labels=(*task.other_labels, *values))
     text = yaml.safe_dump(to_dict(allowed), default_flow_style=True, width=math.inf, sort_keys=False).strip()
-    return f"a {DESCRIPTION} that takes {', '.join(map(str, values))} for background is: {text}"
+    return f"a {DESCRIPTION} that counts {', '.join(map(str, values))} as background is: {text}"

@@ -1,4 +1,4 @@
-"""What voxel values tell: which are label numbers, which look like a label map, and which are no Hounsfield units."""
+"""Checks of voxel values: are they label numbers, do they look like a label map, can they be Hounsfield units."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LABEL_LIKE = 0.6
 #: Hounsfield units: fat and air lie below this, so every CT has voxels there; and tissue lies within a range at least
 #: as wide. Scanners store 12 bits, a little more for metal.
 _FAT_HU, _RANGE_HU, _HIGHEST_HU = -30.0, 150.0, 40_000.0
-#: Planes that are looked at, and different values that a label map has at the most.
+#: How many planes are looked at, and how many different values a label map has at most.
 _PLANES, _MOST_VALUES = 48, 1000
 
 
 def are_whole(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which values are whole numbers, but for the rounding of a header's scale; NaN is not."""
+    """Which values are whole numbers, up to the rounding of a header's scale; NaN is not."""
     if array.dtype.kind in "biu":
         return np.ones(array.shape, bool)
     with np.errstate(invalid="ignore"):
@@ -35,7 +35,7 @@ def looks_like_labels(channel: NDArray[Any]) -> int | None:
         channel: X x Y x Z. Planes at even distances are looked at.
 
     Returns:
-        How many different values the planes have besides 0; None for what looks like a scan.
+        How many different values the planes have besides 0. None if it looks like a scan.
     """
     if channel.shape[1] < 2:
         return None
@@ -44,10 +44,10 @@ def looks_like_labels(channel: NDArray[Any]) -> int | None:
     for plane in (channel[..., place] for place in places):
         if plane.min() < 0 or not are_whole(plane).all():
             return None
-        here, beside = np.rint(plane[:, :-1]), np.rint(plane[:, 1:])
+        here, neighbour = np.rint(plane[:, :-1]), np.rint(plane[:, 1:])
         labelled = here != 0
         shown += int(np.count_nonzero(labelled))
-        equal += int(np.count_nonzero((here == beside) & labelled))
+        equal += int(np.count_nonzero((here == neighbour) & labelled))
     if not shown or equal <= _LABEL_LIKE * shown:
         return None
     values = np.unique(np.concatenate([np.unique(np.rint(channel[..., place])) for place in places]))
@@ -55,7 +55,7 @@ def looks_like_labels(channel: NDArray[Any]) -> int | None:
 
 
 def not_hounsfield(low: float, high: float) -> str | None:
-    """Why values cannot be Hounsfield units; None where they can.
+    """Why values cannot be Hounsfield units. None if they can.
 
     Args:
         low: percentile 0.5.

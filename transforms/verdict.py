@@ -1,4 +1,4 @@
-"""What a file is, decided once from its header, with the reasons: every command reads it through this."""
+"""What a file is, decided once from its header, with the reasons, for every command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FileKind = Literal["scan", "label map", "picture", "time series", "segmentation"
 
 
 class RefusedError(DataError):
-    """A file that cannot be used, for a reason that its header or its first bytes tell.
+    """A file cannot be used, for a reason that its header or its first bytes show.
 
     Attributes:
         code: code of the doctor's finding, such as "picture".
@@ -28,7 +28,7 @@ class RefusedError(DataError):
         self.code = code
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep the code on the way from another process."""
+        """Keep the code when it comes from another process."""
         return type(self), (str(self), self.code)
 
 

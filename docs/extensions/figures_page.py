@@ -1,4 +1,4 @@
-"""A directive for figures: a table of what a benchmark wrote as JSON, with its command, machine and commit below it."""
+"""A directive for figures: a table of a benchmark's JSON file, with its command, machine and commit below it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 
 #: Folder of the JSON files, beside the pages.
 FOLDER = Path(__file__).parents[1] / "figures"
-#: Units that a column may name: what a value is divided by, and its decimals.
+#: Units that a column may name: the divisor of a value, and its decimals.
 _UNITS = {"GB": (1e9, 2), "MB": (1e6, 0), "%": (0.01, 1), "s": (1, 1), "ms": (1e-3, 1), "times": (1, 2), "": (1, 0)}
 
 
@@ -72,7 +72,7 @@ def _cell(value: Any, unit: str) -> str:
 
 
 def _origin(values: dict[str, Any]) -> nodes.Node:
-    """How to repeat it."""
+    """How to repeat the benchmark."""
     machine = values["machine"]
     threads = f"OMP_NUM_THREADS={machine['OMP_NUM_THREADS']} " if "OMP_NUM_THREADS" in machine else ""
     command = threads + values["command"]

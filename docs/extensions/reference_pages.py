@@ -1,4 +1,4 @@
-"""Directives of the reference: what they show is read from the code, so that it cannot differ from it."""
+"""Directives of the reference: they show what the code says, so that the two cannot differ."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _row(cells: Sequence[str], code: int) -> nodes.row:
 
 
 def _words(text: str) -> list[nodes.Node]:
-    """Words as they are, and what stands between backticks in a fixed-width font."""
+    """Words as they are, and the words between backticks in a fixed-width font."""
     parts = text.split("`")
     return [nodes.literal(part, part) if index % 2 else nodes.inline(part, part) for index, part in enumerate(parts)]
 
@@ -57,7 +57,7 @@ class Commands(SphinxDirective):
     """The help text of every command, each below a heading of its own."""
 
     def run(self) -> list[nodes.Node]:
-        """Read the table of commands and ask each for its help."""
+        """Read the table of commands and run each with `--help`."""
         from swin_unetr.cli import COMMANDS
 
         return [self._section(name, text) for name, (_, text) in COMMANDS.items()]

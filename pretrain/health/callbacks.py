@@ -43,9 +43,9 @@ def health_callbacks(
     in_channels: int = 1,
     probe_data: Path | None = None,
 ) -> list[Callback]:
-    """The callbacks that watch a run; they belong before those that write what was logged.
+    """The callbacks that watch a run; they come before those that write what was logged.
 
-    They read what `training_step` returns beside its loss, all of it detached:
+    They read what `training_step` returns besides its loss, all of it detached:
         "scalars": by name, 0-d tensors on the device: losses of the proxies, accuracies.
         "features": N x C, the pooled bottleneck of every view.
         "pictures": by proxy, (input, masked, output), each B x C x X x Y x Z.
@@ -55,9 +55,9 @@ def health_callbacks(
         run_folder: takes `pictures/`, `curves.png` and `probe.csv`.
         preprocess: of the pre-training, for the probe's scans.
         window: size of a crop, X, Y, Z.
-        divisor: what the encoder wants sizes to be multiples of.
+        divisor: the encoder needs sizes that are multiples of this.
         in_channels: channels of the encoder.
-        probe_data: labelled folder; none for no probe. Its scans are read here.
+        probe_data: labelled folder; its scans are read here. If None, there is no probe.
 
     Raises:
         DataError: scans of the probe that cannot be used.
@@ -75,10 +75,10 @@ def health_callbacks(
 
 
 class Figures(Callback):  # type: ignore[misc]  # Lightning is untyped here
-    """Logs the mean of every scalar over the epoch and the spread of the features, and warns where they collapse.
+    """Logs the mean of every scalar over the epoch and the spread of the features, and warns if they collapse.
 
-    Sums stay on the accelerator until the epoch ends. A checkpoint within an epoch holds them, so that the figures of
-    a resumed run are those of the undisturbed one.
+    Sums stay on the accelerator until the epoch ends. A checkpoint within an epoch holds them, so that a resumed run
+    has the same figures as one that was not stopped.
     """
 
     def __init__(self, config: HealthConfig) -> None:
@@ -92,7 +92,7 @@ class Figures(Callback):  # type: ignore[misc]  # Lightning is untyped here
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the figures of a step, without waiting for the accelerator."""
+        """Add the figures of a step, without waiting for the accelerator."""
         for name, value in outputs["scalars"].items():
             value = value.detach().float()
             self._sums[name] = self._sums[name].to(value) + value if name in self._sums else value
@@ -107,7 +107,7 @@ class Figures(Callback):  # type: ignore[misc]  # Lightning is untyped here
         rows = self._latest.rows()
         if rows is not None:
             found = spread(rows)
-            # Every process must log the same names, and of a tensor on its device.
+            # Every process must log the same names, with a tensor on its device.
             means |= {STD: torch.tensor(found.std), RANK: torch.tensor(found.rank)}
             self._warn(trainer, collapse(found, self._config))
         for name, value in means.items():
@@ -131,7 +131,7 @@ class Figures(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self.warnings = [(epoch, text) for epoch, text in state_dict["warnings"]]
 
     def _warn(self, trainer: Trainer, text: str | None) -> None:
-        """Say it where it begins, not in every epoch that follows."""
+        """Print a warning in the epoch in which it begins, not in those that follow."""
         if text is None:
             return
         epoch = trainer.current_epoch + 1
@@ -144,10 +144,10 @@ class Figures(Callback):  # type: ignore[misc]  # Lightning is untyped here
 class Probing(Callback):  # type: ignore[misc]  # Lightning is untyped here
     """Probes the encoder before the first epoch, every so many epochs and after the last; writes `probe.csv`.
 
-    With averaged weights where weights are averaged, as they are saved. Only the first process probes.
+    It uses the averaged weights if weights are averaged, as in the saved model. Only the first process probes.
 
     Args:
-        probe: on scans that are read.
+        probe: its scans have been read.
         path: the table; epoch 0 is the encoder before training.
         every: epochs.
     """
@@ -159,28 +159,28 @@ class Probing(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._rows: list[dict[str, str]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the rows of the epochs that are done, or probe what training starts from."""
+        """Keep the rows of the epochs that are done, or probe the encoder before training."""
         if trainer.global_step == 0:
             if score := self._measure(trainer, pl_module, epoch=0):
-                others = f"{score.plain:.4f} by place and value alone, {score.chance:.4f} by chance"
+                others = f"{score.plain:.4f} from place and value alone, {score.chance:.4f} by chance"
                 print(f"probe: {score.accuracy:.4f} before training, {others}", flush=True)
         elif trainer.is_global_zero and self._path.is_file():
             with self._path.open(newline="", encoding="utf-8") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last score: the tables are to show it in its own epoch alone."""
+        """Remove the last score, so that the tables show it in its own epoch only."""
         trainer.callback_metrics.pop(PROBE, None)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Probe where it is time to."""
+        """Probe if it is due."""
         if _is_due(trainer, self._every) and (
             score := self._measure(trainer, pl_module, epoch=trainer.current_epoch + 1)
         ):
             pl_module.log(PROBE, score.accuracy, rank_zero_only=True)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, *, epoch: int) -> ProbeScore | None:
-        """The score, in the first process; the others give what they have of the weights."""
+        """The score, in the first process; the others give their part of the weights."""
         with weights_to_keep(trainer, pl_module):
             score = self._probe.score(pl_module.encoder) if trainer.is_global_zero else None
         if score is None:

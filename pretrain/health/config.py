@@ -1,4 +1,4 @@
-"""What is watched while a pre-training runs. Knows no torch."""
+"""What is watched while a pre-training runs. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ class HealthConfig:
 
     #: Draw reconstructions and curves every so many epochs, and after the last; 0 draws none.
     picture_every: int = 10
-    #: Probe the encoder on the labelled folder (where one is given) every so many epochs, and after the last.
+    #: Probe the encoder on the labelled folder (if one is given) every so many epochs, and after the last.
     probe_every: int = 10
     #: "linear": ridge regression onto the classes, in closed form. "knn": votes of the nearest neighbours.
     probe_method: Literal["linear", "knn"] = "linear"
-    #: Labelled scans that the probe uses at most; half of them to learn from, half to be scored on.
+    #: How many labelled scans the probe uses at most: it learns from half of them and is scored on the other half.
     probe_scans: int = 20
-    #: Voxels of each class that it takes from each scan.
+    #: How many voxels of each class it takes from each scan.
     probe_voxels: int = 200
-    #: Views whose features are kept to measure their spread, the latest ones.
+    #: Spread is measured over the features of this many views, the latest ones.
     feature_views: int = 512
-    #: Warn of collapse where the spread of the features is below this; 1 is that of features in all directions.
+    #: Warn of collapse if the spread of the features is below this; 1 is the spread of features in all directions.
     least_std: float = 0.02
-    #: Warn of collapse where the features have fewer directions than this.
+    #: Warn of collapse if the features have fewer directions than this.
     least_rank: float = 2.0
 
     def __post_init__(self) -> None:

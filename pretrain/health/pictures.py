@@ -1,4 +1,4 @@
-"""Pictures for people: what was masked and what came back, and the curves of a run. Drawn without a display."""
+"""Pictures for people: masked views and their reconstructions, and the curves of a run. Drawn without a display."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from swin_unetr.files import replacing
 
-#: Sub-volumes that a picture shows.
+#: How many sub-volumes a picture shows.
 ROWS = 3
 _COLUMNS = ("input", "masked", "output", "error")
 #: Columns of metrics.csv that are no curves.
@@ -26,10 +26,10 @@ def reconstructions(original: Tensor, masked: Tensor, output: Tensor, title: str
     """One row for each of the first sub-volumes: input, masked, output and the size of the error.
 
     Args:
-        original: B x C x X x Y x Z; the first channel is shown, in the axial plane where most was masked, the
-            patient's right on the left and the front above, where the view was not turned.
+        original: B x C x X x Y x Z. The first channel is shown, in the axial plane with the most masked voxels. If the
+            view was not turned, the patient's right is on the left and the front above.
         masked: the same, as the encoder saw it.
-        output: the same, as the decoder gave it back.
+        output: the same, as the decoder rebuilt it.
         title: above the picture.
     """
     rows = min(ROWS, len(original))
@@ -53,7 +53,7 @@ def reconstructions(original: Tensor, masked: Tensor, output: Tensor, title: str
 
 
 def curves(rows: Sequence[Mapping[str, str]]) -> Figure | None:
-    """A panel for each column of a table of metrics, over the epochs; none where the table holds no number yet.
+    """A panel for each column of a table of metrics, over the epochs. None if the table holds no number yet.
 
     Args:
         rows: of metrics.csv.
@@ -81,7 +81,7 @@ def curves(rows: Sequence[Mapping[str, str]]) -> Figure | None:
 
 
 def draw_curves(table: Path, picture: Path) -> None:
-    """Draw the curves of a `metrics.csv`; nothing where it is missing or holds no epoch."""
+    """Draw the curves of a `metrics.csv`, unless it is missing or holds no epoch."""
     if not table.is_file():
         return
     with table.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""A probe: how well classes of labelled voxels can be told by the encoder's features, without training it."""
+"""A probe: how well the encoder's features predict the classes of labelled voxels, without training the encoder."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from swin_unetr.words import count
 from transforms.infer_task import settle_task
 from transforms.preprocess import preprocessing
 
-#: Of the scans and voxels: the same in every run, whatever its own seed, so that runs can be compared.
+#: Seed of the choice of scans and voxels: the same in every run, so that runs can be compared.
 SEED = 2026
-#: Background is taken within so many voxels of a structure: farther away, the place alone tells it.
+#: Background is taken within this many voxels of a structure: farther away, the place alone shows the class.
 NEAR = 4
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A crop of a labelled scan and voxels of it."""
+    """A crop of a labelled scan and some of its voxels."""
 
     #: C x X x Y x Z, preprocessed.
     image: Tensor
@@ -45,33 +45,33 @@ class Labelled:
 class ProbeScore:
     """What a probe found."""
 
-    #: Share of voxels of the scans held back whose class was told, mean over the classes.
+    #: Share of voxels of the held-back scans whose class was predicted correctly, mean over the classes.
     accuracy: float
     #: The same if classes were guessed.
     chance: float
-    #: The same by the voxel's place in the crop, its value and the mean around it, without any encoder.
+    #: The same from the voxel's place in the crop, its value and the mean around it, without any encoder.
     plain: float
     #: Share for each class by its name.
     by_class: dict[str, float]
 
 
 class Probe:
-    """Labelled voxels of some scans, read once; half of the scans to learn from, the other half to be scored on.
+    """Labelled voxels of some scans, read once; it learns from half of the scans and is scored on the other half.
 
-    The vector of a voxel is what the encoder's maps of all levels have at its place. Classes are the labels, and for
+    The vector of a voxel consists of the values of all the encoder's maps at its place. Classes are the labels, and for
     overlapping regions the sets of regions that occur.
 
-    A score means something beside that of the same encoder before training, and beside `plain`. It is no measure of
-    transfer: where scans are cut to the organ, the place tells the class, and encoders that were never trained let it
-    through: on Hippocampus they score above those of networks that segment it at a Dice of 0.88.
+    Compare a score with that of the same encoder before training, and with `plain`. It does not measure transfer: if
+    scans are cut to the organ, the place shows the class, and untrained encoders keep the place. On Hippocampus they
+    score higher than encoders of networks that segment it at a Dice of 0.88.
 
     Args:
         folder: labelled data set of any layout.
         config: which probe, how many scans and voxels.
         preprocess: as in the pre-training.
         window: largest size of the crop of each scan, X, Y, Z; its middle is a voxel of a structure that is drawn.
-        divisor: what a crop's size is a multiple of. No crop reaches beyond its scan, as far as that leaves one: the
-            padding would tell the encoder where it is.
+        divisor: a crop's size is a multiple of this. If possible, no crop reaches beyond its scan: the padding would
+            show the encoder where it is.
         in_channels: channels that the encoder takes.
 
     Raises:
@@ -104,7 +104,7 @@ class Probe:
         self._known, self._asked = scans[: len(scans) // 2], scans[len(scans) // 2 :]
         classes = {value for scan in scans for value in distinct(scan.classes)}
         if len(classes) < 2:
-            raise DataError(f"--probe {folder}: its labels show one class only in the crops; give scans with more")
+            raise DataError(f"--probe {folder}: its labels show only one class in the crops; give scans with more")
         vectors, queries = (torch.cat([plain_vectors(scan) for scan in half]) for half in (self._known, self._asked))
         self._plain = balanced_accuracy(classify(vectors, _classes(self._known), queries, self._method), self._truth)[0]
 
@@ -136,7 +136,7 @@ class Probe:
 
 
 def at_voxels(level: Tensor, scan: Labelled) -> Tensor:
-    """What a feature map has at the voxels of a scan.
+    """The values of a feature map at the voxels of a scan.
 
     Args:
         level: C x x x y x z, on a grid that divides the scan's.
@@ -151,7 +151,7 @@ def at_voxels(level: Tensor, scan: Labelled) -> Tensor:
 
 
 def plain_vectors(scan: Labelled) -> Tensor:
-    """What is known of the voxels without an encoder: place, up to cubes, value, and the mean of 5 x 5 x 5 voxels.
+    """Features of the voxels without an encoder: place (to the third power), value, and mean of 5 x 5 x 5 voxels.
 
     Args:
         scan: its image and voxels.
@@ -207,7 +207,7 @@ def _class_names(task: Task) -> dict[int, str]:
 
 
 def _crop(image: Tensor, codes: Tensor, window: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A window around a voxel of a structure that is drawn; beyond the scan, zeros of no class (-1)."""
+    """A window around a random voxel of a structure; outside the scan, zeros without a class (-1)."""
     present = distinct(codes)
     present = present[present[0] == 0 :] or present  # a structure rather than background
     wanted = present[int(torch.randint(len(present), (), generator=generator))]

@@ -1,4 +1,4 @@
-"""How spread out the features of different views are: what shrinks when an encoder collapses."""
+"""How spread out the features of different views are. The spread shrinks when an encoder collapses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pretrain.health.config import HealthConfig
 
-#: Views below which nothing is said: a few are always close to a plane.
+#: With fewer views nothing is said: a few are always close to a plane.
 LEAST_VIEWS = 8
 
 
@@ -19,8 +19,8 @@ LEAST_VIEWS = 8
 class Spread:
     """Two measures of the same features."""
 
-    #: Standard deviation of the L2-normalised features, mean over channels, times the root of their number: 0 where all
-    #: views have the same direction, 1 where they have no common one (Chen & He, 2011.10566, section 4.1).
+    #: Standard deviation of the L2-normalised features, mean over channels, times the root of their number: 0 if all
+    #: views have the same direction, 1 if they have no common one (Chen & He, 2011.10566, section 4.1).
     std: float
     #: Directions that the centred, L2-normalised features fill (Roy & Vetterli, EUSIPCO 2007).
     rank: float
@@ -33,7 +33,7 @@ def spread(features: Tensor) -> Spread:
         features: N x C, one row a view; N of at least 2.
 
     Returns:
-        The measures; not a number where a feature is none.
+        The measures; NaN if a feature is NaN.
     """
     rows = F.normalize(features.float(), dim=1)
     if not rows.isfinite().all():
@@ -61,11 +61,11 @@ def effective_rank(rows: Tensor) -> float:
 
 
 def collapse(found: Spread, config: HealthConfig) -> str | None:
-    """A plain sentence where the features have collapsed."""
-    if not found.std >= config.least_std:  # not a number is no good sign either
+    """A sentence for the user if the features have collapsed, else None."""
+    if not found.std >= config.least_std:  # true for NaN too
         return (
             f"the features of all views are nearly the same (spread {found.std:.3g} of 1, least {config.least_std:g}): "
-            "the encoder has collapsed, or does not tell scans apart yet; if this stays, lower the learning rate, or "
+            "the encoder has collapsed, or does not distinguish scans yet; if this stays, lower the learning rate, or "
             "give another task weight"
         )
     if not found.rank >= config.least_rank:
@@ -88,16 +88,16 @@ class LatestFeatures:
         self._kept: list[Tensor] = []
 
     def add(self, features: Tensor) -> None:
-        """Keep the features of a step, N x C, where they are; the oldest go."""
+        """Keep the features of a step, N x C, on their device; the oldest are removed."""
         self._kept.append(features.detach()[-self._views :].float())
         while sum(map(len, self._kept[1:])) >= self._views:
             self._kept.pop(0)
 
     def rows(self) -> Tensor | None:
-        """The latest features, N x C; none before there are `LEAST_VIEWS`."""
+        """The latest features, N x C. None if there are fewer than `LEAST_VIEWS`."""
         kept = self.kept()
         return None if kept is None or len(kept) < min(LEAST_VIEWS, self._views) else kept
 
     def kept(self) -> Tensor | None:
-        """The latest features, N x C, however few; none before the first step."""
+        """The latest features, N x C, even if they are few. None before the first step."""
         return torch.cat(self._kept)[-self._views :] if self._kept else None

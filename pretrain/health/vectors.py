@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Ridge penalty on standardised vectors, over the variance of one channel. Fixed: a probe that is tuned anew each time
-#: cannot be compared with its earlier self.
+#: Ridge penalty on standardised vectors, over the variance of one channel. Fixed: scores of a probe that is tuned
+#: again each time could not be compared.
 RIDGE = 0.1
 #: Neighbours that vote, and how fast the weight of a vote falls with the angle (Wu et al., 1805.01978, section 3.4,
 #: with the 20 neighbours of Caron et al., 2104.14294).
 NEIGHBOURS, TEMPERATURE = 20, 0.07
-#: Queries compared with all vectors at a time.
+#: How many queries are compared with all vectors at a time.
 _BLOCK = 1024
 
 
@@ -47,7 +47,7 @@ def distinct(values: Tensor) -> list[int]:
 
 
 def _ridge(vectors: Tensor, votes: Tensor, queries: Tensor) -> Tensor:
-    """Least squares onto the classes, each of the same weight however many vectors it has; M x K."""
+    """Least squares onto the classes; each class has the same weight, for any number of vectors; M x K."""
     weights = (votes / votes.sum(0)).sum(1, keepdim=True) / votes.shape[1]  # sum to 1
     mean, target = (weights * vectors).sum(0), (weights * votes).sum(0)
     centred = (vectors - mean).double()
@@ -59,7 +59,7 @@ def _ridge(vectors: Tensor, votes: Tensor, queries: Tensor) -> Tensor:
 
 
 def _neighbours(vectors: Tensor, votes: Tensor, queries: Tensor) -> Tensor:
-    """Votes of the nearest by angle; a class of few vectors has as many votes in all as one of many; M x K."""
+    """Votes of the nearest by angle; the votes of every class have the same sum, for few vectors or many; M x K."""
     directions = F.normalize(vectors, dim=1)
     votes = votes / votes.sum(0)
     found = []

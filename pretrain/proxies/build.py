@@ -10,8 +10,8 @@ from pretrain.proxies.proxy import Proxy
 from pretrain.proxies.rotation import Rotation
 from swin_unetr.config import NetworkConfig
 
-#: By the field of `ProxiesConfig`, what does the task; in the order in which the tasks change the views.
-#: A view is turned before anything is cut out of it, so that what is rebuilt has been turned too.
+#: The class of each task, by the field of `ProxiesConfig`, in the order in which the tasks change the views.
+#: A view is turned before anything is cut out of it, so that the target of the reconstruction is turned too.
 _TASKS: dict[str, type[Proxy]] = {
     "rotation": Rotation,
     "inpainting": Inpainting,
@@ -21,7 +21,7 @@ _TASKS: dict[str, type[Proxy]] = {
 
 
 def build_proxies(tasks: ProxiesConfig, network: NetworkConfig) -> dict[str, tuple[Proxy, float]]:
-    """Name, task and weight of all tasks that have a weight, in the order in which they change the views.
+    """Name, task and weight of all tasks with a weight above 0, in the order in which they change the views.
 
     Args:
         tasks: their configurations.

@@ -1,6 +1,6 @@
-"""Configuration of the proxy tasks, and what each needs of the network, the scans and their views. Knows no torch.
+"""Configuration of the proxy tasks, and what each needs of the network, the scans and their views. Imports no torch.
 
-A task is one dataclass here, and one field of `ProxiesConfig`; `build.py` says which class does it.
+A task is one dataclass here, and one field of `ProxiesConfig`; `build.py` names its class.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ProxyConfig:
             raise ValueError(f"weight: must not be negative, got {self.weight}")
 
     def check(self, network: NetworkConfig, scans: ScansConfig, views: int) -> None:
-        """Refuse a configuration that the task cannot work with; called where the task has a weight.
+        """Refuse a configuration that the task cannot work with; called if the task has a weight.
 
         Args:
             network: shape of the encoder.
@@ -41,7 +41,7 @@ class ProxyConfig:
         """
 
     def check_data(self, scans: int) -> None:
-        """Refuse scans that the task cannot learn from; called where the task has a weight.
+        """Refuse scans that the task cannot learn from; called if the task has a weight.
 
         Args:
             scans: how many scans there are.
@@ -63,7 +63,7 @@ class InpaintingConfig(ProxyConfig):
     noise: Literal["matched", "unit"] = "matched"
     #: Cut out as much again and fill it with another view of the batch, as the published code does.
     paste: bool = False
-    #: Compare the voxels that were cut out alone; else the whole view, as published.
+    #: Compare only the voxels that were cut out; otherwise the whole view, as published.
     masked_only: bool = False
 
     def __post_init__(self) -> None:
@@ -75,15 +75,15 @@ class InpaintingConfig(ProxyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RotationConfig(ProxyConfig):
-    """Views are turned by quarters and the turn is told (2111.14791, section 3.2)."""
+    """Views are turned by quarters and the turn is predicted (2111.14791, section 3.2)."""
 
-    #: Plane that is turned; X-Y is about the body's axis. Where a crop is no square in it, by 0 and 180 degrees alone.
+    #: Plane of the turns; X-Y is about the body's axis. If a crop is not square in it, only 0 and 180 degrees are used.
     plane: Plane = "XY"
     #: "pooled": the head reads the mean of the deepest map. "token": its first token, as in the published code.
     reads: Reading = "pooled"
 
     def check(self, network: NetworkConfig, scans: ScansConfig, views: int) -> None:
-        """A token is that of a place: it needs crops that are square in the plane."""
+        """A token belongs to a place, so that it needs crops that are square in the plane."""
         first, second = (scans.crop_size["XYZ".index(axis)] for axis in self.plane)
         if first != second and self.reads == "token":
             raise ValueError("proxies.rotation.reads: token needs crops that are square in the plane of the turns")
@@ -91,13 +91,13 @@ class RotationConfig(ProxyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveConfig(ProxyConfig):
-    """The two views of a crop are alike, those of others are not (2111.14791, section 3.2)."""
+    """Embeddings of a crop's two views become alike, those of other crops do not (2111.14791, section 3.2)."""
 
-    #: NT-Xent (2002.05709) or Barlow Twins (2103.03230), which knows no negatives.
+    #: NT-Xent (2002.05709) or Barlow Twins (2103.03230), which has no negatives.
     loss: Literal["nt_xent", "barlow_twins"] = "nt_xent"
-    #: Of NT-Xent.
+    #: Temperature of NT-Xent.
     temperature: float = 0.5
-    #: Weight of the correlations between different features, of Barlow Twins.
+    #: Weight of the correlations between different features in Barlow Twins.
     redundancy: float = 0.005
     #: Whether other crops of the same scan count as negatives, as in the published code.
     same_scan_negatives: bool = False
@@ -105,7 +105,7 @@ class ContrastiveConfig(ProxyConfig):
     gather: bool = True
     #: Length of the vectors that are compared.
     embedding: int = 512
-    #: What leads to them: one linear layer as published, or two with a ReLU between (2002.05709).
+    #: The layers that make them: one linear layer as published, or two with a ReLU between (2002.05709).
     head: Literal["linear", "mlp"] = "linear"
     #: "pooled": the head reads the mean of the deepest map. "token": its second token, as in the published code.
     reads: Reading = "pooled"
@@ -121,27 +121,27 @@ class ContrastiveConfig(ProxyConfig):
 
     @property
     def of_other_scans(self) -> bool:
-        """Whether negatives are crops of other scans alone."""
+        """Whether only crops of other scans are negatives."""
         return self.loss == "nt_xent" and not self.same_scan_negatives
 
     def check(self, network: NetworkConfig, scans: ScansConfig, views: int) -> None:
-        """It needs two views, other crops to tell apart, and the token that it reads."""
+        """It needs two views, other crops to compare with, and the token that it reads."""
         if self.reads == "token" and scans.crop_size == network.size_divisor:
             raise ValueError(
-                f"proxies.contrastive.reads: a crop of {scans.crop_size} leaves the encoder one token, and there "
-                "is no second to read; set it to pooled"
+                f"proxies.contrastive.reads: a crop of {scans.crop_size} leaves the encoder one token, and the task "
+                "reads the second; set it to pooled"
             )
         if views < 2:
             raise ValueError("views: the contrastive task compares two views of a crop; set 2, or its weight to 0")
         if scans.scans_per_batch * scans.crops_per_scan < 2:
             raise ValueError(
-                "scans.scans_per_batch: the contrastive task needs another crop to tell apart, and a batch of one has "
-                "none; set at least 2, or proxies.contrastive.weight to 0"
+                "scans.scans_per_batch: the contrastive task needs at least two crops in a batch, which has "
+                "one; set at least 2, or proxies.contrastive.weight to 0"
             )
         if self.of_other_scans and scans.scans_per_batch < 2:
             raise ValueError(
-                "scans.scans_per_batch: crops of one scan are no negatives of each other, and a batch of one scan has "
-                "no others; set at least 2, or proxies.contrastive.same_scan_negatives"
+                "scans.scans_per_batch: crops of one scan are no negatives of each other, and a batch holds one scan "
+                "only; set at least 2, or proxies.contrastive.same_scan_negatives"
             )
 
     def check_data(self, scans: int) -> None:
@@ -155,7 +155,7 @@ class ContrastiveConfig(ProxyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedConfig(ProxyConfig):
-    """Cubes of tokens are replaced by a learnt one, and their voxels told (SimMIM, 2111.09886)."""
+    """Cubes of tokens are replaced by a learnt token, and their voxels predicted (SimMIM, 2111.09886)."""
 
     #: Weight of its loss; 0 leaves the task out.
     weight: float = 0.0
@@ -176,13 +176,13 @@ class MaskedConfig(ProxyConfig):
             raise ValueError(f"proxies.masked.cube: {self.cube} must be a multiple of the patch {network.patch_size}")
         if all(self.cube >= extent for extent in scans.crop_size):
             raise ValueError(
-                f"proxies.masked.cube: {self.cube} leaves one cube in a crop of {scans.crop_size}; take a smaller one"
+                f"proxies.masked.cube: {self.cube} leaves one cube in a crop of {scans.crop_size}; set a smaller cube"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProxiesConfig:
-    """The tasks and their weights; all on the same views, in one pass of the encoder."""
+    """The tasks and their weights; all use the same views, in one pass of the encoder."""
 
     inpainting: InpaintingConfig = field(default_factory=InpaintingConfig)
     rotation: RotationConfig = field(default_factory=RotationConfig)
@@ -195,7 +195,7 @@ class ProxiesConfig:
 
     @property
     def chosen(self) -> tuple[ProxyConfig, ...]:
-        """The tasks that have a weight."""
+        """The tasks with a weight above 0."""
         return tuple(task for task in vars(self).values() if task.weight)
 
 

@@ -35,9 +35,9 @@ class Contrastive(Proxy):
         return vectors
 
     def judge(self, output: Tensor, views: Views) -> Judged:
-        """NT-Xent or Barlow Twins, and the share of views that find the other of their crop."""
+        """NT-Xent or Barlow Twins, and the share of views that find the other view of their crop."""
         config = self._config
-        # Neither cosines nor correlations are for half precision.
+        # Half precision is too coarse for cosines and correlations.
         with torch.autocast(output.device.type, enabled=False):
             similarities, partners = pair_similarities(
                 output, views.scan, same_scan_negatives=config.same_scan_negatives, gather=config.gather

@@ -15,7 +15,7 @@ from pretrain.views import Views, normal_like, uniform
 from swin_unetr.config import NetworkConfig, Triple
 from swin_unetr.networks.conv_decoder import Convolution
 
-#: Channels below which the decoder does not go.
+#: The fewest channels of the decoder.
 _NARROWEST = 8
 
 
@@ -32,7 +32,7 @@ def random_cuboids(
         size: voxels along X, Y, Z.
         share: the largest share of the voxels.
         edges: shortest and longest edge, as shares of the size.
-        generator: of all draws; the masks are on its device.
+        generator: source of all random numbers; the masks are on its device.
 
     Returns:
         count x 1 x X x Y x Z, bool.
@@ -77,7 +77,7 @@ class Inpainting(Proxy):
         )
 
     def view(self, views: Views, generator: torch.Generator) -> Views:
-        """Cut out, fill with noise; where so chosen, paste of other crops too."""
+        """Cut out and fill with noise; with `paste`, also fill from other crops."""
         config, seen = self._config, views.seen
         size = (seen.shape[2], seen.shape[3], seen.shape[4])
         cut = random_cuboids(len(seen), size, config.share, config.edges, generator)
@@ -103,7 +103,7 @@ class Inpainting(Proxy):
         return rebuilt
 
     def judge(self, output: Tensor, views: Views) -> Judged:
-        """L1 over the whole view or over what was cut out."""
+        """L1 over the whole view or over the voxels that were cut out."""
         loss = l1_where(output, views.whole, views.notes["cut"] if self._config.masked_only else None)
         return Judged(loss=loss, picture=(views.whole[:1], views.seen[:1], output[:1]))
 

@@ -25,7 +25,7 @@ def random_cubes(count: int, grid: Triple, share: float, generator: torch.Genera
         count: samples.
         grid: cubes along X, Y, Z.
         share: of the cubes, rounded to whole ones; at least one is masked and one left.
-        generator: of the draw; the masks are on its device.
+        generator: source of the random numbers; the masks are on its device.
 
     Returns:
         count x X x Y x Z, bool.
@@ -45,12 +45,12 @@ def enlarged(mask: Tensor, factors: Triple, size: Triple) -> Tensor:
 
 @contextmanager
 def masked_tokens(encoder: SwinEncoder, mask: Tensor | None, token: Tensor | None) -> Iterator[None]:
-    """Within the block, the encoder sees a learnt token in place of those that a mask names.
+    """Within the block, the encoder sees a learnt token in place of the masked ones.
 
     Args:
-        encoder: as it is; its patch embedding is listened to.
-        mask: N x x x y x z, tokens of the patch embedding; none changes nothing.
-        token: the one that takes their place, one value a channel.
+        encoder: its patch embedding gets a hook within the block.
+        mask: N x x x y x z, tokens of the patch embedding. If None, nothing changes.
+        token: the learnt token, one value for each channel.
     """
     if mask is None or token is None:
         yield
@@ -67,7 +67,7 @@ def masked_tokens(encoder: SwinEncoder, mask: Tensor | None, token: Tensor | Non
 
 
 class Masked(Proxy):
-    """Masks cubes at the patch embedding and tells their voxels by one linear layer from the bottleneck.
+    """Masks cubes at the patch embedding and predicts their voxels with one linear layer from the bottleneck.
 
     Args:
         config: cubes and share.
@@ -82,7 +82,7 @@ class Masked(Proxy):
         self.token = nn.Parameter(torch.empty(network.feature_size).normal_(std=0.02))
 
     def view(self, views: Views, generator: torch.Generator) -> Views:
-        """Mask cubes of tokens; the voxels stay, but do not get past the patch embedding."""
+        """Mask cubes of tokens; the voxels stay, but end at the patch embedding."""
         size, cube = views.seen.shape[2:], self._config.cube
         x, y, z = (math.ceil(extent / cube) for extent in size)
         cubes = random_cubes(len(views.seen), (x, y, z), self._config.share, generator)
@@ -91,11 +91,11 @@ class Masked(Proxy):
         return views.with_notes(masked=enlarged(cubes, (cube // px, cube // py, cube // pz), tokens))
 
     def around(self, encoder: SwinEncoder, views: Views) -> AbstractContextManager[None]:
-        """The encoder sees the learnt token where the views are masked."""
+        """The context in which the encoder sees the learnt token where the views are masked."""
         return masked_tokens(encoder, views.notes.get("masked"), self.token)
 
     def forward(self, deepest: Tensor) -> Tensor:
-        """N x C x X x Y x Z: every token of the bottleneck tells all its voxels."""
+        """N x C x X x Y x Z: every token of the bottleneck predicts all its voxels."""
         voxels: Tensor = self.head(deepest)
         count, (x, y, z), (a, b, c) = len(deepest), deepest.shape[2:], self._divisor
         voxels = voxels.view(count, -1, a, b, c, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)

@@ -18,18 +18,18 @@ from swin_unetr.networks import SwinEncoder
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What came of a task in a step."""
+    """The loss and figures of a task in a step."""
 
     #: Unweighted, with its gradient.
     loss: Tensor
-    #: By name, 0-d tensors for people, beside the loss.
+    #: By name, 0-d tensors that are logged besides the loss.
     figures: Mapping[str, Tensor] = field(default_factory=dict)
-    #: Input, what the encoder saw of it, and output of the first view, each 1 x C x X x Y x Z; none without pictures.
+    #: Input, what the encoder saw of it, and output of the first view, each 1 x C x X x Y x Z. None without pictures.
     picture: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 class Proxy(nn.Module):
-    """A task: it changes the views, maps the deepest features to its output, and judges that.
+    """A task: it changes the views, maps the deepest features to its output, and judges this output.
 
     Args:
         config: the task's own dataclass of `pretrain.proxies.config`.
@@ -43,11 +43,11 @@ class Proxy(nn.Module):
         super().__init__()
 
     def view(self, views: Views, generator: torch.Generator) -> Views:
-        """Change the views, and note in `Views.notes` what the loss needs of it; a task that needs none leaves them."""
+        """Change the views, and keep in `Views.notes` what the loss needs. By default, nothing changes."""
         return views
 
     def around(self, encoder: SwinEncoder, views: Views) -> AbstractContextManager[None]:
-        """What holds while the encoder sees the views, such as a hook on one of its parts; as a rule, nothing."""
+        """A context for the encoder's pass, such as a hook on one of its parts. By default, it does nothing."""
         return nullcontext()
 
     def forward(self, deepest: Tensor) -> Tensor:
@@ -60,6 +60,6 @@ class Proxy(nn.Module):
 
 
 def read(deepest: Tensor, reading: Reading, token: int) -> Tensor:
-    """N x width of N x width x x x y x z: the mean over all places, or one token."""
+    """N x width from N x width x x x y x z: the mean over all places, or one token."""
     tokens = deepest.flatten(2)
     return tokens.mean(2) if reading == "pooled" else tokens[:, :, token]

@@ -13,7 +13,7 @@ from swin_unetr.config import NetworkConfig
 
 
 class Rotation(Proxy):
-    """Turns views by 0, 90, 180 or 270 degrees and tells which.
+    """Turns views by 0, 90, 180 or 270 degrees and predicts by how many.
 
     Args:
         config: the plane, and what the head reads.
@@ -29,7 +29,7 @@ class Rotation(Proxy):
         self.head = nn.Linear(network.deepest_width, 4)
 
     def view(self, views: Views, generator: torch.Generator) -> Views:
-        """Turn each view by its own number of quarters; by halves where it is no square in the plane."""
+        """Turn each view by its own number of quarters; only by halves if it is not square in the plane."""
         first, second = (views.whole.shape[axis] for axis in self._axes)
         draw = uniform((len(views.whole),), generator)
         turns = (draw * 4).long() if first == second else 2 * (draw * 2).long()
@@ -41,7 +41,7 @@ class Rotation(Proxy):
         return scores
 
     def judge(self, output: Tensor, views: Views) -> Judged:
-        """Cross-entropy, and the share of turns that were told."""
+        """Cross-entropy, and the share of turns that were predicted correctly."""
         turns = views.notes["turns"]
         loss = F.cross_entropy(output.float(), turns)
         return Judged(loss=loss, figures={"accuracy": (output.argmax(1) == turns).float().mean()})

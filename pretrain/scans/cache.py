@@ -1,6 +1,6 @@
 """Scans preprocessed once, into a store from which crops are read.
 
-What its files were found to hold is noted beside the scans. What is there is not made again, by whichever run.
+The contents of a scan's files are recorded beside the scans. No run makes a scan again that is already there.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def cache_scans(
 ) -> CachedScans:
     """Read and preprocess the scans that are not in the cache yet, and list all that can be used.
 
-    A scan that cannot be read, is constant or empty is skipped. Stopped at any time, it goes on where it was.
+    A scan that cannot be read, is constant or empty is skipped. After a stop, the next call continues.
 
     Args:
         found: the scans.
         preprocess: spacing, intensity and crop.
-        folder: of the cache; new, or one that other runs use too.
-        workers: scans that are worked on at a time.
-        tell: is given lines for the user: the size before anything is written, and the progress.
+        folder: of the cache; new, or shared with other runs.
+        workers: how many scans are preprocessed at a time.
+        tell: gets lines for the user: the size before anything is written, and the progress.
 
     Raises:
         ConfigError: the disk is too small.
@@ -58,14 +58,14 @@ def cache_scans(
         if todo:
             size = store_bytes(todo, preprocess, workers)
             free = check_space(folder, size, _OPTION)
-            told = f"at most {in_words(size)} in {folder} ({in_words(free)} free)"
-            tell(f"cache: {len(todo)} of {count(len(found.cases), 'scan')} to preprocess, {told}")
+            needed = f"at most {in_words(size)} in {folder} ({in_words(free)} free)"
+            tell(f"cache: {len(todo)} of {count(len(found.cases), 'scan')} to preprocess, {needed}")
         outcomes = in_parallel(cache.settle, found.cases, workers, tell if todo else quiet)
     return choose(found, outcomes, tested, excluded)
 
 
 def _excluded(found: ScanList, cache: _Cache, workers: int, tell: Tell) -> dict[str | None, frozenset[str]]:
-    """Contents that are left out, by the entry of the list that must match by them; under None those that need not."""
+    """Contents that are left out, by the entry of the list that must match one; under None those without an entry."""
     entries = [None] * len(found.exclusions.cases) + [entry for entry, _ in found.copies]
     cases = [*found.exclusions.cases, *(case for _, case in found.copies)]
     excluded: dict[str | None, frozenset[str]] = {name: frozenset((name,)) for name in found.exclusions.hashes}
@@ -76,14 +76,14 @@ def _excluded(found: ScanList, cache: _Cache, workers: int, tell: Tell) -> dict[
 
 
 class _Cache:
-    """The store of one way of preprocessing, and what the files of scans were found to hold."""
+    """The store of one way of preprocessing, and the record of what the files of scans hold."""
 
     def __init__(self, root: Path, preprocess: PreprocessConfig) -> None:
         self._preprocess = preprocess
         self._store = Store(root, {"preprocess": preprocessing_key(preprocess)}, option=_OPTION)
 
     def holds(self, case: Case) -> bool:
-        """Whether nothing is to be done for a scan."""
+        """Whether a scan is already in the cache."""
         try:
             content = self._known(source_key(case.images))
         except DataError:
@@ -91,9 +91,9 @@ class _Cache:
         return content is not None and (content.problem is not None or self._find(case, content) is not None)
 
     def settle(self, case: Case) -> Entry | Failure:
-        """The scan's entry, made where there is none; or what is wrong with it."""
+        """The scan's entry, made if it does not exist yet; or what is wrong with the scan."""
         try:
-            refuse_time_series(case.images, case.channels)  # another run may have known what its volumes are
+            refuse_time_series(case.images, case.channels)  # another run may have known the meaning of its volumes
             key = source_key(case.images)
             content = self._known(key)
             scan = None if content is None else self._find(case, content)
@@ -106,7 +106,7 @@ class _Cache:
         return Entry(content, scan)
 
     def hashes_of(self, cases: Sequence[Case], where: str, workers: int, tell: Tell) -> Iterator[frozenset[str]]:
-        """What the files of cases are known by; nothing for those that cannot be read, which are told of."""
+        """Hashes of the contents of cases; those that cannot be read are reported and have none."""
 
         def hashes(case: Case) -> frozenset[str] | Failure:
             try:
@@ -122,7 +122,7 @@ class _Cache:
                 yield outcome
 
     def discard_partial(self) -> None:
-        """Remove what a killed run left half-written; only while no other fills the cache."""
+        """Remove what a killed run left half-written; only while no other run fills the cache."""
         self._store.discard_partial()
 
     def _content(self, case: Case) -> Content:

@@ -24,11 +24,11 @@ class CachedScans:
         scans: where their blocks are.
         cases: the files that they came from, in the same order.
         hashes: of their contents, in the same order.
-        channel_hashes: of the channels of those that have several.
+        channel_hashes: of the channels of scans that have several.
         skipped: what cannot be used, and why.
-        duplicates: a scan's file, and that of the same content which is used in its place.
+        duplicates: the file of a scan, and the file with the same content that is used instead.
         excluded: files left out because a list names them or their content.
-        found: how many scans were found, those that were excluded included.
+        found: how many scans were found, including the excluded ones.
     """
 
     scans: tuple[StoredScan, ...]
@@ -46,12 +46,12 @@ class CachedScans:
         return self.scans[0].channels
 
     def summary(self) -> str:
-        """How many are used, and by name those that are not."""
+        """How many are used, and the names of those that are not."""
         lines = [f"{count(len(self.scans), 'scan')} of {count(self.channels, 'channel')}"]
         if self.excluded:
-            lines.append(f"{len(self.excluded)} excluded by the list, of {self.found} that were found")
+            lines.append(f"{len(self.excluded)} of {self.found} excluded by the list")
         if self.duplicates:
-            lines.append(f"{len(self.duplicates)} left out, because others hold the same voxels:")
+            lines.append(f"{len(self.duplicates)} left out because others hold the same voxels:")
             lines += [f"  {one} (as {other})" for one, other in self.duplicates]
         if self.skipped:
             lines.append(f"{len(self.skipped)} skipped:")
@@ -91,19 +91,19 @@ def choose(
         outcomes: of each of them: its entry, or why it has none.
         tested: hashes of the contents of a later test.
         excluded_contents: hashes of contents that are left out, by the entry of the list of exclusions that must match
-            by them; under None those of scans that are left out by name.
+            one of them; under None those of scans that are left out by name.
 
     Raises:
         DataError: no scan can be used, the numbers of channels differ, an entry of the exclusions matches nothing, or
             scans belong to the test too.
     """
-    unwanted = _unwanted(found, outcomes, excluded_contents or {})
+    left_out = _left_out_contents(found, outcomes, excluded_contents or {})
     excluded, duplicates, used = list(found.excluded), [], dict[str, tuple[Case, Entry]]()
     for case, outcome in zip(found.cases, outcomes, strict=True):
         if isinstance(outcome, Failure):
             continue
         name, content = str(case.images[0]), outcome.content
-        if not content.hashes.isdisjoint(unwanted):
+        if not content.hashes.isdisjoint(left_out):
             excluded.append(name)
         elif content.hash in used:
             duplicates.append((name, str(used[content.hash][0].images[0])))
@@ -128,7 +128,7 @@ def choose(
     )
 
 
-def _unwanted(
+def _left_out_contents(
     found: ScanList, outcomes: Sequence[Entry | Failure], contents: Mapping[str | None, frozenset[str]]
 ) -> frozenset[str]:
     """All contents that are left out.

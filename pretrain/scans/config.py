@@ -1,4 +1,4 @@
-"""Which sub-volumes a pre-training sees, and how they come to it. Knows no torch."""
+"""Which sub-volumes a pre-training sees, and how they are read. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swin_unetr.datasets.readers import Layout
 
 @dataclass(frozen=True, kw_only=True)
 class ScansConfig:
-    """Crops of the scans, and the way from the disk to a batch."""
+    """Crops of the scans, and how they are read from disk."""
 
     #: Size of a crop in voxels, X, Y, Z; a scan that is smaller is padded with zeros.
     crop_size: Triple = (96, 96, 96)
@@ -18,15 +18,15 @@ class ScansConfig:
     scans_per_batch: int = 2
     #: Crops taken from a scan each time it is visited.
     crops_per_scan: int = 2
-    #: How often an epoch visits each scan: more than once makes epochs of a few scans worth their while.
+    #: How often an epoch visits each scan; with few scans, more visits make epochs longer.
     visits_per_epoch: int = 1
     #: Processes that read crops; 0 reads in the main process.
     num_workers: int = 4
-    #: Scans that are read and preprocessed at a time while the cache is made; each takes several times its size.
+    #: How many scans are preprocessed at a time for the cache; each takes several times its size in memory.
     cache_workers: int = 4
     #: Layout of the data folders; "auto" recognises it from their files.
     layout: Layout = "auto"
-    #: Take the test cases of a labelled layout too. Without, they stay unseen for a later evaluation.
+    #: Use the test cases of a labelled layout too. Otherwise they stay unseen for a later evaluation.
     with_test_cases: bool = False
 
     def __post_init__(self) -> None:

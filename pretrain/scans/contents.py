@@ -21,11 +21,11 @@ class Content:
     #: 32 hexadecimal digits, the same for the same voxels in any format (`transforms.content`).
     hash: str
     channels: int
-    #: The same of each channel by itself, where there are several; not of one that shows nothing, which all may share.
+    #: The same for each channel, if there are several. A constant channel has none: other scans may have the same one.
     channel_hashes: tuple[str, ...] = ()
-    #: Why it cannot be used; none where it can.
+    #: Why it cannot be used. None if it can.
     problem: str | None = None
-    #: Of the directions and lengths of the voxels' edges, which decide how the same voxels are resampled.
+    #: Hash of the directions and lengths of the voxels' edges, which decide how the same voxels are resampled.
     grid: str = ""
 
     @property
@@ -35,12 +35,12 @@ class Content:
 
     @property
     def hashes(self) -> frozenset[str]:
-        """By which the scan, or a file with one of its channels, is known."""
+        """Hashes of the scan, and of its channels as files of their own."""
         return frozenset((self.hash, *self.channel_hashes))
 
 
 def examine(volume: Volume, preprocess: PreprocessConfig) -> Content:
-    """Take the fingerprint of a scan and see whether it shows anything.
+    """Take the fingerprint of a scan and check whether it shows anything.
 
     Args:
         volume: float32, C x X x Y x Z as stored.
@@ -68,7 +68,7 @@ def examine(volume: Volume, preprocess: PreprocessConfig) -> Content:
 
 
 def _windows_outside(array: NDArray[np.float32], preprocess: PreprocessConfig) -> str:
-    """The windows of the channels where each has one and no value lies in it; else nothing."""
+    """The windows of the channels, if each has one and no value lies in it; else empty."""
     windows = []
     for channel, of in zip(array, steps_of(preprocess, len(array)).intensity.channels, strict=True):
         if not isinstance(of, Window) or (of.low < float(channel.max()) and of.high > float(channel.min())):

@@ -20,12 +20,12 @@ from swin_unetr.training.step_hooks import derived_seed
 
 #: "image": B x C x X x Y x Z, float32; "scan": B, int64, the index of the scan of each crop.
 Batch = dict[str, Tensor]
-#: A crop that shows one value alone teaches nothing; so often another is drawn in its place.
+#: A crop with a single value teaches nothing; another is drawn instead, at most this often.
 _DRAWS = 8
 
 
 class RandomCrops(Dataset[Batch]):
-    """Crops of the scans that are visited. The same visit gives the same crops in any process, at any time.
+    """Crops of scans, one visit after another. The same visit gives the same crops in any process, at any time.
 
     Args:
         scans: on disk; none is kept in memory.
@@ -96,7 +96,7 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
 
     @property
     def padding_notice(self) -> str | None:
-        """What to say, once, where scans are smaller than a crop."""
+        """What to print once if scans are smaller than a crop."""
         size = self._config.crop_size
         small = [
             (f"{name}, {'x'.join(map(str, scan.shape))}")

@@ -1,4 +1,4 @@
-"""Lists of scans that a pre-training leaves out: by name, by place, and by what the files hold."""
+"""Lists of scans that a pre-training leaves out: by name, by path, and by content."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _HASH = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, kw_only=True)
 class Exclusions:
-    """What a list of exclusions says, and which of the scans that were found it names.
+    """A list of exclusions, and which of the found scans it names.
 
     Attributes:
         entries: as listed, each once.
-        cases: scans that are named or lie where an entry says.
-        elsewhere: entries that are files or folders in which no scan that was found lies: copies are left out.
+        cases: scans that are named or lie under a path of the list.
+        elsewhere: entries that are files or folders without a found scan: copies of their scans are left out.
         hashes: contents to leave out (`transforms.content.content_hash`).
     """
 
@@ -42,7 +42,7 @@ def read_exclusions(path: Path) -> tuple[str, ...]:
         Names and hashes as they are; relative paths that lead somewhere from the list's own folder made absolute.
 
     Raises:
-        DataError: the file cannot be read, is no list, or is an empty one.
+        DataError: the file cannot be read, is no list, or is empty.
     """
     entries = []
     for entry in read_names(path):
@@ -50,21 +50,21 @@ def read_exclusions(path: Path) -> tuple[str, ...]:
         place = path.absolute().parent / listed
         entries.append(str(place) if os.sep in listed and place.exists() else listed)
     if not entries:
-        raise DataError(f"{path}: lists no scan, so that none would be left out; list some, or leave out --exclude")
+        raise DataError(f"{path}: lists no scan; list the scans to leave out, or remove --exclude")
     return tuple(entries)
 
 
 def apply_exclusions(entries: Iterable[str], cases: Sequence[Case]) -> Exclusions:
-    """See which scans the entries of a list name.
+    """Find the scans that the entries of a list name.
 
-    Entries with a slash are places, so that another folder's scan of the same name is not meant.
+    Entries with a slash are paths and do not mean a scan of the same name in another folder.
 
     Args:
         entries: paths, folders, names of files or cases, content hashes.
         cases: all scans that were found.
 
     Raises:
-        DataError: entries that name nothing, and are no files whose copies could be meant.
+        DataError: entries match no scan, and are no files whose copies could be left out.
     """
     listed = tuple(dict.fromkeys(entries))
     places = {entry: real_path(Path(entry)) for entry in listed if os.sep in entry}
@@ -98,6 +98,6 @@ def unmatched_error(unmatched: Sequence[str], entries: Sequence[str], known: Ite
     """
     return DataError(
         f"--exclude: {len(unmatched)} of {len(entries)} entries match no scan, by name, place or content: "
-        f"{listed_with_nearest(unmatched, sorted(known))}; correct them or take them out (scans that should only not "
-        "be among the others are given by --test)"
+        f"{listed_with_nearest(unmatched, sorted(known))}; correct or remove them (use --test for scans that must not "
+        "be among the others)"
     )

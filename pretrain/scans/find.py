@@ -33,9 +33,9 @@ class ScanList:
     Attributes:
         cases: in order; for DICOM, the image is the folder of the series.
         skipped: what looked like a scan and is not used, with the reason.
-        exclusions: what the list of exclusions says, and the scans that were left out by name or place.
-        copies: entries of that list which lie elsewhere, and the scans there: what holds the same is left out too.
-        test: scans of a later test, which must not be among `cases`, whatever their names.
+        exclusions: the list of exclusions, and the scans that were left out by name or path.
+        copies: entries of that list which lie elsewhere, and the scans there: scans with the same voxels are left out.
+        test: scans of a later test, which must not be among `cases`, under any name.
     """
 
     cases: tuple[Case, ...]
@@ -46,7 +46,7 @@ class ScanList:
 
     @property
     def excluded(self) -> tuple[str, ...]:
-        """Files of the scans that were left out by name or place."""
+        """Files of the scans that were left out by name or path."""
         return tuple(_where(case) for case in self.exclusions.cases)
 
 
@@ -69,7 +69,7 @@ def find_scans(
     Args:
         paths: folders of images (with their subfolders), of DICOM series, or in a labelled layout; single image files;
             JSON or CSV lists (`swin_unetr.datasets.lists`). A file found twice counts once.
-        layout: of the folders; "auto" tells each by its files.
+        layout: of the folders; "auto" recognises each from its files.
         with_test_cases: take the test cases of labelled layouts (`imagesTs`, "test") too.
         exclude: scans to leave out: paths, folders, names of files or cases, content hashes (`read_exclusions`).
         test: folders or files of a later test.
@@ -80,7 +80,7 @@ def find_scans(
     found = _Found()
     for path in paths:
         _list(Path(path), layout, with_test_cases, found)
-    cases = with_own_ids(tuple(_once(found.cases)))
+    cases = with_own_ids(tuple(_without_repeats(found.cases)))
     exclusions = apply_exclusions(exclude, cases)
     left_out = set(exclusions.cases)
     kept = tuple(case for case in cases if case not in left_out)
@@ -96,13 +96,13 @@ def find_scans(
     for entry in exclusions.elsewhere:
         listed = _Found()
         _list(Path(entry), "auto", True, listed)
-        copies += [(entry, case) for case in _once(listed.cases)]
+        copies += [(entry, case) for case in _without_repeats(listed.cases)]
     return ScanList(
         cases=kept,
         skipped=tuple(found.skipped),
         exclusions=exclusions,
         copies=tuple(copies),
-        test=tuple(_once(tested.cases)),
+        test=tuple(_without_repeats(tested.cases)),
     )
 
 
@@ -122,25 +122,25 @@ def _list(path: Path, layout: str, with_test: bool, found: _Found) -> None:
 
 
 def _read_layout(folder: Path, layout: str, with_test: bool, found: _Found) -> None:
-    """The cases of a labelled layout; those that cannot be listed are skipped, and said."""
+    """The cases of a labelled layout; those that cannot be listed are skipped and reported."""
     dataset, faults = read_sound_cases(folder, layout=layout, with_test=with_test)
     found.cases += dataset.cases
     found.skipped += [Failure(fault.case or str(folder), str(fault)) for fault in faults]
 
 
 def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[Path]) -> None:
-    """Scans of a folder and its subfolders, each in the layout that its files tell."""
-    if (place := real_path(folder)) in seen:  # links may lead back up
+    """Scans of a folder and its subfolders, each in the layout that its files show."""
+    if (place := real_path(folder)) in seen:  # links may lead back to a parent
         return
     seen.add(place)
     try:
-        told = find_layout(folder) if layout == "auto" else layout
+        found_layout = find_layout(folder) if layout == "auto" else layout
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         found.skipped.append(Failure(str(folder), f"{folder}: cannot be listed ({error.strerror})"))
         return
-    if told != "plain":
-        _read_layout(folder, told, with_test, found)
+    if found_layout != "plain":
+        _read_layout(folder, found_layout, with_test, found)
         return
     others = []
     for entry in entries:
@@ -160,8 +160,8 @@ def _walk(folder: Path, layout: str, with_test: bool, found: _Found, seen: set[P
         found.skipped.append(Failure(str(folder), f"{folder}: holds {held_by(folder)}, no image"))
 
 
-def _once(cases: Iterable[Case]) -> Iterator[Case]:
-    """Cases without their labels, those of the same files once."""
+def _without_repeats(cases: Iterable[Case]) -> Iterator[Case]:
+    """Cases without their labels; each set of files once."""
     seen = set()
     for case in cases:
         if (files := _files(case)) not in seen:
@@ -188,4 +188,4 @@ def overlap_error(common: Sequence[str]) -> DataError:
     more = f" and {len(common) - 5} more" if len(common) > 5 else ""
     named = ", ".join(common[:5]) + more
     belong = "belongs" if len(common) == 1 else "belong"
-    return DataError(f"{count(len(common), 'scan')} {belong} to the test too: {named}; leave them out by --exclude")
+    return DataError(f"{count(len(common), 'scan')} {belong} to the test too: {named}; leave them out with --exclude")

@@ -1,4 +1,4 @@
-"""How much longer the demo takes beside busy processes: its commands alone, and beside so many that keep a core busy.
+"""How much longer the demo takes beside busy processes: its commands alone, and beside processes that each use a core.
 
     python scripts/bench/busy.py --output busy.json
     python scripts/bench/busy.py --output busy.json --busy 2 --epochs 10 --rounds 3
@@ -29,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="JSON")
     parser.add_argument("--busy", type=int, default=2, help="busy processes")
-    parser.add_argument("--epochs", type=int, default=50, help="of the demo's training; 50 are the demo itself")
+    parser.add_argument("--epochs", type=int, default=50, help="epochs of the demo's training; the demo itself has 50")
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
     alone, beside = [], []
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def demo(epochs: int, busy: int) -> float:
-    """Seconds of the commands of `make demo` beside so many busy processes."""
+    """Seconds of the commands of `make demo` beside `busy` busy processes."""
     recipe = Path(__file__).parents[2] / "finetune" / "recipes" / "demo.yaml"
     others = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in range(busy)]
     try:

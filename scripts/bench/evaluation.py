@@ -3,10 +3,10 @@
     python scripts/bench/evaluation.py [--output DIR] [--size 512 512 200] [--repeats 3]
 
 The case is made here: 14 structures of the size of organs in a torso, voxels of 0.75 x 0.75 x 2.5 mm, a prediction
-whose outlines wander by some millimetres, with islands. Every side reads the two files and computes in a process of its
-own, so that the peak of its memory is its own; the values must agree before anything is printed. MONAI is run
-in two ways: all classes as one one-hot tensor, as its metrics are meant to be used, and class by class, which takes
-less memory. Ours runs in one thread, MONAI with as many as torch takes unless OMP_NUM_THREADS says otherwise.
+whose outlines wander by some millimetres, with islands. Every side reads the two files and computes in its own process,
+so that its peak memory can be measured; the values must agree before anything is printed. MONAI is run in two ways: all
+classes as one one-hot tensor, as its metrics are meant to be used, and class by class, which takes less memory. Ours
+runs in one thread, MONAI with torch's default number of threads unless OMP_NUM_THREADS is set.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ STRUCTURES = {
     "right adrenal gland": ((0.40, 0.38, 0.50), (10, 5, 14)),
 }
 SIDES = ("ours", "monai", "monai by class")
-#: How far MONAI's values may be from ours. Its percentile is torch's in float32, whose rank among 10 000 and more
-#: distances is off by up to 0.001, and with it the place between two neighbouring distances.
+#: How far MONAI's values may be from ours. Its percentile is torch's in float32: among 10 000 or more distances, the
+#: rank is wrong by up to 0.001, and so is the place between two neighbouring distances.
 AGREEMENT = {"dice": 1e-6, "hd95_mm": 1e-4, "nsd": 1e-6}
 
 
 def main() -> None:
     """Make the case, run every side, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, help="folder for bench_evaluation.json; none writes nothing")
+    parser.add_argument("--output", type=Path, help="folder for bench_evaluation.json; without it, nothing is written")
     parser.add_argument("--size", type=int, nargs=3, default=FULL_SIZE, help="voxels along X, Y, Z")
     parser.add_argument("--repeats", type=int, default=3, help="runs of ours; the median counts. MONAI runs once")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
@@ -90,7 +90,7 @@ def make_case(folder: Path, size: tuple[int, ...]) -> None:
 
 
 def draw(size: tuple[int, ...], rng: np.random.Generator, moved: bool) -> NDArray[np.uint8]:
-    """Label values (X,Y,Z): wavy ellipsoids, and islands where they are a prediction's."""
+    """Label values (X,Y,Z): wavy ellipsoids, with islands if they are a prediction."""
     labels = np.zeros(size, np.uint8, order="F")
     extent, scale = np.array(SPACING_MM) * size, np.divide(size, FULL_SIZE)
     for value, (place, radii) in enumerate(STRUCTURES.values(), 1):
@@ -120,7 +120,7 @@ def _ellipsoid(
 
 
 def measured(side: str, folder: Path, repeats: int) -> dict[str, Any]:
-    """Run one side in processes of its own; the run with the median time."""
+    """Run one side several times, each in its own process; returns the run with the median time."""
     command = [sys.executable, __file__, "--side", side, "--case", str(folder)]
     runs = []
     for _ in range(repeats):
@@ -142,7 +142,7 @@ def run_side(side: str, folder: Path) -> dict[str, Any]:
         for row in result.rows:
             values[row.metric].append(row.value)
     else:
-        import torch  # noqa: F401  # what importing takes is nobody's here
+        import torch  # noqa: F401  # the time of imports is not measured
         from monai import metrics  # noqa: F401
 
         started = time.perf_counter()
@@ -178,7 +178,7 @@ def _monai(prediction: Path, reference: Path, by_class: bool) -> dict[str, list[
 
 
 def check_agreement(results: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """The largest difference to MONAI by metric.
+    """The largest difference from MONAI by metric.
 
     Raises:
         SystemExit: it is larger than `AGREEMENT`.

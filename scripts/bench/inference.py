@@ -4,19 +4,19 @@
     python scripts/bench/inference.py --quick                      # part of the CT, a minute or two a variant
     python scripts/bench/inference.py --device cuda --variants torch:bfloat16 compile:bfloat16
     python scripts/bench/inference.py --scans SCAN.nii.gz --model RUN --reference torch:float32
-        --variants openvino:bfloat16 torch:float32:float16         # what these do to the labels of a trained model
+        --variants openvino:bfloat16 torch:float32:float16         # how these change the labels of a trained model
 
 The scans are real: the torso CT of the test data resampled to 1.5 mm, and four MR channels of the size of BraTS
-(240 x 240 x 155) made of a patient of BraTS 2013, whose two modalities are there again mirrored; or a file, as it is.
-Weights are random unless --model gives a trained one for each scan; of those the Dice of each class with the reference
-is printed, too. MONAI is used as its tutorials do it: LoadImaged, Orientationd, CropForegroundd, Spacingd, the
-intensities, sliding_window_inference, Invertd, and the file; in float32 and, as `monai:bfloat16`, under autocast. Every
-variant runs in a process of its own, whose peak memory is its own.
+(240 x 240 x 155) made from a patient of BraTS 2013, whose two modalities are used again mirrored; or a file, as it is.
+Weights are random unless --model gives a trained model for each scan; for trained models the Dice of each class with
+the reference is printed, too. MONAI is used as in its tutorials: LoadImaged, Orientationd, CropForegroundd, Spacingd,
+the intensities, sliding_window_inference, Invertd, and the file; in float32 and, as `monai:bfloat16`, under autocast.
+Every variant runs in its own process, so that its peak memory can be measured.
 
-"share" is the arithmetic of the windows computed, over the time of the network, over what the machine's largest matrix
-product reaches in the same precision. Labels are compared with those of the reference, MONAI's in float32 by default.
-`faster` counts the whole case; `all windows` what it would be had no window been skipped (the network's time per window
-times all of them).
+"share" is the speed of the network (the operations of the computed windows over its time) as a share of the speed of
+the machine's largest matrix product in the same precision. Labels are compared with those of the reference, by default
+MONAI's in float32. `faster` counts the whole case; `all windows` is the factor if no window had been skipped (the
+network's time per window times all windows).
 """
 
 from __future__ import annotations
@@ -76,21 +76,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="cpu")
     add("--scans", nargs="+", default=["ct", "brats"], metavar="SCAN", help="ct, brats, or a file")
     add("--variants", nargs="+", default=list(VARIANTS), metavar="BACKEND:PRECISION[:SUMS]")
-    add("--reference", default=VARIANTS[0], help="the variant that the others are compared with; always runs")
+    add("--reference", default=VARIANTS[0], help="the variant to compare the others with; it always runs")
     add("--model", nargs="+", type=Path, default=[], help="trained models or runs, one for each of --scans")
     add("--feature-size", type=int, default=48)
     add("--roi", type=int, default=96, help="voxels of a window along each axis")
     add("--overlap", type=float, default=0.5)
     add("--crop", type=int, nargs=3, metavar=("X", "Y", "Z"), help="take the middle of the scans only")
     add("--quick", action="store_true", help="the CT, 160 x 160 x 144 voxels of it")
-    add("--skip-empty", action=argparse.BooleanOptionalAction, default=True, help="of ours")
-    add("--max-memory", help="of ours, such as 4GB")
+    add("--skip-empty", action=argparse.BooleanOptionalAction, default=True, help="option of ours")
+    add("--max-memory", help="limit for ours, such as 4GB")
     add("--job", help=argparse.SUPPRESS)  # the processes of the benchmark
     return parser
 
 
 def compared(arguments: argparse.Namespace, name: str, peaks: dict[str, float], work: Path) -> dict[str, Any]:
-    """All variants on one scan."""
+    """Run all variants on one scan, and compare them."""
     index = arguments.scans.index(name)
     scan, model, output = work / f"scan{index}.nii.gz", work / f"model{index}", work / f"results{index}"
     shape = make_scan(name, scan, (160, 160, 144) if arguments.quick else arguments.crop)
@@ -141,7 +141,7 @@ def _print_row(variant: str, row: dict[str, Any]) -> None:
 
 
 def in_process(job: Job) -> Any:
-    """Run a job in a process of its own."""
+    """Run a job in its own process."""
     command = [sys.executable, __file__, "--job", json.dumps(asdict(job))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -160,7 +160,7 @@ def labels_of(row: dict[str, Any]) -> Any:
 
 
 def agreement(wanted: Any, found: Any) -> dict[str, Any]:
-    """Share of equal voxels, and the least Dice of a class that the reference has."""
+    """Share of equal voxels, and the lowest Dice among the classes of the reference."""
     dice = {}
     for value in np.unique(wanted):
         here, there = wanted == value, found == value

@@ -23,7 +23,7 @@ BRATS_SIZE = (240, 240, 155)
 
 
 def make_scan(name: str, path: Path, crop: tuple[int, int, int] | None) -> tuple[int, ...]:
-    """Write a scan ("ct", "brats", or that of a file), and give its voxels along X, Y, Z; `crop` takes its middle."""
+    """Write a scan ("ct", "brats", or a file), and return its voxels along X, Y, Z; `crop` takes its middle."""
     if name == "ct":
         source = read_image([DATA / "ct" / "volumes" / "torso_3mm.nii.gz"])
         image = MetaTensor(

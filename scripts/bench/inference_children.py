@@ -1,4 +1,4 @@
-"""What bench/inference.py times: each job runs in a process of its own, and what it gives is printed as JSON."""
+"""The jobs of bench/inference.py: each runs in its own process, and its result is printed as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transforms.labels import decode_activations
 
 @dataclass(frozen=True)
 class Job:
-    """What one process is to do."""
+    """The work of one process."""
 
     #: Backend and precision, and perhaps the type of the sums, with colons between; or "peak".
     variant: str
@@ -30,7 +30,7 @@ class Job:
     model: str
     output: str
     device: str
-    #: Of ours, for `predict`.
+    #: Options of `predict`, for ours.
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -54,7 +54,7 @@ def run_job(job: Job) -> dict[str, Any]:
 
 
 def run_ours(job: Job) -> dict[str, Any]:
-    """Ours, by `predict`; the seconds are those of its record."""
+    """Ours, with `predict`; the seconds are those of its record."""
     from swin_unetr.inference.batch.run import predict
 
     began = time.monotonic()
@@ -122,7 +122,7 @@ def run_monai(job: Job) -> dict[str, Any]:
 
 
 def monai_transforms(config: PreprocessConfig) -> Any:
-    """MONAI's steps from the file to the network; cropped before the resampling, as ours, so that labels compare."""
+    """MONAI's steps from the file to the network; cropped before the resampling, as ours, to make labels comparable."""
     from monai import transforms as monai
 
     low, high = config.intensity.window

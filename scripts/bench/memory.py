@@ -1,4 +1,4 @@
-"""Measures the memory and the time of `predict` on large scans, under a limit, in processes of their own.
+"""Measures the memory and the time of `predict` on large scans, under a limit, each in its own process.
 
     python scripts/bench/memory.py --scan CT.nii.gz [--output DIR] [--size 512 512 400] [--classes 14 117]
                                    [--max-memory 4GB] [--feature-size 48] [--roi-size 96 96 96] [--overlap 0.5]
@@ -8,8 +8,8 @@ The scan is a real CT tiled to the size, with voxels of 0.8 x 0.8 x 1.5 mm; the 
 work at 1.5 mm. Four questions: how much memory does the whole command take for each number of classes; how do time and
 memory grow with the voxels (four sizes, with a plot); are the labels those of a run without a limit (on a crop, under
 a limit that makes tiles necessary); and how much would MONAI take (its transforms, `SwinUNETR`,
-`sliding_window_inference`, `Invertd`), measured on growing sizes until the memory that is free does not do, and
-continued in a straight line. `--parts` measures some of them; those of an earlier run in the same output folder stay.
+`sliding_window_inference`, `Invertd`), measured on growing sizes until the free memory is not enough, and continued
+in a straight line. `--parts` measures some of them; those of an earlier run in the same output folder stay.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MONAI_SHARES = (0.05, 0.1, 0.2, 0.4)
 
 
 def main() -> None:
-    """Make scans and models, run every child, print and write what is there after each part."""
+    """Make scans and models, run every child, print and write the results after each part."""
     arguments = _parser().parse_args()
     if arguments.child:
         print(json.dumps(CHILDREN[arguments.child](arguments)))
@@ -60,13 +60,13 @@ def main() -> None:
 
 
 class Runs:
-    """Runs children of this script on scans and models that are made when they are first wanted."""
+    """Runs children of this script on scans and models that are made when they are first needed."""
 
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
         self.arguments, self.folder = arguments, folder
 
     def __call__(self, child: str, classes: int, share: float) -> dict[str, Any]:
-        """What a child says, for a number of classes and a share of the slices."""
+        """The result of a child, for a number of classes and a share of the slices."""
         slices = max(round(self.arguments.size[2] * share), 1)
         scan, model = self.folder / f"scan{slices}.nii.gz", self.folder / f"model{classes}"
         if not scan.exists():
@@ -136,7 +136,7 @@ def measure_monai(run: Runs, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _line(run: Runs, measured: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The peak for the whole; too little, where the small sizes were padded to a window."""
+    """The peak for the whole scan; too low if the small sizes were padded to a window."""
     if len(measured) < 2:
         return {}
     small, large = measured[-2:]
@@ -172,10 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--scan", type=Path, required=True, help="a CT, tiled to the size")
-    add("--output", type=Path, help="folder for bench_memory.json and .png; none writes nothing")
+    add("--output", type=Path, help="folder for bench_memory.json and .png; without it, nothing is written")
     add("--work", type=Path, help="folder for scans, models and results while it runs; the system's by default")
     add("--size", type=int, nargs=3, default=(512, 512, 400), help="voxels along X, Y, Z")
-    add("--classes", type=int, nargs="+", default=(14, 117), help="with background")
+    add("--classes", type=int, nargs="+", default=(14, 117), help="numbers of classes, with background")
     add("--max-memory", default="4GB")
     add("--feature-size", type=int, default=48)
     add("--roi-size", type=int, nargs=3, default=(96, 96, 96))

@@ -1,4 +1,4 @@
-"""What bench/memory.py measures: each function runs in a process of its own, and what it gives is printed as JSON."""
+"""The measurements of bench/memory.py: each function runs in its own process, and its result is printed as JSON."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 SPACING_MM = (0.8, 0.8, 1.5)
 NETWORK_MM = (1.5, 1.5, 1.5)
 WINDOW = (-175.0, 250.0)
-#: Of the memory that is free, what MONAI may take: beyond it the system would kill whatever it likes.
+#: Share of the free memory that MONAI may take: with more, the system would kill any process.
 MONAI_LIMIT = 0.9
 
 
 def make_scan(arguments: argparse.Namespace) -> dict[str, Any]:
-    """A real CT, repeated along all axes, turned every other time."""
+    """Write a real CT, repeated along all axes, every other copy mirrored."""
     from transforms.io import read_stored, write_image
 
     _, scan, _, _, slices = arguments.of
@@ -34,7 +34,7 @@ def make_scan(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def tiled(source: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
-    """A volume of another size: the source repeated along all axes, turned every other time."""
+    """A volume of another size: the source repeated along all axes, every other copy mirrored."""
     indices = []
     for length, wanted in zip(source.shape, size, strict=True):
         there_and_back = np.concatenate([np.arange(length), np.arange(length)[::-1]])
@@ -46,7 +46,7 @@ def tiled(source: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
 
 
 def make_model(arguments: argparse.Namespace) -> dict[str, Any]:
-    """A model folder with random weights, opened once: what a backend makes of a model is kept from then on."""
+    """A model folder with random weights, opened once, so that a backend has prepared its form of the model."""
     import torch
 
     from swin_unetr import Predictor
@@ -80,7 +80,7 @@ def make_model(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_predict(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The command, as a user gives it; this process's time and peak."""
+    """The command, as a user gives it; time and peak of this process."""
     from swin_unetr.cli import main as command
 
     folder, scan, model, classes, slices = arguments.of
@@ -109,7 +109,7 @@ def run_compare(arguments: argparse.Namespace) -> dict[str, Any]:
     free = predictor.plan(prepared)
     unlimited = predictor.segment_prepared(prepared, plan=free).labels
     tight, limit = free, free.bytes
-    while len(tight.tiles) == 1:  # the first that cuts: the least memory would mean many times the windows
+    while len(tight.tiles) == 1:  # the first limit that makes tiles: the smallest limit would multiply the windows
         limit = int(limit * 0.97)
         try:
             budget = Budget(predictor.ensemble, predictor.compute.device, limit)
@@ -129,7 +129,7 @@ def run_compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_monai(arguments: argparse.Namespace) -> dict[str, Any]:
-    """MONAI within the memory that is free; no peak where that does not do."""
+    """MONAI within the free memory; no peak if that is not enough."""
     voxels = arguments.size[0] * arguments.size[1] * int(arguments.of[-1])
     if sys.platform == "linux":
         free = int(psutil.virtual_memory().available * MONAI_LIMIT)
@@ -145,7 +145,7 @@ def run_monai(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _monai(arguments: argparse.Namespace) -> None:
-    """As its tutorials do it: probabilities of the whole scan, resampled back, argmax."""
+    """As in its tutorials: probabilities of the whole scan, resampled back, argmax."""
     import torch
     from monai.inferers import sliding_window_inference
     from monai.networks.nets import SwinUNETR
@@ -208,7 +208,7 @@ def peak_bytes() -> int:
 
 
 class _prints_to_stderr:  # noqa: N801  # reads as a statement
-    """What is printed goes to stderr: stdout is for the result."""
+    """Send printed text to stderr: stdout is for the result."""
 
     def __enter__(self) -> None:
         self.before, sys.stdout = sys.stdout, sys.stderr

@@ -1,11 +1,11 @@
-"""Checks what `swin-unetr plan` says against what happens.
+"""Checks the predictions of `swin-unetr plan` against measurements.
 
     python scripts/bench/plans.py --memory [--output DIR] [--steps 5] [--only NAME ...]
     python scripts/bench/plans.py --plans [--data ../shared/data] [--output DIR] [--epochs 2] [--max-memory 3GB]
     python scripts/bench/plans.py --hippocampus [--data ../shared/data] [--output DIR] [--short]
 
---memory: a training step at six configurations, and at three more to which the memory model was not fitted, each in a
-process of its own: the peak of the resident memory against what the model predicts in another process.
+--memory: a training step at six configurations, and at three more to which the memory model was not fitted, each in its
+own process: the peak of the resident memory against the prediction of the model in another process.
 --plans: plans for Hippocampus, BraTS and a CT of 512 x 512 x 400 voxels (made by tiling a small one), and a few epochs
 of training with each.
 --hippocampus: fold 0 with the automatic plan and with the recipe made by hand, one after the other (a quarter of an
@@ -27,7 +27,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-#: Fields of the network and of the batch that make six unlike training steps.
+#: Fields of the network and of the batch that make six different training steps.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "12 features, 64 cubed, batch 2": {"features": 12, "crop": (64, 64, 64), "batch": 2, "stages": 3},
     "24 features, 64 cubed": {"features": 24, "crop": (64, 64, 64)},
@@ -114,7 +114,7 @@ def compare_memory(arguments: argparse.Namespace) -> None:
 
 
 def predict(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the model says."""
+    """The prediction of the memory model."""
     config, task = configuration(arguments.of)
     from finetune.planning.memory import training_footprint
     from finetune.planning.planner import this_machine
@@ -132,7 +132,7 @@ def predict(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
-    """A few training steps, in the order in which Lightning does what belongs to them."""
+    """A few training steps, with their parts in Lightning's order."""
     config, task = configuration(arguments.of)
     import torch
 
@@ -160,7 +160,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def configuration(name: str) -> tuple[Any, Any]:
-    """A recipe and a task; what a training imports is imported, so that it is in the process's base."""
+    """A recipe and a task. The modules of a training are imported, so that they are in the memory before it begins."""
     import finetune.run  # noqa: F401
     from finetune.config import FinetuneConfig, LossConfig
     from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig, TrainerConfig
@@ -209,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hippocampus", action="store_true", help="the plan against the recipe made by hand")
     parser.add_argument("--short", action="store_true", help="20 steps of --hippocampus")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of real data")
-    parser.add_argument("--epochs", type=int, default=2, help="of --plans")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of --plans")
     parser.add_argument("--max-memory", default="3GB", help="what --plans and --hippocampus plan for")
     parser.add_argument("--size", type=int, nargs=3, default=(512, 512, 400), help="voxels of the CT of --plans")
     parser.add_argument("--output", type=Path, default=Path("runs/check_plans"), help="folder of all results")

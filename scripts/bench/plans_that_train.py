@@ -1,4 +1,4 @@
-"""Part of check_plans.py: plans for real data, and whether they train."""
+"""Part of plans.py: plans for real data, and whether they train."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_training(arguments: argparse.Namespace) -> None:
 
 
 def data_sets(arguments: argparse.Namespace) -> dict[str, Path]:
-    """Hippocampus, BraTS, and a large CT that is made of a small one."""
+    """Hippocampus, BraTS, and a large CT that is made from a small one."""
     ct = arguments.output / "large_ct"
     if not (ct / "dataset.json").is_file():
         make_ct(arguments.data / "ct" / "labelled", ct, tuple(arguments.size))
@@ -108,7 +108,7 @@ def split_of(root: Path, path: Path, training: int = 4) -> Path:
 
 
 def swin_unetr(command: str, *options: Any) -> str:
-    """Run a command in a process of its own; gives what it prints."""
+    """Run a command in its own process; returns what it prints."""
     arguments = [sys.executable, "-m", "swin_unetr", command, *map(str, options)]
     done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -4,11 +4,11 @@
         [--precision float32] [--recipes ct_paper ct] [--steps 3]
 
 "published" is the method as its code does it (`published_pretraining.py`): Python loops over samples and blocks, an
-encoder pass for each view, MONAI's encoder. The others are recipes of ours, at the same size. Each runs in a process of
-its own, on one thread unless OMP_NUM_THREADS says otherwise, on the same batch of noise in memory: what the disk takes
-is not in it. A step makes the views, runs the network, computes the losses, goes back and steps the optimiser; outside
-the network are views and losses. A sub-volume is one crop of a scan; the published method makes two views of it, and a
-recipe as many as it says.
+encoder pass for each view, MONAI's encoder. The others are our recipes, at the same size. Each runs in its own process,
+on one thread unless OMP_NUM_THREADS is set, on the same batch of noise in memory: the time of the disk is not included.
+A step makes the views, runs the network, computes the losses, runs the backward pass and steps the optimiser; "outside"
+the network are views and losses. A sub-volume is one crop of a scan; the published method makes two views of it, a
+recipe as many as its `views`.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from swin_unetr.networks import choose_fast_paths
 from swin_unetr.provenance import written_by
 
 PUBLISHED = "published"
-#: Parts of a step, in their order; the first and the third are outside the network.
+#: Parts of a step, in order; the first and the third are outside the network.
 PARTS = ("views", "forward", "losses", "backward", "optimiser")
 
 
 class Method(Protocol):
-    """The parts of a step that are timed apart."""
+    """The parts of a step that are timed separately."""
 
     network: nn.Module
 
     def views(self, batch: dict[str, Tensor]) -> Any:
-        """What the encoder sees, and what is to come of it."""
+        """The inputs of the encoder, and the targets."""
 
     def outputs(self, views: Any) -> Any:
-        """What encoder and heads give."""
+        """The outputs of encoder and heads."""
 
     def loss(self, outputs: Any, views: Any) -> Tensor:
         """The sum of all tasks."""
@@ -67,7 +67,7 @@ class Published:
 
     Args:
         feature_size: channels of the first stage.
-        device: where to.
+        device: of the network.
     """
 
     def __init__(self, feature_size: int, device: str) -> None:
@@ -75,7 +75,7 @@ class Published:
         self._rng = random.Random(0)
 
     def views(self, batch: dict[str, Tensor]) -> PublishedViews:
-        """Both, by loops."""
+        """Both views, with loops."""
         return make_views(batch["image"], self._rng)
 
     def outputs(self, views: PublishedViews) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -111,7 +111,7 @@ class Ours:
         self.network: nn.Module = self._module.network
 
     def views(self, batch: dict[str, Tensor]) -> Views:
-        """All at once."""
+        """All views at once."""
         views: Views = self._module.make_views(batch, self._generator)
         return views
 
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--feature-size", type=int, default=48)
     parser.add_argument("--batch", type=int, default=2, help="sub-volumes of a step, of as many scans")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--recipes", nargs="+", default=["ct_paper", "ct"], help="of pretrain: names or files")
+    parser.add_argument("--recipes", nargs="+", default=["ct_paper", "ct"], help="recipes of pretrain: names or files")
     parser.add_argument("--steps", type=int, default=3, help="timed steps, after one that is not; the median counts")
     parser.add_argument("--method", help=argparse.SUPPRESS)  # the processes of the benchmark
     arguments = parser.parse_args()
@@ -165,7 +165,7 @@ def compared(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     print(f"{'':12}{'s/step':>9}{'/s':>9}{'faster':>9}{'GB':>8}{'outside':>9}  parts, s")
     rows: list[dict[str, Any]] = []
     for method in (PUBLISHED, *arguments.recipes):
-        # As given, so that every process gets the same; the last of an option that is given twice counts.
+        # The arguments as given, so that every process gets the same; of a repeated option the last counts.
         command = [sys.executable, __file__, *sys.argv[1:], "--method", method]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         row: dict[str, Any] = {"method": method, **json.loads(done.stdout.splitlines()[-1])}
@@ -193,7 +193,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     clock, peak = clocks(arguments.device)
     whole: list[float] = []
     parts: list[list[float]] = []
-    # On a GPU reading the clock waits for it, so the steps that are timed in parts are not those timed as a whole.
+    # On a GPU, reading the clock waits for it, so separate steps are timed in parts and as a whole.
     for number in range(2 * arguments.steps + 1):
         started = clock()
         loss, marks = step(method, optimizer, batch, arguments, clock if number > arguments.steps else float)

@@ -1,8 +1,8 @@
-"""The published pre-training restated, for bench/pretraining.py: what it does to a batch, in its order and its way.
+"""The published pre-training, rewritten for bench/pretraining.py: the same operations on a batch, in the same order.
 
-After Tang et al. (2111.14791) and what their released code does where it differs from the paper: Python loops over
-samples and blocks, an encoder pass for each view, heads on the first and the second token. Written from a description
-of it, on MONAI's encoder; only to be measured against.
+After Tang et al. (2111.14791) and their released code where it differs from the paper: Python loops over samples and
+blocks, an encoder pass for each view, heads on the first and the second token. Written from a description of it, on
+MONAI's encoder, only as a reference for measurements.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def damaged(batch: Tensor, rng: random.Random) -> Tensor:
 
 
 def _fill_blocks(volume: Tensor, source: Tensor | None, rng: random.Random) -> None:
-    """Fill random blocks of C x X x Y x Z, in place, until they have as many voxels as were drawn."""
+    """Fill random blocks of C x X x Y x Z, in place, until they have the drawn number of voxels."""
     size = volume.shape[1:]
     wanted, filled = rng.uniform(0, MOST) * size.numel(), 0
     while filled < wanted:
@@ -109,7 +109,7 @@ class PublishedNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class PublishedViews:
-    """Two views of a batch: as they should come back, as the encoder sees them, and their quarter turns."""
+    """Two views of a batch: as they should be rebuilt, as the encoder sees them, and their quarter turns."""
 
     whole: tuple[Tensor, Tensor]
     seen: tuple[Tensor, Tensor]

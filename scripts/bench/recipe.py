@@ -1,12 +1,12 @@
-"""Times real training by a shipped recipe on real scans: fast against as written, and against an earlier state.
+"""Times real training with a shipped recipe on real scans: fast against as written, and against an earlier version.
 
     python scripts/bench/recipe.py --data DIR [--config hippocampus] [--epochs 3] [--against CHECKOUT] [--output DIR]
 
-Trains from the same seed with `swin-unetr finetune`, each time in a process of its own and one after the other, so that
-the seconds are those of one machine in one hour; the fastest epoch but the first counts. "as written" is
-`--speed.fast false`; with --against, the training is also done by the code in another checkout of this repository.
-Beside the time stand the peak of the memory, the share of the time in which the step waited for its data, and the
-losses, which say whether all train the same thing. On one thread unless OMP_NUM_THREADS says otherwise. Writes JSON.
+Trains from the same seed with `swin-unetr finetune`, each time in its own process and one after the other, so that the
+seconds are those of one machine in one hour; the fastest epoch except the first counts. "as written" is
+`--speed.fast false`; with --against, the code in another checkout of this repository trains, too. It also reports the
+peak of the memory, the share of the time in which the step waited for its data, and the losses, which show whether all
+train the same thing. It uses one thread unless OMP_NUM_THREADS is set. Writes JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="labelled data set")
     parser.add_argument("--config", default="hippocampus", help="recipe of finetune")
-    parser.add_argument("--epochs", type=int, default=3, help="of each training; after the last it validates")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs of each training; it validates after the last")
     parser.add_argument("--against", type=Path, help="another checkout of this repository, such as an earlier one")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_recipe"), help="folder of runs and JSON")
     arguments = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def trained(arguments: argparse.Namespace, checkout: Path, options: list[str], name: str) -> dict[str, Any]:
-    """One training, by the code of a checkout."""
+    """One training, with the code of a checkout."""
     folder = arguments.output / name.replace(" ", "_")
     shutil.rmtree(folder, ignore_errors=True)
     epochs = str(arguments.epochs)
@@ -68,7 +68,7 @@ def trained(arguments: argparse.Namespace, checkout: Path, options: list[str], n
     command += ["--trainer.max_epochs", epochs, "--trainer.validate_every", epochs]
     log = arguments.output / f"{folder.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    # PYTHONPATH wins over whichever checkout is installed.
+    # PYTHONPATH comes before the installed checkout.
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.Popen(
             command, stdout=file, stderr=file, cwd=checkout, env={**os.environ, "PYTHONPATH": str(checkout)}
@@ -89,7 +89,7 @@ def trained(arguments: argparse.Namespace, checkout: Path, options: list[str], n
 
 
 def commit_of(checkout: Path) -> str:
-    """The commit that a checkout is at."""
+    """The current commit of a checkout."""
     done = subprocess.run(["git", "-C", checkout, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
 

@@ -1,8 +1,8 @@
-"""How large the page of many cases is, and how soon a browser shows it.
+"""How large the page of many cases is, and how fast a browser shows it.
 
     python scripts/bench/report_page.py --data ../shared/data/Task04_Hippocampus --cases 200 --pictures 200
 
-Predictions are the references, disturbed. Needs Debian's chromium and chromium-driver, and the extra `dev`.
+Predictions are disturbed references. Needs Debian's chromium and chromium-driver, and the extra `dev`.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""Times random crops from the store against MONAI's CacheDataset and PersistentDataset, with the memory each takes.
+"""Times random crops from the store against MONAI's CacheDataset and PersistentDataset, and measures their memory.
 
     python scripts/bench/store.py [--output DIR] [--scan FILE] [--size 512 512 300] [--crop 96 96 96] [--cases 3]
         [--samples 24] [--workers 2] [--augment] [--folder DIR]
 
-The scans are a real CT, tiled up to the size and written as NIfTI, each turned and shifted otherwise; their labels are
-what lies above 150 HU (1) and a small ball (2). What is kept on disk is filled by a process of its own. Then each
-dataset is read by a process with as many workers, a crop at a time. The crops are random, one for each visit, drawn as
-`RandSpatialCropSamplesd` draws, and with --augment mirrored, turned, zoomed and changed in intensity by the same
-transforms for all three. It is checked that the crops agree: with the same seed, those from the store are those of the
-other two, but for the rounding of the store.
+The scans are a real CT, tiled up to the size and written as NIfTI, each mirrored and shifted differently; their labels
+are voxels above 150 HU (1) and a small ball (2). A separate process fills what is kept on disk. Then each dataset is
+read by a process with `--workers` workers, a crop at a time. The crops are random, one for each visit, drawn as in
+`RandSpatialCropSamplesd`, and with --augment mirrored, turned, zoomed and changed in intensity by the same transforms
+for all three. The script checks that the crops agree: with the same seed, the crops of all three are equal, up to the
+rounding of the store.
 
 CacheDataset keeps the preprocessed scans in the memory of the process, PersistentDataset keeps them on disk and reads a
-whole one for each visit. Both give the scan as it lies there; that MONAI's chains copy the whole scan before a random
-transform is not held against them. Memory is the sum over the process and its workers of what each has to itself and
-of its share of what they have in common (PSS), the largest of what was seen every 50 ms.
+whole one for each visit. Both give the scan without a copy: the copy that MONAI's chains make before a random transform
+is not counted. Memory is the proportional set size (PSS), summed over the process and its workers: the largest of the
+values that were read every 50 ms.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ AUGMENT = AugmentConfig(
 )
 NO_AUGMENT = AugmentConfig(flip_probability=(0.0, 0.0, 0.0))
 SEED = 7
-#: Crops of each method that are compared.
+#: How many crops of each method are compared.
 _CHECKED = 6
 
 
@@ -79,12 +79,12 @@ class Preprocess(Transform):  # type: ignore[misc]  # MONAI has no types
 
 
 class Crops(Dataset[Sample]):
-    """A crop for each visit, the same for the same visit, whichever dataset the scans are in.
+    """A crop for each visit, the same for the same visit in every dataset.
 
     Args:
         method: one of `METHODS`.
         cases: the scans.
-        folder: what the method has on disk.
+        folder: of the method's data on disk.
         arguments: size of the crops, augmentation.
     """
 
@@ -129,7 +129,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=3, default=(512, 512, 300), metavar=("X", "Y", "Z"))
     parser.add_argument("--crop", type=int, nargs=3, default=(96, 96, 96), metavar=("X", "Y", "Z"))
     parser.add_argument("--cases", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=24, help="crops that are timed; those of the store ten times")
+    parser.add_argument(
+        "--samples", type=int, default=24, help="crops that are timed; for the store, ten times as many"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--augment", action="store_true", help="change the crops, too")
     arguments = parser.parse_args()
@@ -150,7 +152,7 @@ def main() -> None:
 
 
 def make_scans(cases: list[Case], source: Path, size: tuple[int, int, int]) -> None:
-    """Tile a CT up to a size, each case mirrored and shifted otherwise, and write it with a made label."""
+    """Tile a CT up to a size, each case mirrored and shifted differently, and write it with a made label."""
     array = read_image([source]).array[0].round().astype(np.int16)
     balls = np.indices((20, 20, 20)) - 9.5
     for index, case in enumerate(cases):
@@ -172,10 +174,10 @@ def make_scans(cases: list[Case], source: Path, size: tuple[int, int, int]) -> N
 
 
 def compared(arguments: argparse.Namespace, cases: list[Case], folder: Path) -> list[dict[str, Any]]:
-    """All methods: that they agree, how fast they are and what they take."""
+    """All methods: whether they agree, how fast they are and how much memory and disk they take."""
     rows: list[dict[str, Any]] = []
     for method in METHODS:
-        # CacheDataset fills itself anew in every process; what is on disk is read by a process that did not write it.
+        # CacheDataset is filled again in every process; data on disk is read by a process that did not write it.
         filled = {} if method == CACHE else in_a_process(fill, method, arguments, cases, folder / method)
         rows.append({"method": method, **in_a_process(timed, method, arguments, cases, folder / method), **filled})
         print(f"{method}: {rows[-1]['samples_per_s']:.2f} samples/s", flush=True)
@@ -195,13 +197,13 @@ def compared(arguments: argparse.Namespace, cases: list[Case], folder: Path) -> 
 
 
 def in_a_process(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """What work gives in a process of its own, forked before anything was loaded."""
+    """The result of some work in its own process, forked before anything was loaded."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
         return pool.submit(work, *arguments).result()
 
 
 def fill(method: str, arguments: argparse.Namespace, cases: list[Case], folder: Path) -> dict[str, Any]:
-    """Fill a dataset: how long it takes, and the space."""
+    """Fill a dataset; returns the time and the disk space."""
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     Crops(method, cases, folder, arguments)
@@ -211,7 +213,7 @@ def fill(method: str, arguments: argparse.Namespace, cases: list[Case], folder: 
 
 
 def timed(method: str, arguments: argparse.Namespace, cases: list[Case], folder: Path) -> dict[str, Any]:
-    """Look at the first crops of a dataset, and time the loading of many."""
+    """Summarise the first crops of a dataset, and time the loading of many."""
     arguments.samples *= 10 if method == STORE else 1
     started = time.perf_counter()
     crops = Crops(method, cases, folder, arguments)

@@ -5,15 +5,14 @@
     python scripts/bench/training.py --by-part
     python scripts/bench/training.py --curves 200 --size 64 32 32 --feature-size 12
 
-Every variant runs in a process of its own, so that the peak of its memory is its own, on one thread unless
-OMP_NUM_THREADS says otherwise; one that needs more memory than is free is named, and the others go on. Its gradients
-are compared with those of MONAI's network in float64, where that fits; the variants of ours add one thing at a time.
-Beside the time of each part stands its floor: convolutions, attention and linears at the speed of this machine's
-largest matrix product in the same precision, norms and activations at the speed of its memory. With --curves, both
-train for so many steps from the same weights on the same data, and the losses are compared; beside stands how far
-MONAI's own in bfloat16 lie from its own in float32, which is what rounding alone does. With --by-part, one part of our
-network more in each line is computed a second time in the backward pass rather than kept (`speed.recompute`). Writes
-JSON and a picture.
+Every variant runs in its own process, so that its peak memory can be measured, on one thread unless OMP_NUM_THREADS is
+set; a variant that needs more memory than is free is named, and the others go on. Its gradients are compared with those
+of MONAI's network in float64, if that fits; our variants add one change at a time. The time of each part is given with
+its floor: convolutions, attention and linears at the speed of this machine's largest matrix product in the same
+precision, norms and activations at the speed of its memory. With --curves N, both train for N steps from the same
+weights on the same data, and the losses are compared; for comparison, the difference of MONAI's own losses in bfloat16
+from those in float32 shows the effect of rounding. With --by-part, each line has one more part of our network that is
+computed a second time in the backward pass rather than kept (`speed.recompute`). Writes JSON and a picture.
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ from swin_unetr.files import write_json
 from swin_unetr.machine import parse_size, size_in_words
 from swin_unetr.provenance import written_by
 
-#: What a process of its own can do.
+#: The jobs of a child process.
 CHILDREN = {"floors": floors, "reference": reference, "measured": measured, "losses": losses}
-#: How torch says that it has no memory left.
+#: Parts of the messages of torch and Python when no memory is left.
 SHORT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MemoryError", "CUDA out of memory", "bad_alloc")
 
 
@@ -65,7 +64,7 @@ def main() -> None:
     arguments = parse()
     if arguments.child is not None:
         if arguments.device == "cpu" and sys.platform == "linux" and arguments.child != "floors":
-            # ends by itself before the system ends another process
+            # fails before the system kills another process
             resource.setrlimit(resource.RLIMIT_DATA, (parse_size(arguments.memory),) * 2)
         print(json.dumps(CHILDREN[arguments.child](arguments)))
         return
@@ -84,13 +83,13 @@ def main() -> None:
     table = []
     for row in measure(arguments):
         table.append(row)
-        write_json(path, {**facts, "results": table})  # what a stopped benchmark has measured is kept
+        write_json(path, {**facts, "results": table})  # keeps the results of a stopped benchmark
     draw(table, path.with_suffix(".png"))
     print(f"written: {path} and {path.with_suffix('.png').name}")
 
 
 def parse() -> argparse.Namespace:
-    """The command line, with what is usual where nothing was said."""
+    """The command line, with defaults."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/bench_training"), help="folder of the JSON")
     parser.add_argument("--device", default="cpu")
@@ -99,8 +98,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs="+", default=[1])
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--variants", nargs="+", choices=ALL, help="MONAI first; by default those of the device")
-    parser.add_argument("--by-part", action="store_true", help="time and memory of what is computed a second time")
-    parser.add_argument("--memory", help="the most that one may take on a CPU, such as 8GB; else what is free")
+    parser.add_argument("--by-part", action="store_true", help="time and memory if parts are computed a second time")
+    parser.add_argument(
+        "--memory", help="the most that a process may take on a CPU, such as 8GB; by default what is free"
+    )
     parser.add_argument("--steps", type=int, default=5, help="timed steps; the fastest counts")
     parser.add_argument("--curves", type=int, metavar="STEPS", help="compare loss curves instead")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)  # the processes of the benchmark
@@ -114,7 +115,7 @@ def parse() -> argparse.Namespace:
 
 
 def compared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """All variants in all sizes, batches and precisions, each as a ratio to MONAI in the same."""
+    """All variants in all sizes, batches and precisions, each as a ratio to MONAI under the same conditions."""
     speeds = {name: in_process(arguments, "floors", precision=name) for name in arguments.precision}
     for size, batch in product(arguments.size, arguments.batch):
         with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +146,7 @@ def of_one_case(
 
 
 def floor_of(work: dict[str, float], speed: dict[str, float]) -> dict[str, float]:
-    """Seconds that the parts of a step take at the least."""
+    """The least seconds that the parts of a step can take."""
     return {
         part: count / speed["values_per_s" if part == "norms and activations" else "operations_per_s"]
         for part, count in work.items()
@@ -168,7 +169,7 @@ def in_words(parts: dict[str, float]) -> str:
 
 
 def by_part(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Time and peak memory of our network, with one part more computed a second time in each line."""
+    """Time and peak memory of our network; in each line, one more part is computed a second time."""
     for size, batch, precision in product(arguments.size, arguments.batch, arguments.precision):
         print(f"\n{precision}, {size}, feature size {arguments.feature_size}, batch {batch}: s/step, GB")
         for variant in arguments.variants:
@@ -194,7 +195,7 @@ def curves(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def differences(theirs: list[float], ours: list[float]) -> dict[str, float]:
-    """Of two courses of losses."""
+    """Differences of two curves of losses."""
     before, after = (torch.tensor(values, dtype=torch.float64) for values in (theirs, ours))
     away = (after - before).abs() / before
     tenth = max(len(away) // 10, 1)
@@ -208,7 +209,7 @@ def differences(theirs: list[float], ours: list[float]) -> dict[str, float]:
 
 
 def in_process(arguments: argparse.Namespace, child: str, **case: Any) -> dict[str, Any]:
-    """Run one thing in a process of its own: the case and what it says, or "failed" where memory was short."""
+    """Run one job in its own process; returns the case and its result, or "failed" if memory was short."""
     command = [sys.executable, __file__, "--child", child, "--device", arguments.device]
     command += ["--feature-size", str(arguments.feature_size), "--steps", str(arguments.steps)]
     command += ["--curves", str(arguments.curves)] if arguments.curves else []
@@ -218,13 +219,13 @@ def in_process(arguments: argparse.Namespace, child: str, **case: Any) -> dict[s
             command += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     memory = arguments.memory or f"{psutil.virtual_memory().available}B"
     done = subprocess.run([*command, "--memory", memory], capture_output=True, text=True)
-    told = done.stdout.splitlines()
+    lines = done.stdout.splitlines()
     if done.returncode and not any(words in done.stderr for words in SHORT_OF_MEMORY):
         raise SystemExit(f"{shlex.join(command)}\n{done.stderr}")
     facts = {name: value for name, value in case.items() if name != "truth"}
-    if done.returncode and not told:
+    if done.returncode and not lines:
         return {**facts, "failed": f"needs more than {size_in_words(parse_size(memory))} of memory"}
-    return {**facts, **json.loads(told[-1])}
+    return {**facts, **json.loads(lines[-1])}
 
 
 if __name__ == "__main__":

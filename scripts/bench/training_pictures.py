@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 
 def draw_table(rows: list[dict[str, Any]], path: Path) -> None:
-    """Times MONAI's speed, and its memory, of each variant; and seconds of the parts of a step, with their floors."""
+    """Speed and memory of each variant relative to MONAI's, and seconds of the parts of a step, with their floors."""
     done = [row for row in rows if "step_s" in row]
     cases = list(dict.fromkeys(_case(row) for row in done))
     variants = list(dict.fromkeys(row["variant"] for row in done))
@@ -56,7 +56,7 @@ def _case(row: dict[str, Any]) -> str:
 
 
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """The losses, and how far ours lie from MONAI's."""
+    """The losses, and the difference of ours from MONAI's."""
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for row in rows:
         theirs, ours = (np.array(values) for values in row["losses"].values())

@@ -25,8 +25,8 @@ from swin_unetr.provenance import machine
 from swin_unetr.training.speed import float32_products, hardware, settle
 
 NUM_CLASSES = 14
-#: MONAI as its tutorials train it: its fused attention is off while gradients are on, so it has no faster setting but
-#: the compiler. Ours: one thing more in each line, and what "auto" takes.
+#: MONAI as in its tutorials: its fused attention is off while gradients are on, so only the compiler makes it faster.
+#: Ours: one more change in each line, and the choice of "auto".
 VARIANTS: dict[str, SpeedConfig | None] = {
     "MONAI": None,
     "ours, as written": SpeedConfig(fast=False),
@@ -35,7 +35,7 @@ VARIANTS: dict[str, SpeedConfig | None] = {
     "ours, auto": SpeedConfig(),
     "ours, compiled": SpeedConfig(compile=True),
 }
-#: Named apart: what only a GPU has, and what is computed a second time rather than kept, one part more in each line.
+#: Named separately: what only a GPU has, and parts that are computed a second time, one more in each line.
 GRAPHS = {"ours, CUDA graphs": SpeedConfig(compile="reduce-overhead")}
 _PARTS = (*(f"encoder.stages.{stage}" for stage in range(4)), "input_block")
 _PARTS += (*(f"skip_blocks.{level}" for level in range(3)), "bottleneck")
@@ -52,8 +52,8 @@ PARTS = {
     "attention and linears": ("mm", "attend", "attention", "exp2", "softmax", "linear", "amax"),
     "norms and activations": ("norm", "relu", "gelu", "Normalise"),
 }
-#: How often a norm or activation has to touch its map at the least: read and written, and on the way back the map and
-#: the gradient read and a gradient written.
+#: How often a norm or activation has to read or write a map at least: the map is read and written, and in the backward
+#: pass the map and the gradient are read and a gradient is written.
 TOUCHES = 5
 
 
@@ -63,7 +63,7 @@ def device_name(arguments: argparse.Namespace) -> str:
 
 
 def speed_of(variant: str, device: str) -> SpeedConfig | None:
-    """What a variant of ours comes to on a device; none for MONAI's."""
+    """The settings of one of our variants on a device. None for MONAI's."""
     speed = ALL[variant]
     return None if speed is None else settle(speed, hardware(device.partition(":")[0]), precision="32-true")
 
@@ -82,7 +82,7 @@ def network_of(variant: str, feature_size: int, device: str) -> nn.Module:
 
 
 def monai_network(config: NetworkConfig) -> nn.Module:
-    """MONAI's of the same form, with weights of its own."""
+    """MONAI's network of the same shape, with its own random weights."""
     form = {"downsample": config.merging, "use_v2": config.use_v2, "feature_size": config.feature_size}
     network: nn.Module = MonaiSwinUNETR(in_channels=config.in_channels, out_channels=config.num_classes, **form)
     return network
@@ -98,7 +98,7 @@ def batch_of(arguments: argparse.Namespace, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def gradients(network: nn.Module, image: Tensor, labels: Tensor, precision: torch.dtype) -> Tensor:
-    """Loss of one batch, its gradients left in the parameters."""
+    """Loss of one batch; its gradients are in the parameters."""
     with torch.autocast(image.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
         logits = network(image)
     loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
@@ -107,7 +107,7 @@ def gradients(network: nn.Module, image: Tensor, labels: Tensor, precision: torc
 
 
 def measured(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Error, time, memory and parts of one variant; by part, time and memory alone."""
+    """Error, time, memory and parts of one variant; with `--by-part` only time and memory."""
     (precision,) = (PRECISIONS[name] for name in arguments.precision)
     image, labels = batch_of(arguments, 0)
     network = network_of(arguments.variant, arguments.feature_size, arguments.device).to(arguments.device)
@@ -126,7 +126,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
             optimizer.zero_grad(set_to_none=True)
             times.append(clock() - started)
     assert loss.isfinite()
-    result = {"step_s": min(times[1:]), "memory_gb": peak()}  # before the profiler takes its own
+    result = {"step_s": min(times[1:]), "memory_gb": peak()}  # before the profiler takes memory
     if arguments.by_part:
         return result
     with profile(activities=[ProfilerActivity.CPU]) as trace:
@@ -148,7 +148,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
 def reference(arguments: argparse.Namespace) -> dict[str, Any]:
     """MONAI's network: the work of a step, and its gradients in float64, which are written to a file.
 
-    The work is counted on a network without memory, so that it is known where float64 does not fit.
+    The work is counted on a network without memory, so that it is known even if float64 does not fit.
     """
     config = NetworkConfig(in_channels=1, num_classes=NUM_CLASSES, feature_size=arguments.feature_size)
     counted = monai_network(config).to("meta")
@@ -171,7 +171,7 @@ def reference(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _count_values(network: nn.Module) -> list[int]:
-    """Counts the values that norms and activations give, once the network runs."""
+    """Counts the output values of norms and activations when the network runs."""
     values = [0]
 
     def count(_module: nn.Module, _inputs: Any, result: Tensor) -> None:
@@ -184,9 +184,9 @@ def _count_values(network: nn.Module) -> list[int]:
 
 
 def floors(arguments: argparse.Namespace) -> dict[str, float]:
-    """What this machine can do in a precision: operations a second of a large matrix product, bytes a second of a copy.
+    """The speed of this machine in a precision: operations a second of a large matrix product, and of a copy in memory.
 
-    Bytes are given as values that a norm or an activation takes.
+    The speed of the copy is given in values of norms and activations a second.
     """
     (precision,) = (PRECISIONS[name] for name in arguments.precision)
     clock, _ = clocks(arguments.device)
@@ -202,7 +202,7 @@ def named(network: nn.Module) -> list[tuple[str, Any]]:
 
 
 def gradient_error(found: dict[str, Tensor], wanted: dict[str, Tensor], arguments: argparse.Namespace) -> float:
-    """|found - wanted| / |wanted| over all parameters; ours are renamed to MONAI's by way of its state dict."""
+    """|found - wanted| / |wanted| over all parameters; ours are renamed as in MONAI's state dict."""
     if ALL[arguments.variant] is not None:
         carrier = network_of(arguments.variant, arguments.feature_size, arguments.device).double()
         with torch.no_grad():
@@ -215,7 +215,7 @@ def gradient_error(found: dict[str, Tensor], wanted: dict[str, Tensor], argument
 
 
 def losses(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Losses of training for so many steps, another batch in each."""
+    """Losses of training, another batch in each step."""
     (precision,) = (PRECISIONS[name] for name in arguments.precision)
     network = network_of(arguments.variant, arguments.feature_size, arguments.device).to(arguments.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
@@ -228,7 +228,7 @@ def losses(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def clocks(device: str) -> tuple[Callable[[], float], Callable[[], float]]:
-    """Seconds so far, and the peak of the memory in GB. On the CPU: processor time, whatever else the machine does."""
+    """Seconds so far, and the peak of the memory in GB. On the CPU: its own processor time."""
     if device == "cpu":
         single = torch.get_num_threads() == 1
         return (

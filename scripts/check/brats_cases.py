@@ -1,6 +1,6 @@
-"""Pairs of BraTS label maps on which evaluations can be told apart: real ones, disturbed, and made ones.
+"""Pairs of BraTS label maps that show differences between evaluations: disturbed real ones, and made ones.
 
-Labels are those of BraTS 2023: 1 necrotic core, 2 oedema, 3 enhancing. All is deterministic.
+Labels are those of BraTS 2023: 1 necrotic core, 2 oedema, 3 enhancing. Everything is deterministic.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Case(NamedTuple):
 
 
 def made_cases() -> Iterator[Case]:
-    """Cubes and speckles: what every rule turns on, isotropic and not, touching the border."""
+    """Cubes and speckles for every rule, isotropic and not, some at the border."""
     for spacing in ((1.0, 1.0, 1.0), (0.75, 0.9375, 3.0)):
         affine = np.diag((*spacing, 1.0))
         unit = "isotropic" if len(set(spacing)) == 1 else "anisotropic"
@@ -77,7 +77,7 @@ def real_cases(data: Path) -> Iterator[Case]:
     """The BraTS 2013 labels of the folder of real data, in the values of 2023, with disturbed predictions."""
     for folder in sorted((data / "brats2013").iterdir()):
         volume = read_labels(next(folder.glob("*_seg.nii.gz")))
-        # Of 2013, non-enhancing core (3) is core like necrosis (1); enhancing is 4.
+        # In 2013, non-enhancing core (3) is core like necrosis (1); enhancing is 4.
         reference = np.array([0, 1, 2, 1, 3], dtype=np.uint8)[volume.array[0]]
         for name, disturb in _DISTURBANCES.items():
             yield Case(f"{folder.name}_{name}", disturb(reference), reference, volume.geometry.affine)

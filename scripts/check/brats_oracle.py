@@ -1,4 +1,4 @@
-"""Holds `brats.csv` against the official BraTS evaluations, case by case, on real and on made label maps.
+"""Compares `brats.csv` with the official BraTS evaluations, case by case, on real and on made label maps.
 
 The oracle is the PyPI package `brats-evaluation`, which is AGPL-3.0 and so stays in an environment of its own:
 
@@ -7,8 +7,8 @@ The oracle is the PyPI package `brats-evaluation`, which is AGPL-3.0 and so stay
 
 With `--scripts FOLDER` the organisers' scripts of 2023 or 2024 (github.com/rachitsaluja/BraTS-2023-Metrics, and
 BraTS-2024-Metrics, which needs `medpy` too) are the oracle of `--lesions brats2023` and so on. `--golden FILE` keeps
-what they say, as numbers, for tests where they are not installed. Exit code 1 where something differs by more than
-1e-6 that is not explained in `KNOWN`.
+their numbers for tests on machines without them. The exit code is 1 if something differs by more than 1e-6 that is not
+explained in `KNOWN`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Table = Mapping[str, Mapping[str, float]]
 
 TOLERANCE = 1e-6
 
-#: Columns that are wrong officially: the scripts of 2024 take arrays of lesion numbers for masks there.
+#: Columns in which the official numbers are wrong: the scripts of 2024 use arrays of lesion numbers as masks there.
 KNOWN = {rules: ("Sensitivity_", "Specificity_", "Hausdorff95_") for rules in ("brats2024", "brats2024-ssa")}
 
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--files",
         action="store_true",
-        help="hand the package files rather than images; it takes their spacing in reverse, and so does this then",
+        help="give the package files rather than images; it reads their spacing in reverse, and ours is reversed too",
     )
     parser.add_argument(
         "--golden", type=Path, help="keep the official numbers in this file, under the name of the rules"
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def write_cases(cases: Sequence[Case], folder: Path) -> dict[str, str]:
-    """Write label files into `pred` and `ref`; gives what each of them is by its id."""
+    """Write label files into `pred` and `ref`; returns the name of each case by its id."""
     names = {}
     for index, case in enumerate(cases):
         names[f"BraTS-GLI-{index:05d}-000"] = case.name
@@ -94,7 +94,7 @@ def write_cases(cases: Sequence[Case], folder: Path) -> dict[str, str]:
 
 
 def reversed_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spacing as panoptica 2.1.7 takes it of a file: SimpleITK's x, y, z for an array of z, y, x."""
+    """Spacing as panoptica 2.1.7 reads it from a file: SimpleITK's x, y, z for an array of z, y, x."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     changed: NDArray[np.float64] = affine.copy()
     changed[:3, :3] *= spacing[::-1] / spacing
@@ -102,7 +102,7 @@ def reversed_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def run_oracle(oracle: str, folder: Path, venv: Path, scripts: Path | None) -> Table:
-    """What the official evaluation says, by case and column."""
+    """The official numbers, by case and column."""
     runner, output = Path(__file__).with_name("brats_oracle_runner.py"), folder / "official.json"
     command = [str(venv.absolute() / "bin" / "python"), str(runner.absolute()), oracle, str(folder), str(output)]
     if scripts is not None:
@@ -124,7 +124,7 @@ def our_table(folder: Path, rules: str) -> Table:
 
 
 def compare(official: Table, ours: Table) -> Iterator[tuple[str, str, float, float]]:
-    """Case, column and both values of whatever differs."""
+    """Case, column and both values of everything that differs."""
     for case, row in official.items():
         if list(row) != list(ours[case]):
             raise SystemExit(f"other columns: {sorted(set(row) ^ set(ours[case])) or 'in another order'}")
@@ -136,7 +136,7 @@ def compare(official: Table, ours: Table) -> Iterator[tuple[str, str, float, flo
 
 
 def keep(path: Path, rules: str, table: Table) -> None:
-    """Add the official numbers to a file of them."""
+    """Add the official numbers to the file of golden numbers."""
     golden = json.loads(path.read_text()) if path.exists() else {}
     golden[rules] = {
         "columns": list(next(iter(table.values()))),
@@ -145,7 +145,7 @@ def keep(path: Path, rules: str, table: Table) -> None:
             for case, row in table.items()
         },
     }
-    # A line per case: a change is to be seen in a diff.
+    # A line per case, so that a diff shows a change.
     text = json.dumps(golden, separators=(",", ":")).replace("[", "\n[", 1).replace('],"', '],\n"') + "\n"
     path.write_text(text)
 

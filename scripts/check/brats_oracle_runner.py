@@ -90,7 +90,7 @@ def run_script(folder: Path, rules: str) -> dict[str, dict[str, float]]:
 
 
 def _put_names_back() -> None:
-    """What pandas 1.3, numpy 1 and scipy 1.11 still had."""
+    """Restore names that pandas 1.3, numpy 1 and scipy 1.11 still had."""
     for name, value in (("Inf", np.inf), ("NaN", np.nan)):
         setattr(np, name, value)
     for name, member in (("filters", "correlate"), ("morphology", "distance_transform_edt")):
@@ -102,7 +102,7 @@ def _put_names_back() -> None:
         return pd.concat([self, other])
 
     def replace(self: Any, old: float, new: float, inplace: bool = False) -> Any:
-        # A later pandas stumbles over the columns that hold arrays.
+        # A later pandas fails at columns that hold arrays.
         numbers = [name for name in self.columns if name not in ("predicted_lesion_numbers", "Labels", "Label")]
         changed = self.copy()
         for name in numbers:

@@ -4,16 +4,16 @@
     python scripts/check/comparison.py --healthy FOLDER
 
 `comparison` is what `swin-unetr compare` wrote; the reports are those of `swin-unetr evaluate` for the same methods, in
-the order of the comparison, with the same cases and policies. Nothing of this project computes here. Mean and median
-differences, wins, ties, p-values, Holm's corrections, mean ranks and places are compared, to 1e-12, and so are the
-intervals of fewer than 30 patients, which are Student's. Wilcoxon's test is scipy's where scipy is exact (no ties, no
-zeros) or asymptotic (above 50); where there are ties or zeros among 50 or fewer, its distribution is counted out here
-with Python's integers. Intervals of 30 patients or more are compared with scipy's bootstrap, with other resamples: by
-how much of the width the ends differ.
+the order of the comparison, with the same cases and policies. No code of this project computes the numbers. Mean and
+median differences, wins, ties, p-values, Holm's corrections, mean ranks and places are compared, to 1e-12, and so are
+the intervals of fewer than 30 patients, which are Student's. Wilcoxon's test is scipy's if scipy is exact (no ties, no
+zeros) or asymptotic (above 50); if there are ties or zeros among 50 or fewer, its distribution is counted here with
+Python's integers. Intervals of 30 patients or more are compared with scipy's bootstrap, which has other resamples: the
+difference of the ends is given as a share of the width.
 
-`--healthy` makes 20 cases with a tumour, in which B is ahead by 0.004 in Dice, and 80 without, in all of which B
-invents one; evaluates and compares A and B by the commands; checks the numbers as above, and that A is first in every
-ranking, and ahead in every table.
+`--healthy` makes 20 cases with a tumour, in which B is better by 0.004 in Dice, and 80 without, in all of which B
+invents one. It evaluates and compares A and B with the commands, and checks the numbers as above, and that A is first
+in every ranking and better in every table.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ LOWER_IS_BETTER = ("_mm", "_ml")
 
 Column = dict[str, float]
 Table = dict[tuple[str, str], Column]
-#: Patient by case; a case whose patient is not known is one alone.
+#: Patient by case; a case whose patient is not known counts as a patient.
 Patients = dict[str, tuple[str, str]]
 
 
 def main() -> int:
-    """Compare, print what was found; 1 where a number differs, or where A is not first."""
+    """Compare, and print the result; 1 if a number differs, or if A is not first."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--healthy", type=Path, metavar="FOLDER", help="make and check healthy cases in this new folder"
@@ -89,7 +89,7 @@ def swin_unetr(*words: str) -> None:
 
 
 def check_first(comparison: Path) -> int:
-    """Whether A is first alone in every ranking, and better by wins, median and test in every metric; 1 if not."""
+    """0 if A alone is first in every ranking, and better by wins, median and test in every metric; else 1."""
     found = json.loads((comparison / "compare.json").read_text(encoding="utf-8"))
     wrong = []
     for ranking in found["rankings"]:
@@ -114,7 +114,7 @@ def check_first(comparison: Path) -> int:
 
 
 def check_numbers(comparison: Path, reports: list[Path]) -> int:
-    """Compute every number again; 1 where one differs."""
+    """Compute every number again; 1 if one differs."""
     found = json.loads((comparison / "compare.json").read_text(encoding="utf-8"))
     patients: Patients = {}
     tables = {name: read(report, patients) for name, report in zip(found["methods"], reports, strict=True)}
@@ -187,12 +187,12 @@ def read(report: Path, patients: Patients) -> Table:
 
 
 def right(metric: str) -> float:
-    """What a correct rejection is worth."""
+    """The value of a correct rejection."""
     return 0.0 if metric.endswith(LOWER_IS_BETTER) else 1.0
 
 
 def case_differences(tables: list[Table], metric: str, structure: str) -> Column:
-    """First minus second of every case that both have and of which one has a value, or the mean over structures."""
+    """First minus second for every case that both have, if at least one has a value; or the mean over structures."""
     names = [name for of, name in tables[0] if of == metric] if structure == MEAN else [structure]
     differences: dict[str, list[float]] = {}
     for name in names:
@@ -206,7 +206,7 @@ def case_differences(tables: list[Table], metric: str, structure: str) -> Column
 
 
 def combined(values: list[float]) -> float:
-    """The mean of the finite ones; infinite where more of them are so to one side than to the other."""
+    """The mean of the finite values; infinite if more of them are infinite on one side than on the other."""
     more = values.count(math.inf) - values.count(-math.inf)
     finite = [value for value in values if math.isfinite(value)]
     return more * math.inf if more else float(np.mean(finite)) if finite else 0.0
@@ -242,14 +242,14 @@ def two_sided(delta: NDArray[np.float64]) -> tuple[float, bool]:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """The largest over all p-values that are not larger, each times the number of those that are not smaller."""
+    """For each p-value, the largest over all that are not larger, each times the number of those not smaller."""
     known = [p for p in p_values if not math.isnan(p)]
     factor = {p: [len(known) - rank for rank, q in enumerate(sorted(known)) if q == p] for p in known}
     return [math.nan if math.isnan(p) else min(1.0, max(q * max(factor[q]) for q in known if q <= p)) for p in p_values]
 
 
 def ranks_in_cases(tables: dict[str, Table], found: dict[str, list[str]], patients: Patients) -> dict[str, float]:
-    """1 + the number that is better + half the number that is equal; the mean over cells, cases, patients."""
+    """1 + the number of better methods + half the number of equal ones; the mean over cells, cases, patients."""
     ranks: dict[str, dict[str, list[float]]] = {name: {} for name in tables}
     for metric, structure, case in product(found):
         values = {name: table[metric, structure].get(case) for name, table in tables.items()}
@@ -265,12 +265,12 @@ def ranks_in_cases(tables: dict[str, Table], found: dict[str, list[str]], patien
 
 
 def product(found: dict[str, list[str]]) -> list[tuple[str, str, str]]:
-    """Every metric that is ranked by, structure and ranked case."""
+    """All combinations of a metric of the ranking, a structure and a ranked case."""
     return [(m, s, c) for m in found["ranked_by"] for s in found["structures"] for c in found["ranked"]]
 
 
 def cost(value: float | None, metric: str) -> tuple[int, float]:
-    """Smaller is better; lacking is the worst, and no value beside one that has one a correct rejection."""
+    """Smaller is better. A missing case is the worst; no value, if another method has one, is a correct rejection."""
     if value is None:
         return (2, 0.0)
     value = right(metric) if math.isnan(value) else value
@@ -278,7 +278,7 @@ def cost(value: float | None, metric: str) -> tuple[int, float]:
 
 
 def ranks_of_means(tables: dict[str, Table], found: dict[str, list[str]], patients: Patients) -> dict[str, float]:
-    """Mean over structures and metrics of the ranks of the means over patients; infinite ones count before them."""
+    """Mean over structures and metrics of the ranks of the means over patients; infinite values count before them."""
     ranks: dict[str, list[float]] = {name: [] for name in tables}
     for metric in found["ranked_by"]:
         lost = math.inf if metric.endswith(LOWER_IS_BETTER) else 0.0

@@ -1,9 +1,9 @@
 """Runs the steps of the Dockerfile without Docker: its files in an empty folder, its installation in a new virtual
-environment, and its entry point on phantoms, without a network where the system lets us cut it off.
+environment, and its entry point on phantoms, without a network if the system can cut it off.
 
     python scripts/check/container.py --output runs/container
 
-It says what does not work, or how long each step took. An image itself is not built.
+It says what does not work, or how long each step took. It builds no image.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def instructions(dockerfile: Path) -> Iterator[tuple[str, str]]:
 
 
 def copy_files(dockerfile: Path, folder: Path) -> None:
-    """What COPY brings into the image."""
+    """Copy the files of the COPY instructions."""
     for keyword, rest in instructions(dockerfile):
         if keyword == "COPY":
             *sources, target = rest.split()
@@ -46,7 +46,7 @@ def copy_files(dockerfile: Path, folder: Path) -> None:
 
 
 def install(dockerfile: Path, folder: Path, environment: Path) -> None:
-    """The RUN steps that call pip, in a new virtual environment."""
+    """Run the RUN steps that call pip, in a new virtual environment."""
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     values = dict(rest.split("=", 1) for keyword, rest in instructions(dockerfile) if keyword == "ARG")
     for keyword, rest in instructions(dockerfile):
@@ -69,7 +69,7 @@ def cpu_index_reached() -> bool:
 
 
 def offline() -> list[str]:
-    """What runs a command without a network, where this system can; nothing elsewhere."""
+    """The words that run a command without a network; empty if this system cannot."""
     command = ["unshare", "--net"]
     possible = shutil.which("unshare") and not subprocess.run([*command, "true"], capture_output=True).returncode
     return command if possible else []

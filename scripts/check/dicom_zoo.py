@@ -1,10 +1,10 @@
-"""Checks what is read of real DICOM against pydicom and highdicom, file by file.
+"""Checks what we read from real DICOM files against pydicom and highdicom, file by file.
 
     python scripts/check/dicom_zoo.py [--data ../shared/data/dicom_zoo] [--output zoo.json]
 
-A folder with several files of one series counts as one scan; where it is refused, so do its files. Of each it prints
-what was read, with the largest difference of its voxels and of the positions of its corners to those of the other
-library, or the line by which it was refused.
+A folder with several files of one series counts as one scan; if it is refused, each of its files counts. For each it
+prints what was read, with the largest difference of its voxels and of the positions of its corners from the other
+library's, or the line that refused it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def check(path: Path, root: Path) -> dict[str, Any]:
 
 
 def _of_pydicom(path: Path, volume: Volume) -> dict[str, Any]:
-    """Differences to the slices as pydicom reads them, each by its own header."""
+    """Differences from the slices as pydicom reads them, each with its own header."""
     files = [path] if path.is_file() else [file for file in sorted(path.iterdir()) if is_dicom(file)]
     slices = [pydicom.dcmread(file) for file in files]
     axes = [np.reshape(one.ImageOrientationPatient, (2, 3)).astype(float) for one in slices]
@@ -107,7 +107,7 @@ def _of_pydicom(path: Path, volume: Volume) -> dict[str, Any]:
 
 
 def _of_highdicom(path: Path, volume: Volume) -> dict[str, Any]:
-    """Differences to highdicom's own volume, which runs slice x row x column, and may run the other way."""
+    """Differences from highdicom's own volume, which is slice x row x column, perhaps in the other direction."""
     file = path if path.is_file() else next(file for file in sorted(path.iterdir()) if is_dicom(file))
     theirs = highdicom.imread(file).get_volume(apply_real_world_transform=False)
     array: NDArray[np.float64] = theirs.array.transpose(2, 1, 0)
@@ -122,7 +122,7 @@ def _of_highdicom(path: Path, volume: Volume) -> dict[str, Any]:
 
 
 def _position(volume: Volume, index: Any) -> NDArray[np.float64]:
-    """Of a voxel, LPS millimetres."""
+    """Position of a voxel, LPS millimetres."""
     place: NDArray[np.float64] = (_TO_RAS @ volume.geometry.affine @ (*index, 1))[:3]
     return place
 

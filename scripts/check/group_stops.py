@@ -1,4 +1,4 @@
-"""Stops real commands as `timeout`, SLURM and Ctrl-C do, by a signal to every process, and goes on as they say.
+"""Stops real commands as `timeout`, SLURM and Ctrl-C do, with a signal to every process, and runs what they print.
 
 Used by `kills.py --part stops`. Each attempt is the command `swin-unetr finetune` or `swin-unetr pretrain`, with
 two processes that read data, in a process group of its own, which gets SIGTERM after a random time. The next attempt is
@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from swin_unetr.phantoms import make_phantoms
 
 _GO_ON = "to go on: "
-#: What a pre-training on phantoms of 32 x 32 x 24 voxels in some seconds has.
+#: Configuration of a pre-training on phantoms of 32 x 32 x 24 voxels that takes some seconds.
 TINY_PRETRAINING: dict[str, Any] = {
     "network": {"feature_size": 4, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4, 4]},
     "preprocess": {"intensity": {"scheme": "hu_window"}, "crop_foreground": False},
@@ -37,7 +37,7 @@ TINY_PRETRAINING: dict[str, Any] = {
 
 @dataclass
 class Stops:
-    """What the stops of one command have cost.
+    """The result of stopping one command.
 
     Args:
         command: arguments without --output.
@@ -48,7 +48,7 @@ class Stops:
     folder: Path
     stops: int = 0
     runs: int = 0
-    #: Stops that found the command training.
+    #: Stops during the training itself.
     in_training: int = 0
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -56,7 +56,7 @@ class Stops:
     epochs: int = 0
 
     def undisturbed(self) -> None:
-        """Run the command to its end, and take the time."""
+        """Run the command to its end, and measure the time."""
         started = time.monotonic()
         code, text = self.attempt([*self.command, "--output", str(self.folder / "undisturbed")], None)
         if code:
@@ -97,7 +97,7 @@ class Stops:
             self.expect(same, f"{run / name}: another model than undisturbed")
 
     def attempt(self, arguments: list[str], limit: float | None) -> tuple[int, str]:
-        """The command in a process group of its own, which gets SIGTERM after some seconds: exit code and output."""
+        """Run the command in its own process group, with SIGTERM after some seconds; returns exit code and output."""
         log = self.folder / "output.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as file:
@@ -122,20 +122,20 @@ class Stops:
         return code, log.read_text()
 
     def expect(self, holds: bool, otherwise: str) -> None:
-        """Note what is wrong."""
+        """Note a fault if a condition does not hold."""
         if not holds:
             self.wrong.append(otherwise)
 
 
 def check_stops(folder: Path, stops: int, seed: int, epochs: int, finetuning: dict[str, Any]) -> list[str]:
-    """Stop fine-tunings and pre-trainings; gives what is wrong.
+    """Stop fine-tunings and pre-trainings; returns the faults.
 
     Args:
         folder: for everything that is written.
-        stops: of each command.
-        seed: of the moments.
+        stops: how many for each command.
+        seed: of the moments of the stops.
         epochs: of each run.
-        finetuning: recipe of a fine-tuning of some seconds.
+        finetuning: recipe of a fine-tuning that takes some seconds.
     """
     data = make_phantoms(folder / "data", cases=6, held_back=0, size=(32, 32, 24))
     finetuning = {**finetuning, "sampling": {**finetuning["sampling"], "num_workers": 2}}
@@ -161,13 +161,13 @@ def check_stops(folder: Path, stops: int, seed: int, epochs: int, finetuning: di
 
 
 def reported_epochs(text: str) -> int:
-    """The epochs that a command has said to be done."""
+    """The number of epochs that a command has reported as done."""
     lines = [line.split()[1] for line in text.splitlines() if line.startswith("epoch ")]
     return int(lines[-1].split("/")[0]) if lines else 0
 
 
 def global_step(run: Path) -> int:
-    """Steps in the checkpoint that a run would go on from; 0 where there is none."""
+    """Steps in the checkpoint from which a run would go on; 0 without a checkpoint."""
     for name in ("last.ckpt", "previous.ckpt"):
         if (file := run / "checkpoints" / name).is_file():
             return int(torch.load(file, weights_only=True)["global_step"])

@@ -2,12 +2,12 @@
 
     python scripts/check/intervals.py [--samples 4000] [--seed 1] [--output check_intervals.json]
 
-Samples are drawn from distributions whose mean is known, and it is counted how often the interval that `evaluate` and
-`compare` give holds it. Scans of one patient are alike (their correlation is 0.7). From five patients on, 92 to 97 %
-are asked for; the skewed values at the end are reported as they are, since no interval of few such values can be right.
-The test compares two methods that do not differ; 4 to 6 % may be significant. Beside both stands, from an eighth of the
-samples, what comes out when the scans are taken for patients, as in a study that does not know its patients. It takes
-about two minutes.
+Samples are drawn from distributions with a known mean, and the script counts how often the interval of `evaluate` and
+`compare` holds it. Scans of one patient are similar (their correlation is 0.7). From five patients on, 92 to 97 % are
+required; the skewed values at the end are only reported, since no interval of few such values can be right. The test
+compares two methods that do not differ; 4 to 6 % may be significant. For both, the script also reports, from an eighth
+of the samples, the result of counting scans as patients, as in a study that does not know its patients. It takes about
+two minutes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from swin_unetr.evaluation.metrics import DICE
 from swin_unetr.evaluation.scoring import ALPHA, DECIMALS, patient_means
 from swin_unetr.evaluation.statistics import summarise
 
-#: Share of the variance that is the patient's own, where one has several scans.
+#: Share of the variance between patients if a patient has several scans.
 ALIKE = 0.7
 COVERAGE, TYPE_ONE = (0.92, 0.97), (0.04, 0.06)
 #: Patients, scans of each.
@@ -48,7 +48,7 @@ class Kind:
     #: Its quantile function.
     quantiles: Quantiles
     mean: float
-    #: Whether its coverage has to be within `COVERAGE`; strongly skewed ones are reported as they are.
+    #: Whether its coverage has to be within `COVERAGE`; strongly skewed ones are only reported.
     asked: bool = True
 
 
@@ -60,9 +60,9 @@ KINDS = (
 
 
 def main() -> int:
-    """Simulate, print, write; 1 where something is outside of what is asked for."""
+    """Simulate, print, write; 1 if something is outside the required range."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--samples", type=int, default=4000, help="of every kind and size")
+    parser.add_argument("--samples", type=int, default=4000, help="samples of every kind and size")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("check_intervals.json"))
     arguments = parser.parse_args()
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def _mark(row: Row) -> str:
-    return "" if row["as_asked"] else "  <- outside of what is asked for"
+    return "" if row["as_asked"] else "  <- outside the required range"
 
 
 def simulate(samples: int, seed: int) -> dict[str, list[Row]]:
@@ -107,7 +107,7 @@ def simulate(samples: int, seed: int) -> dict[str, list[Row]]:
 
 
 def draw(quantiles: Quantiles, samples: int, patients: int, scans: int, generator: np.random.Generator) -> Samples:
-    """Values, samples x patients x scans, of a distribution; those of one patient are alike."""
+    """Values of a distribution, samples x patients x scans; those of one patient are similar."""
     own = generator.standard_normal((samples, patients, 1))
     if scans == 1:
         return quantiles(norm.cdf(own))
@@ -116,7 +116,7 @@ def draw(quantiles: Quantiles, samples: int, patients: int, scans: int, generato
 
 
 def covered(drawn: Samples, mean: float, *, by_scan: bool) -> float:
-    """Share of the samples whose interval holds the mean: the interval of `evaluate` of the cases of every sample."""
+    """Share of the samples whose interval, by `evaluate` over the cases of the sample, holds the mean."""
     held = 0
     for sample in drawn:
         patients, scans = sample.shape
@@ -128,7 +128,7 @@ def covered(drawn: Samples, mean: float, *, by_scan: bool) -> float:
 
 
 def significant(one: Samples, two: Samples, *, by_scan: bool) -> float:
-    """Share of the samples in which the test of `compare` says p < 0.05."""
+    """Share of the samples in which the test of `compare` gives p < 0.05."""
     patients, scans = one.shape[1:]
     unit = np.arange(patients * scans) if by_scan else np.repeat(np.arange(patients), scans)
     delta = patient_means((one - two).reshape(len(one), -1).T, unit).T

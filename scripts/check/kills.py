@@ -1,4 +1,4 @@
-"""Kills preprocessing and training at random moments, goes on, and compares with what was never disturbed.
+"""Kills preprocessing and training at random moments, continues them, and compares with undisturbed runs.
 
     python scripts/check/kills.py --part training --kills 20
     python scripts/check/kills.py --part preprocessing --kills 20
@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # the same order of additions in every process; and none has threads to fork
+os.environ["OMP_NUM_THREADS"] = "1"  # the same order of additions in every process, and a fork without threads
 
 import torch
 from group_stops import check_stops, global_step
@@ -46,7 +46,7 @@ from swin_unetr.config_io import from_dict
 from swin_unetr.phantoms import make_phantoms
 from swin_unetr.store.scan_file import SUFFIX
 
-#: Some seconds of training on phantoms of 32 x 32 x 24 voxels.
+#: A training on phantoms of 32 x 32 x 24 voxels that takes some seconds.
 TINY: dict[str, Any] = {
     "network": {"feature_size": 4, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4, 4]},
     "preprocess": {"intensity": {"scheme": "hu_window"}, "crop_foreground": False},
@@ -78,32 +78,32 @@ class StepLog(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
 @dataclass
 class Count:
-    """What the kills have cost."""
+    """The cost of the kills."""
 
     kills: int = 0
-    #: Steps, or scans, that were done once more because of a kill; the largest of all kills.
+    #: Steps, or scans, that were repeated because of a kill; the largest of all kills.
     most_repeated: int = 0
     repeated: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def repeat(self, number: int) -> None:
-        """Note what one kill has cost."""
+        """Note the cost of one kill."""
         self.repeated += number
         self.most_repeated = max(self.most_repeated, number)
 
     def expect(self, holds: bool, otherwise: str) -> None:
-        """Note what is wrong."""
+        """Note a fault if a condition does not hold."""
         if not holds:
             self.wrong.append(otherwise)
 
 
 def main() -> int:
-    """Run one part, or both, and say what came of it."""
+    """Run one part, or all, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("training", "preprocessing", "both", "stops"), default="both")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=6, help="of the training that is killed")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of the training that is killed")
     parser.add_argument("--scans", type=int, default=12, help="to preprocess")
     parser.add_argument("--folder", type=Path, help="for everything that is written; else a temporary one")
     arguments = parser.parse_args()
@@ -122,7 +122,7 @@ def main() -> int:
 
 
 def check_training(folder: Path, kills: int, seed: int, epochs: int) -> list[str]:
-    """Kill trainings; gives what is wrong."""
+    """Kill trainings; returns the faults."""
     data = make_phantoms(folder / "data", cases=6, held_back=0, size=(32, 32, 24))
     values = {**TINY, "trainer": {**TINY["trainer"], "max_epochs": epochs}}
     config = from_dict(FinetuneConfig, values, source="check_kills")
@@ -184,7 +184,7 @@ def _train_through_kills(
 
 
 def check_preprocessing(folder: Path, kills: int, seed: int, scans: int) -> list[str]:
-    """Kill the preprocessing of scans into blocks on disk; gives what is wrong."""
+    """Kill the preprocessing of scans into blocks on disk; returns the faults."""
     data = make_phantoms(folder / "data", cases=scans, held_back=0, size=(48, 48, 32))
     config = PreprocessConfig(spacing_mm=(4.0, 4.0, 4.0))
 
@@ -215,7 +215,7 @@ def check_preprocessing(folder: Path, kills: int, seed: int, scans: int) -> list
 
 
 def attempt(work: Callable[[Path], None], folder: Path, limit: float | None) -> int:
-    """Work in a forked process, which is killed after some seconds; gives its exit code, or minus the signal."""
+    """Work in a forked process, which is killed after some seconds; returns its exit code, or minus the signal."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     child = os.fork()
     if not child:
@@ -265,7 +265,7 @@ def table(run: Path) -> list[dict[str, str]]:
 
 
 def finished(cache: Path) -> dict[str, int]:
-    """Scans that stand in a store under their final names, and when they were written."""
+    """Scans in a store under their final names, and when they were written."""
     return {file.name: file.stat().st_mtime_ns for file in cache.glob(f"*/[!.]*{SUFFIX}")}
 
 

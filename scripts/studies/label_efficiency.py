@@ -1,4 +1,4 @@
-"""What pre-training is worth on labels of one's own: fine-tunes from scratch and from encoders on shares of the labels.
+"""What pre-training is worth on your own labels: fine-tunes from scratch and from encoders on shares of the labels.
 
     python scripts/studies/label_efficiency.py --data DIR --config RECIPE --fold 0 --output DIR --plan
     swin-unetr pretrain ... --data DIR/imagesTr --exclude OUTPUT/held_back.txt
@@ -7,8 +7,8 @@
 
 Every start is trained on the same cases for the same number of steps with the same recipe. For each seed the training
 cases are shuffled, and a share takes the first of them, so that a smaller share lies within a larger one. The model
-after the last step, never the best on the cases held back, segments those, and `evaluate` gives its Dice. What is done
-is kept in OUTPUT and not done again; further encoders, shares and seeds may be added. With --shard I/N this process
+after the last step, not the best one on the held-back cases, segments these, and `evaluate` gives its Dice. Finished
+runs are kept in OUTPUT and not repeated; further encoders, shares and seeds may be added. With --shard I/N this process
 does each N-th run, and N processes share the work. Writes label_efficiency.json, .csv, .md and .png.
 """
 
@@ -39,7 +39,7 @@ from swin_unetr.provenance import commit, versions
 from swin_unetr.training.run_record import machine
 from transforms.infer_task import settle_task
 
-#: Fields of the recipe that the experiment decides on.
+#: Fields of the recipe that the experiment sets.
 _DERIVED = (
     "network.in_channels",
     "network.num_classes",
@@ -51,7 +51,7 @@ _DERIVED = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plan, run what is to be done, report."""
+    """Plan, do the runs that are left, report."""
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except SwinUnetrError as error:
@@ -134,7 +134,7 @@ def _arguments(argv: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     first.add_argument("--config")
     name = first.parse_known_args(argv)[0].config
     recipe = {} if name is None else read_yaml(find_recipe(name))
-    from_dict(FinetuneConfig, recipe, source=str(name))  # blames the file for what is wrong in the file
+    from_dict(FinetuneConfig, recipe, source=str(name))  # errors in the file name the file
     parser = CommandParser(
         prog="label_efficiency.py",
         description=__doc__,
@@ -147,8 +147,10 @@ def _arguments(argv: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     parser.add_argument("--encoder", nargs="+", default=[], metavar="[NAME=]DIR", help="pre-trained encoders")
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.1, 0.25, 0.5, 1.0], help="shares of labels")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind, seeds 0, 1, ...")
-    parser.add_argument("--steps", type=int, help="steps of each training; else those of the recipe with all labels")
-    parser.add_argument("--folds", type=Path, help="split to use, a folds.json; else the cases are dealt out, seeded")
+    parser.add_argument(
+        "--steps", type=int, help="steps of each training; by default those of the recipe with all labels"
+    )
+    parser.add_argument("--folds", type=Path, help="split to use, a folds.json; by default a seeded random split")
     parser.add_argument("--fold", type=int, default=0, help="fold that is held back")
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="do each N-th run, from the I-th (from 0) on")
     parser.add_argument("--plan", action="store_true", help="only write which cases are held back")
@@ -211,7 +213,7 @@ def _encoders(given: list[str]) -> Iterator[tuple[str, Path]]:
         folder = Path(path)
         name = name or (folder.parent.name if folder.name in ("best", "last") else folder.name)
         if name in seen or not name or set(name) & set("_/ "):
-            raise ConfigError(f"--encoder {text}: needs a name of its own, without _, / and blanks: NAME={path}")
+            raise ConfigError(f"--encoder {text}: needs its own name, without _, / and blanks: NAME={path}")
         seen.add(name)
         yield name, folder if (folder / DESCRIPTION).is_file() else folder / "best"
 

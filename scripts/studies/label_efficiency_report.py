@@ -25,7 +25,7 @@ from swin_unetr.files import replacing, write_json, write_text
 SCRATCH = "scratch"
 #: Dice by (arm, fraction, seed, case, structure).
 Scores = Mapping[tuple[str, float, int], Mapping[str, Mapping[str, float]]]
-#: Arms at the same share of labels stand apart by this factor, on a logarithmic axis.
+#: Arms at the same share of labels are drawn apart by this factor, on a logarithmic axis.
 _BESIDE = 1.05
 #: Okabe and Ito's colours; scratch is grey.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -41,7 +41,7 @@ class Level:
     cases: int
     steps: int
     seeds: tuple[int, ...]
-    #: Mean over the patients held back of the mean over cases, seeds and structures; its 95 % interval over patients.
+    #: Mean over the held-back patients of the mean over cases, seeds and structures; its 95 % interval over patients.
     dice: float
     ci_low: float
     ci_high: float
@@ -81,14 +81,14 @@ def _units(scores: Scores, patients: Mapping[str, str]) -> NDArray[np.int64]:
 def level(
     scores: Scores, arm: str, fraction: float, *, cases: int, steps: int, patients: Mapping[str, str] | None = None
 ) -> Level | None:
-    """Summary of one arm at one share; none before a seed is done."""
+    """Summary of one arm at one share. None before a seed is done."""
     seeds = tuple(sorted(seed for name, share, seed in scores if (name, share) == (arm, fraction)))
     if not seeds:
         return None
     table, unit = table_of(scores, arm, fraction, seeds), _units(scores, patients or {})
 
     def of_patients(by_seed: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Seeds x cases to one value for every patient that has one."""
+        """From seeds x cases to one value for every patient that has one."""
         means = patient_means(mean_over(by_seed.T), unit)
         return means[~np.isnan(means)]
 
@@ -112,7 +112,7 @@ def level(
 def gains(
     scores: Scores, arm: str, fractions: Sequence[float], patients: Mapping[str, str] | None = None
 ) -> list[Gain]:
-    """An encoder against scratch at every share that has a seed of both; positive where the encoder is ahead."""
+    """An encoder against scratch at every share that has a seed of both; positive if the encoder is better."""
     metric = next(metric for metric in METRICS if metric.name == "dice")
     shares, pairs, tables = [], [], []
     for fraction in fractions:
@@ -151,17 +151,17 @@ def gains(
 
 
 def interval_over_both(table: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % interval of the mean where other patients and seeds might have been drawn: two crossed random effects.
+    """95 % interval of the mean for other patients and other seeds: two crossed random effects.
 
-    Between trainings from other seeds every case moves together, which an interval over patients does not see: with one
-    seed each, two encoders of random weights differ "significantly". The variance is that of the analysis of variance
-    without replication, the degrees of freedom are Satterthwaite's (Biometrics Bulletin 2:110, 1946).
+    With another seed, all cases change together, which an interval over patients does not see: with one seed each, two
+    encoders of random weights differ "significantly". The variance is that of the analysis of variance without
+    replication, the degrees of freedom are Satterthwaite's (Biometrics Bulletin 2:110, 1946).
 
     Args:
         table: seeds x patients (or cases, where each is a patient); those with a NaN are left out.
 
     Returns:
-        Both ends; NaN for a single seed or case, for then nothing is known of the spread.
+        Both ends; NaN for a single seed or case, because the spread is then unknown.
     """
     table = table[:, ~np.isnan(table).any(axis=0)]
     seeds, cases = table.shape
@@ -174,7 +174,7 @@ def interval_over_both(table: NDArray[np.float64]) -> tuple[float, float]:
         (seeds * float(by_case.var(ddof=1)), cases - 1, 1),
         (rest, (seeds - 1) * (cases - 1), -1),
     ]
-    # An effect that is smaller than chance makes it counts as none.
+    # An effect that is smaller than chance counts as 0.
     kept = [term for term in squares[:2] if term[0] > rest]
     terms = squares if len(kept) == 2 else kept or squares[2:]
     total = abs(sum(sign * square for square, _, sign in terms))
@@ -188,7 +188,7 @@ def interval_over_both(table: NDArray[np.float64]) -> tuple[float, float]:
 def write(
     folder: Path, scores: Scores, levels: Sequence[Level], found: Sequence[Gain], facts: Mapping[str, Any]
 ) -> str:
-    """Write label_efficiency.json, .csv (every case), .md and .png; gives the text of the table."""
+    """Write label_efficiency.json, .csv (every case), .md and .png; returns the text of the table."""
     text = markdown(levels, found, facts)
     values = {
         **facts,
@@ -229,8 +229,8 @@ def markdown(levels: Sequence[Level], found: Sequence[Gain], facts: Mapping[str,
     lines += [
         "",
         "Against scratch, paired. Over patients: the interval, and Wilcoxon's p with Holm's over the shares of an "
-        "encoder; they speak of these very trainings. With other seeds: over patients and seeds, what other trainings "
-        "would give, from two seeds on.",
+        "encoder; they are about these trainings only. With other seeds: over patients and seeds, for other trainings, "
+        "from two seeds on.",
         "",
         "| labels | encoder | difference | over patients | with other seeds | p | p (Holm) | better in | seeds |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -251,7 +251,7 @@ def markdown(levels: Sequence[Level], found: Sequence[Gain], facts: Mapping[str,
 def plot(levels: Sequence[Level], found: Sequence[Gain]) -> Figure:
     """Dice against the share of labels (bars: over patients), and the gain over scratch (bars: over seeds too).
 
-    The arms stand a little beside each other, so that no bar hides another one.
+    The arms are drawn a little apart, so that no bar hides another one.
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""The runs of label_efficiency.py: which cases, how many steps, one training with its score, and what must not be."""
+"""The runs of label_efficiency.py: which cases, how many steps, one training with its score, and what is refused."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Experiment:
         return tuple(sorted(order[: max(1, math.ceil(fraction * len(order) - 1e-9))]))
 
     def config_of(self, run: Run) -> FinetuneConfig:
-        """The recipe, for as many epochs as the steps take; the same share of them is warm-up; validated at the end."""
+        """The recipe, with as many epochs as the steps need, the same share of warm-up, and validation at the end."""
         epochs = math.ceil(self.steps / self.steps_per_epoch(run))
         warmup = self.config.optimizer.warmup_epochs / self.config.trainer.max_epochs * epochs
         trainer = replace(
@@ -89,22 +89,22 @@ class Experiment:
         return math.ceil(batches / self.config.trainer.accumulate_batches)
 
     def steps_of(self, run: Run) -> int:
-        """Steps of a run: whole epochs, so a little more than asked for."""
+        """Steps of a run: whole epochs, so perhaps a few more than requested."""
         return self.config_of(run).trainer.max_epochs * self.steps_per_epoch(run)
 
     def result_file(self, run: Run) -> Path:
-        """Dice of the cases held back, once the run is done."""
+        """File for the Dice of the held-back cases of a finished run."""
         return self.output / "results" / f"{run.name}.json"
 
 
 def do(experiment: Experiment, run: Run) -> Dice:
-    """Train, segment the cases held back, evaluate, and keep the result.
+    """Train, segment the held-back cases, evaluate, and keep the result.
 
-    What training says goes to OUTPUT/logs. A run that was stopped goes on from its checkpoint, which a finished one
-    no longer has.
+    The output of the training goes to OUTPUT/logs. A stopped run goes on from its checkpoint; a finished one has no
+    checkpoint any more.
 
     Raises:
-        DataError: a case held back could not be segmented or evaluated.
+        DataError: a held-back case could not be segmented or evaluated.
     """
     output = experiment.output
     folder, split, predictions = output / "runs" / run.name, output / "folds.json", output / "predictions" / run.name
@@ -147,7 +147,7 @@ def do(experiment: Experiment, run: Run) -> Dice:
 
 
 def read_result(path: Path) -> Dice:
-    """What `do` kept.
+    """The result that `do` has kept.
 
     Raises:
         DataError: the file is damaged.
@@ -159,11 +159,11 @@ def read_result(path: Path) -> Dice:
             for case, of in dice.items()
         }
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DataError(f"{path}: is not the result of a run; remove it, and the run is done again") from error
+        raise DataError(f"{path}: is not the result of a run; remove it to repeat the run") from error
 
 
 def write_plan(experiment: Experiment) -> None:
-    """Write the split, the images held back, and what the runs have in common; or check that it is what stands there.
+    """Write the split, the held-back images and the common settings; if they exist, check that they are the same.
 
     Raises:
         ConfigError: the folder holds an experiment with other settings, or with another encoder of the same name.
@@ -204,11 +204,11 @@ def held_back_cases(experiment: Experiment) -> list[Case]:
 
 
 def check_encoders(experiment: Experiment) -> list[str]:
-    """Load every encoder into the network of the recipe before hours are spent; gives what there is to say of them.
+    """Load every encoder into the network of the recipe before hours of training; returns a report.
 
     Raises:
-        CheckpointError: an encoder that does not suit the network.
-        ConfigError: an encoder that was pre-trained on scans that are held back.
+        CheckpointError: an encoder does not fit the network.
+        ConfigError: an encoder was pre-trained on held-back scans.
     """
     lines = []
     for name, folder in experiment.encoders.items():
@@ -216,12 +216,12 @@ def check_encoders(experiment: Experiment) -> list[str]:
         description = read_description(folder)
         seen = seen_cases(description.provenance, held_back_cases(experiment), experiment.data)
         if seen is None:
-            lines.append(f"  {name}: says not which scans it has seen; those held back should not be among them")
+            lines.append(f"  {name}: does not record which scans it has seen; held-back ones should not be among them")
         if seen:
             raise ConfigError(
-                f"{folder}: has seen {len(seen)} of the cases held back ({', '.join(seen[:3])} ...); "
+                f"{folder}: has seen {len(seen)} of the held-back cases ({', '.join(seen[:3])} ...); "
                 f"pre-train with --exclude {experiment.output / 'held_back.txt'}"
             )
         if description.preprocess != experiment.config.preprocess:
-            lines.append(f"  {name}: was pre-trained on scans preprocessed otherwise: {description.preprocess}")
+            lines.append(f"  {name}: was pre-trained on scans preprocessed differently: {description.preprocess}")
     return lines

@@ -2,13 +2,13 @@
 
 The logits of all windows of a map (0.2 GB for one 64-voxel crop, 343 tokens a window) would go to memory and back for
 every elementary step. Those of one window and head, half a megabyte, stay in the cache of a core, and are computed a
-second time in the backward pass instead of being kept: the scheme of FlashAttention (2205.14135), with the gradient of
-the bias, for which torch has no fused kernel on the CPU. There is a window for every thread at a time, and the whole is
-one custom operator, so that `torch.compile` takes it as it is.
+second time in the backward pass instead of being kept. This is the scheme of FlashAttention (2205.14135), with the
+gradient of the bias, for which torch has no fused kernel on the CPU. Each thread works on one window at a time, and the
+whole is one custom operator, which `torch.compile` does not look into.
 
-Two habits of the CPU kernels decide the form. Products with a long axis first (channels x tokens) are up to four times
-as fast as tokens x channels when a head has few channels; and `exp2` takes a third of the time of `exp`, so logits are
-kept in units of ln 2. Row-wise subtractions ride on the products as one more channel.
+Two properties of the CPU kernels decide the form. Products with a long axis first (channels x tokens) are up to four
+times as fast as tokens x channels when a head has few channels; and `exp2` takes a third of the time of `exp`, so
+logits are kept in units of ln 2. Row-wise subtractions are done by the products, with one more channel.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def attend_by_blocks(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pa
 
     Args:
         query: windows x heads x tokens x channels; so are key and value.
-        key: what queries are compared with.
-        value: what is mixed.
+        key: is compared with the queries.
+        value: is mixed.
         bias: patterns x heads x tokens x tokens, added to the logits.
         pattern_of: windows, int64 on the CPU: which of the patterns a window has.
 
@@ -38,7 +38,7 @@ def attend_by_blocks(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pa
         float64), also under autocast.
     """
     accurate = torch.float64 if query.dtype == torch.float64 else torch.float32
-    order = pattern_of.argsort(stable=True)  # windows of one pattern beside one another, to be taken together
+    order = pattern_of.argsort(stable=True)  # windows of one pattern next to each other
     turned = (part[order].permute(1, 0, 3, 2).to(accurate).contiguous() for part in (query, key, value))
     mixed, _ = _attend(*turned, bias.to(accurate), pattern_of[order])
     result: Tensor = mixed.permute(1, 0, 3, 2)[order.argsort()].to(value.dtype)
@@ -50,7 +50,7 @@ def _scaled(query: Tensor) -> Tensor:
 
 
 def _groups(pattern_of: Tensor, heads: int) -> Iterator[tuple[int, int, slice]]:
-    """Head, pattern and windows of what is computed at a time: as many windows as there are threads."""
+    """Head, pattern and windows that are computed at a time: as many windows as there are threads."""
     size = torch.get_num_threads()
     patterns, counts = (each.tolist() for each in torch.unique_consecutive(pattern_of, return_counts=True))
     for head in range(heads):

@@ -6,7 +6,7 @@ from swin_unetr.config import NetworkConfig
 from swin_unetr.networks.baselines import BaselineNetwork
 from swin_unetr.networks.swin_unetr import SwinUNETR
 
-#: What is trained with labels and segments scans.
+#: A network that is trained with labels and segments scans.
 SegmentationNetwork = SwinUNETR | BaselineNetwork
 
 

@@ -20,7 +20,7 @@ from swin_unetr.networks.recomputation import run
 
 
 def arrange(features: Tensor, layout: MemoryLayout) -> Tensor:
-    """Put a map B x C x X x Y x Z into a memory layout; what "auto" is, `best_layout` says."""
+    """Put a map B x C x X x Y x Z into a memory layout; `best_layout` decides what "auto" means."""
     if layout == "unchanged" or torch.compiler.is_compiling():  # the compiler chooses by itself
         return features
     last = best_layout(features, layout) == "channels_last"
@@ -28,12 +28,13 @@ def arrange(features: Tensor, layout: MemoryLayout) -> Tensor:
 
 
 def best_layout(features: Tensor, layout: MemoryLayout) -> MemoryLayout:
-    """What "auto" comes to in training: channels-last for float32 on the CPU, else contiguous.
+    """The layout for "auto" in training: channels-last for float32 on the CPU, else contiguous.
 
-    There, oneDNN's 3x3x3 convolutions of few channels run up to 1.8 times as fast so, what lies between them is worked
-    on row by row, the encoder's maps lie so already, and a 1x1x1 convolution is a product of matrices. In bfloat16 they
-    run no faster, and working row by row, in float32, takes a quarter longer than torch's norms do (16 features, one
-    core; at 48 features it is even). On a GPU, torch's instance norm would copy a map back.
+    Channels-last on the CPU, oneDNN's 3x3x3 convolutions of few channels run up to 1.8 times as fast, norms and
+    activations work row by row, the encoder's maps have this layout already, and a 1x1x1 convolution is a product of
+    matrices. In bfloat16 the convolutions run no faster, and working row by row, in float32, takes a quarter longer
+    than torch's norms (16 features, one core; with 48 features there is no difference). On a GPU, torch's instance norm
+    would copy a map back.
     """
     if layout != "auto":
         return layout
@@ -42,7 +43,7 @@ def best_layout(features: Tensor, layout: MemoryLayout) -> MemoryLayout:
 
 
 def pointwise(convolution: nn.Conv3d, features: Tensor) -> Tensor:
-    """Apply a 1x1x1 convolution; to a channels-last map on the CPU as a product of matrices, several times as fast."""
+    """Apply a 1x1x1 convolution. For a channels-last map on the CPU, a product of matrices is several times as fast."""
     if features.device.type == "cpu" and not features.is_contiguous() and not torch.compiler.is_compiling():
         tokens = features.permute(0, 2, 3, 4, 1)
         return F.linear(tokens, convolution.weight.flatten(1), convolution.bias).permute(0, 4, 1, 2, 3)
@@ -51,10 +52,10 @@ def pointwise(convolution: nn.Conv3d, features: Tensor) -> Tensor:
 
 
 def convolve(convolution: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
-    """Apply a 3x3x3 convolution; under bfloat16 autocast on the CPU, a map thinner than the kernel in float32.
+    """Apply a 3x3x3 convolution; under bfloat16 autocast on the CPU, to a map thinner than the kernel in float32.
 
-    oneDNN's gradient of the weights for bfloat16 maps that are two voxels thick reads memory that nothing wrote (seen
-    with torch 2.13 on AVX-512: a third of the gradients not finite). Such maps lie at the bottleneck and cost nothing.
+    oneDNN's gradient of the weights for bfloat16 maps that are two voxels thick reads uninitialised memory (seen with
+    torch 2.13 on AVX-512: a third of the gradients not finite). Such maps lie at the bottleneck and take little time.
 
     Args:
         convolution: a 3x3x3 one, with padding 1.
@@ -86,8 +87,8 @@ class ResidualBlock(nn.Module):
     """Two 3x3x3 convolutions with instance norm and leaky ReLU, around a residual connection.
 
     Args:
-        in_channels: channels of the input; where they differ from the output's, the residual goes through a
-            1x1x1 convolution and a norm of its own.
+        in_channels: channels of the input. If the output has another number, the residual goes through a 1x1x1
+            convolution and a norm of its own.
         out_channels: channels of the output.
     """
 
@@ -112,20 +113,20 @@ class ResidualBlock(nn.Module):
         return F.leaky_relu(instance_norm(convolve(self.conv2, hidden)) + residual, NEGATIVE_SLOPE, inplace=True)
 
     def _transform_fused(self, features: Tensor) -> Tensor:
-        """The same on the CPU, keeping input, hidden map and result alone, under autocast in its type."""
+        """The same on the CPU. Only input, hidden map and result are kept, under autocast in its type."""
         features = arrange(features.to(_kept_type(features)), self.layout)
         hidden = normalise(arrange(convolve(self.conv1, features), self.layout))
         result = arrange(convolve(self.conv2, hidden), self.layout)
         return finish(result, features, None if self.shortcut is None else self.shortcut.weight.flatten(1))
 
     def in_place(self, features: Tensor) -> bool:
-        """Whether `infer` can be taken."""
+        """Whether `infer` can be used."""
         return self.layout in ("auto", "channels_last") and works_in_place(features)
 
     def infer(self, features: Tensor, out: Tensor | None = None) -> Tensor:
-        """The same in inference on the CPU, with less traffic; the result goes to `out` if there is one.
+        """The same in inference on the CPU, with less memory traffic; the result goes to `out` if it is given.
 
-        Under autocast what lies between the convolutions is float32, and maps are kept in autocast's type.
+        Under autocast, norms and activations are computed in float32, and maps are kept in autocast's type.
         """
         features = _channels_last(features.to(_kept_type(features)))
         hidden = _channels_last(convolve(self.conv1, features))
@@ -145,7 +146,7 @@ def _kept_type(features: Tensor) -> torch.dtype:
 
 
 class UpBlock(nn.Module):
-    """One step of the decoder: upsample by a transposed convolution, join the skip, and a residual block.
+    """One step of the decoder: a transposed convolution to upsample, the skip joined, and a residual block.
 
     Args:
         in_channels: channels of the coarse map.
@@ -165,7 +166,7 @@ class UpBlock(nn.Module):
         Args:
             coarse: B x in_channels x X/sx x Y/sy x Z/sz.
             skip: map of the fine size.
-            through: block that the skip passes on its way; what it gives, or the skip, has out_channels.
+            through: block that the skip passes first. Its output has out_channels; if None, the skip has.
 
         Returns:
             B x out_channels x X x Y x Z.
@@ -180,7 +181,7 @@ class UpBlock(nn.Module):
         return fused
 
     def _infer(self, coarse: Tensor, skip: Tensor, through: ResidualBlock | None) -> Tensor:
-        """The same in inference on the CPU: both halves of the joined map are written where they belong."""
+        """The same in inference on the CPU: both halves are written directly into the joined map."""
         width = self.upsample.out_channels
         joined = coarse.new_empty((len(coarse), *skip.shape[2:], 2 * width), dtype=_kept_type(coarse))
         joined = joined.permute(0, 4, 1, 2, 3)

@@ -1,4 +1,4 @@
-"""Which of the equal ways to compute a network is taken."""
+"""Which of the equivalent ways to compute a network is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swin_unetr.networks.conv_decoder import ResidualBlock, UpBlock
 from swin_unetr.networks.swin_encoder import SwinStage
 from swin_unetr.networks.window_attention import WindowAttention
 
-#: What can be computed a second time in the backward pass: a whole of its own, inside which nothing is chosen apart.
+#: A part that can be computed a second time in the backward pass, as a whole.
 Part = SwinStage | UpBlock | ResidualBlock
 
 
@@ -21,15 +21,15 @@ def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]
     """Set every part of a network to the paths of a configuration; the function that it computes is the same.
 
     Args:
-        network: a `SwinUNETR` or `SwinEncoder`; of others, such as a baseline, compilation alone is set.
-        config: the paths; "auto" decides at each call, by the device, the type and the number of tokens of a window,
-            and leaves the compiler alone, and recomputation as the network has it.
+        network: a `SwinUNETR` or `SwinEncoder`; for others, such as a baseline, only compilation is set.
+        config: the paths. "auto" decides at each call, by the device, the type and the number of tokens of a window;
+            it does not compile, and leaves recomputation as it is.
 
     Returns:
         What was set, for the record of a run; "not applicable" for what a baseline does not have.
 
     Raises:
-        ConfigError: the network has no part of a name that is to be recomputed.
+        ConfigError: the network has no part with a name that is given for recomputation.
     """
     attention: AttentionPath = config.attention if config.fast else "explicit"
     layout: MemoryLayout = config.memory_layout if config.fast else "unchanged"
@@ -54,9 +54,9 @@ def choose_fast_paths(network: nn.Module, config: SpeedConfig) -> dict[str, str]
 def recomputable(network: nn.Module) -> Iterator[tuple[str, Part]]:
     """Names of the parts that can be computed a second time in the backward pass, and the parts.
 
-    In the order of the memory that they give back for their time: transformer stages, the blocks on the skips, and the
-    decoder from its finest map on. That comes late because the backward pass begins with it, when everything else is
-    still kept.
+    They are ordered by the memory that they save for their time: transformer stages, the blocks on the skips, and the
+    decoder, from its finest map on. The finest map comes late because the backward pass begins with it, when everything
+    else is still in memory.
     """
     inside, decoder = "", []
     for name, module in network.named_modules():

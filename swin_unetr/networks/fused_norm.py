@@ -1,10 +1,10 @@
-"""Norm, residual and activation of a residual block in training on the CPU: in place, and nothing kept for them.
+"""Norm, residual and activation of a residual block in training on the CPU: in place, without keeping maps for them.
 
-Leaky ReLU can be undone, and an instance norm without weights has a gradient that follows from what it gave (the idea
-of in-place activated batch norm, 1712.02616). So the gradients here need the input of the block, what the next
-convolution gets and the result, which the convolutions keep anyway, and a few numbers for each channel; what the
-convolutions gave is overwritten. The shortcut, a product of matrices, is computed again rather than kept. As in
-in_place.py, which does the way forward, maps are gone through a cacheful of voxels at a time.
+Leaky ReLU can be inverted, and the gradient of an instance norm without weights follows from its output (the idea of
+in-place activated batch norm, 1712.02616). So the gradients here need a few numbers for each channel and three maps
+that the convolutions keep anyway: the input of the block, the input of the next convolution, and the result. The
+outputs of the convolutions are overwritten. The shortcut, a product of matrices, is computed again rather than kept. As
+in in_place.py, which does the forward pass, maps are processed in blocks of voxels that fit into the cache.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from swin_unetr.networks.in_place import NEGATIVE_SLOPE, finish_, is_watched, normalise_, rows_of_samples, together
+from swin_unetr.networks.in_place import NEGATIVE_SLOPE, finish_, is_traced, normalise_, rows_of_samples, together
 
 
 def works_fused(features: Tensor) -> bool:
-    """Whether the functions of this module can be taken: on the CPU, and nobody takes down what is done.
+    """Whether the functions of this module can be used: on the CPU, without a compiler or tracer.
 
-    Not for maps of one voxel, whose norm is 0 and has no gradient: here both would be 0 but for rounding.
+    They cannot be used for maps of one voxel, whose norm is 0 and has no gradient: here both would be rounding errors.
     """
-    return features.device.type == "cpu" and features[0, 0].numel() > 1 and not is_watched()
+    return features.device.type == "cpu" and features[0, 0].numel() > 1 and not is_traced()
 
 
 def normalise(features: Tensor) -> Tensor:
@@ -44,10 +44,10 @@ def finish(features: Tensor, before: Tensor, shortcut: Tensor | None) -> Tensor:
     """End a residual block, in place: instance norm, plus the residual, and leaky ReLU.
 
     Args:
-        features: what the second convolution gave, B x C x X x Y x Z, channels-last or contiguous; overwritten.
+        features: output of the second convolution, B x C x X x Y x Z, channels-last or contiguous; overwritten.
         before: the input of the block, B x D x X x Y x Z, channels-last or contiguous.
-        shortcut: C x D, the convolution on the way of the residual, which has an instance norm of its own; none where
-            the input is the residual.
+        shortcut: C x D, the convolution of the residual, which has an instance norm of its own. If None, the input is
+            the residual.
 
     Returns:
         `features`. Its gradient can be taken once, not twice.
@@ -88,7 +88,7 @@ class _Finish(torch.autograd.Function):
         return found, of_before if wanted else None, of_shortcut if ctx.needs_input_grad[2] else None
 
 
-# Each is one operator, so that who goes through a network with fake tensors is spared its hundreds of blocks.
+# Each is one operator, so that a pass with fake tensors does not go through the hundreds of blocks of a map.
 
 
 @torch.library.custom_op("swin_unetr::normalise", mutates_args=("features",))
@@ -104,18 +104,18 @@ def _(features: Tensor) -> Tensor:
 
 @torch.library.custom_op("swin_unetr::normalise_backward", mutates_args=())
 def _normalise_backward(gradient: Tensor, result: Tensor, factors: Tensor) -> Tensor:
-    """Gradient of what was normalised, from the result and the factors of the norm (B x C)."""
+    """Gradient of the input of the norm, from the result and the factors of the norm (B x C)."""
     found = torch.empty_like(result)
     samples = zip(*map(rows_of_samples, (_like(gradient, result), result, found)), factors, strict=True)
     for given, after, target, factor in samples:
         sums = _Sums(factor)
         for block, activated, part in together(given, after, target):
             inner = _before_activation(block, activated, factor.dtype)
-            sums.add(inner, _undone(activated, factor.dtype))
+            sums.add(inner, _leaky_relu_input(activated, factor.dtype))
             part.copy_(inner)
         mean, slope = sums.coefficients()
         for activated, part in together(after, target):
-            normalised = torch.addcmul(mean, _undone(activated, factor.dtype), slope)
+            normalised = torch.addcmul(mean, _leaky_relu_input(activated, factor.dtype), slope)
             torch.addcmul(normalised, part.to(factor.dtype), factor, out=part)
     return found
 
@@ -141,9 +141,9 @@ def _(features: Tensor, before: Tensor, shortcut: Tensor | None) -> Tensor:
 def _finish_backward(
     gradient: Tensor, result: Tensor, before: Tensor, shortcut: Tensor | None, numbers: Tensor, wanted: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of what the second convolution gave, of the block's input, if `wanted`, and of the shortcut.
+    """Gradients of the second convolution's output, of the block's input, if `wanted`, and of the shortcut.
 
-    `numbers` are those that `finish_` gave, B x 3 x C.
+    `numbers` are those that `finish_` returned, B x 3 x C.
     """
     found = torch.empty_like(result)
     of_before = torch.empty_like(before if wanted else numbers[:0])
@@ -157,7 +157,7 @@ def _finish_backward(
         for block, activated, other, part in together(given, after, residual, target):
             inner = _before_activation(block, activated, scale.dtype)
             added = _residual(other, weight, factor, constant)
-            sums.add(inner, _undone(activated, scale.dtype).sub_(added))
+            sums.add(inner, _leaky_relu_input(activated, scale.dtype).sub_(added))
             if weight is not None:
                 of_other.add(inner, added)
             part.copy_(inner)
@@ -166,7 +166,7 @@ def _finish_backward(
             other_mean, other_slope = of_other.coefficients()
         for activated, other, part, of_part in together(after, residual, target, of_residual):
             inner, added = part.to(scale.dtype), _residual(other, weight, factor, constant)
-            normalised = torch.addcmul(mean, _undone(activated, scale.dtype).sub_(added), slope)
+            normalised = torch.addcmul(mean, _leaky_relu_input(activated, scale.dtype).sub_(added), slope)
             if weight is None:
                 if wanted:
                     of_part.copy_(inner)
@@ -196,7 +196,7 @@ class _Sums:
         self._plain, self._weighted = torch.zeros((2, len(factor)), dtype=torch.float64)
 
     def add(self, gradient: Tensor, normalised: Tensor) -> None:
-        """By torch's batch norm, for the reason that `in_place.moments` has."""
+        """Add a block, with torch's batch norm for the reason given in `in_place.moments`."""
         _, weighted, plain = torch.ops.aten.native_batch_norm_backward(
             gradient, normalised, self._neutral[1], None, None, *self._neutral, True, 0.0, [False, True, True]
         )
@@ -205,19 +205,19 @@ class _Sums:
         self._voxels += len(gradient)
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
-        """What is added to factor * gradient: a constant, and how many times the normalised values."""
+        """What is added to factor * gradient: a constant, and the coefficient of the normalised values."""
         mean, slope = (-each / self._voxels * self._factor for each in (self._plain, self._weighted))
         return mean.to(self._factor.dtype), slope.to(self._factor.dtype)
 
 
 def _before_activation(gradient: Tensor, result: Tensor, accurate: torch.dtype) -> Tensor:
-    """Gradient of what a leaky ReLU was given."""
+    """Gradient of the input of a leaky ReLU."""
     inner: Tensor = torch.ops.aten.leaky_relu_backward(gradient.to(accurate), result.to(accurate), NEGATIVE_SLOPE, True)
     return inner
 
 
-def _undone(result: Tensor, accurate: torch.dtype) -> Tensor:
-    """What a leaky ReLU was given."""
+def _leaky_relu_input(result: Tensor, accurate: torch.dtype) -> Tensor:
+    """The input of a leaky ReLU, from its result."""
     return F.leaky_relu(result.to(accurate), 1 / NEGATIVE_SLOPE)
 
 

@@ -1,10 +1,9 @@
-"""What follows the convolutions on the CPU: in place, and a cacheful of voxels at a time.
+"""Norms and activations after the convolutions on the CPU: in place, in blocks of voxels that fit into the cache.
 
-A map of full resolution (170 MB for a window of 96 voxels cubed and 48 channels) takes longer to be written to fresh
-memory, which the system has to clear page by page, than to be computed with. Here each map is read once for the
-statistics of its norm and once for everything that is then done to it, and nothing is allocated but what a convolution
-gives. The voxels of a map are taken as the rows of a matrix; in inference maps are channels-last, so that rows lie
-beside one another. What training adds is in fused_norm.py.
+Writing a map of full resolution (170 MB for a window of 96 voxels cubed and 48 channels) to new memory, which the
+system has to clear page by page, takes longer than computing it. Here each map is read once for the statistics of its
+norm and once for everything else, and only the outputs of convolutions are allocated. The voxels of a map are the rows
+of a matrix; in inference maps are channels-last, so that rows are contiguous. What training adds is in fused_norm.py.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from swin_unetr.networks.instance_norm import EPS
 
 NEGATIVE_SLOPE = 0.01
 
-#: Values that are worked on at a time by one thread: they stay in its cache, and short sums keep float32 exact.
+#: Values that one thread works on at a time: they stay in its cache, and short sums keep float32 exact.
 _BLOCK_VALUES = 1 << 16
-#: Rows that are added up apart from one another.
+#: Rows that are added up separately.
 _ROWS = 16
 
 
 def works_in_place(features: Tensor) -> bool:
-    """Whether nothing stands in the way: inference on the CPU, and nobody who takes down what is done."""
-    return features.device.type == "cpu" and not torch.is_grad_enabled() and not is_watched()
+    """Whether this module can be used: inference on the CPU, without a compiler or tracer."""
+    return features.device.type == "cpu" and not torch.is_grad_enabled() and not is_traced()
 
 
-def is_watched() -> bool:
-    """Whether a compiler or a tracer takes down what is done."""
+def is_traced() -> bool:
+    """Whether a compiler or a tracer records the operations."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
 
 
@@ -57,15 +56,15 @@ def finish_(features: Tensor, before: Tensor, shortcut: Tensor | None, out: Tens
     """End a residual block: instance norm, plus the residual, and leaky ReLU.
 
     Args:
-        features: what the second convolution gave, B x C x X x Y x Z, channels-last or contiguous; overwritten unless
-            there is `out`.
+        features: output of the second convolution, B x C x X x Y x Z, channels-last or contiguous; overwritten unless
+            `out` is given.
         before: the input of the block, B x D x X x Y x Z, channels-last or contiguous.
-        shortcut: C x D, the convolution on the way of the residual, which has an instance norm of its own; none where
-            the input is the residual. What it gives is computed twice rather than kept.
-        out: where to put the result, B x C x X x Y x Z with the channels beside one another.
+        shortcut: C x D, the convolution of the residual, which has an instance norm of its own; its output is computed
+            twice rather than kept. If None, the input is the residual.
+        out: takes the result, B x C x X x Y x Z with contiguous channels. If None, `features` takes it.
 
     Returns:
-        B x 3 x C: factors of the norm, and factors and constants of the shortcut's (1 and 0 where there is none).
+        B x 3 x C: factors of the norm, and factors and constants of the shortcut's norm (1 and 0 without a shortcut).
     """
     found = []
     out = features if out is None else out
@@ -94,7 +93,7 @@ def upsample_into(transposed: nn.ConvTranspose3d, coarse: Tensor, out: Tensor) -
     Args:
         transposed: the convolution, without bias.
         coarse: B x C x X x Y x Z, channels-last.
-        out: B x D x X*sx x Y*sy x Z*sz with the channels beside one another; overwritten.
+        out: B x D x X*sx x Y*sy x Z*sz with contiguous channels; overwritten.
     """
     tokens = coarse.permute(0, 2, 3, 4, 1)
     channels, stride = out.shape[1], transposed.stride
@@ -114,13 +113,13 @@ def rows_of_samples(features: Tensor) -> list[Tensor]:
 
 
 def blocks_of(rows: Tensor, width: int | None = None) -> tuple[Tensor, ...]:
-    """A cacheful of rows at a time, as if there were `width` channels."""
+    """Blocks of rows that fit into the cache, as if there were `width` channels."""
     size = torch.get_num_threads() * _BLOCK_VALUES // (width or rows.shape[1])
     return torch.split(rows, max(size // _ROWS, 1) * _ROWS)
 
 
 def together(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of several maps at a time, a cacheful of the widest."""
+    """The same rows of several maps at a time, in blocks that fit into the cache for the widest map."""
     width = max(rows.shape[1] for rows in maps)
     return zip(*(blocks_of(rows, width) for rows in maps), strict=True)
 
@@ -128,10 +127,10 @@ def together(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
 def moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel over all rows of blocks, float64.
 
-    By torch's batch norm, which gives each thread rows of its own, as all elementwise operators do: where the threads
-    share out channels instead, as `sum` does, lines go from cache to cache, which takes ten times as long. It adds up
-    row by row in float32; so that this is exact, several rows are taken as one of more channels, and what is added up
-    is what is left after the mean of the first block.
+    It uses torch's batch norm, which gives each thread its own rows, as all elementwise operators do. If threads divide
+    the channels instead, as `sum` does, cache lines move between cores, which takes ten times as long. Batch norm adds
+    up row by row in float32. To keep this exact, several rows are joined into one with more channels, and the mean of
+    the first block is subtracted before.
     """
     near: Tensor | None = None
     weights: list[int] = []
@@ -140,11 +139,11 @@ def moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     for block in blocks:
         if near is None:
             near = torch.batch_norm_update_stats(block, None, None, 0.0)[0]
-        beside = _ROWS if len(block) % _ROWS == 0 else 1
-        wide = (block - near).reshape(-1, beside * block.shape[1])
-        weights += beside * [len(wide)]
+        joined = _ROWS if len(block) % _ROWS == 0 else 1
+        wide = (block - near).reshape(-1, joined * block.shape[1])
+        weights += joined * [len(wide)]
         for kept, each in zip((means, variances), torch.batch_norm_update_stats(wide, None, None, 0.0), strict=True):
-            kept.append(each.view(beside, -1).double())
+            kept.append(each.view(joined, -1).double())
     assert near is not None
     share = torch.tensor(weights, dtype=torch.float64)[:, None] / sum(weights)
     away, inside = torch.cat(means), torch.cat(variances)
@@ -153,7 +152,7 @@ def moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _affine(rows: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Factor and constant of the instance norm of voxels x channels, or of what a product with `weight` makes of it."""
+    """Factor and constant of the instance norm of voxels x channels, or of its product with `weight`."""
     accurate = torch.promote_types(rows.dtype, torch.float32)
     mean, variance = moments((block if weight is None else block @ weight).to(accurate) for block in blocks_of(rows))
     scale = (variance + EPS).rsqrt()

@@ -1,4 +1,4 @@
-"""Instance normalisation without parameters, as torch has it; what the CPU takes otherwise is in fused_norm.py."""
+"""Instance normalisation without parameters, by torch; the faster one for the CPU is in fused_norm.py."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ EPS = 1e-5
 def instance_norm(features: Tensor) -> Tensor:
     """Normalise each channel of each sample over its voxels, without parameters.
 
-    A map of one voxel, which small volumes have at the bottleneck, is what `F.instance_norm` refuses. There the mean
-    is the value itself, and the result 0: the residual connection carries the voxel on.
+    `F.instance_norm` refuses a map of one voxel, which small volumes have at the bottleneck. There the mean is the
+    value itself, and the result is 0: the residual connection keeps the voxel.
 
     Args:
         features: B x C x X x Y x Z.

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def run(part: Callable[..., Tensor], *arguments: object, again: bool) -> Tensor:
-    """Call a part of a network; where gradients are wanted, keep its arguments and result alone, if `again`.
+    """Call a part of a network. If `again` and gradients are needed, keep only its arguments and result.
 
     The second time draws the same random numbers under the same autocast, so that gradients are the same to the bit.
     """

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from swin_unetr.config import MergingForm, NetworkConfig, Triple
 from swin_unetr.networks.conv_decoder import ResidualBlock
-from swin_unetr.networks.in_place import is_watched, works_in_place
+from swin_unetr.networks.in_place import is_traced, works_in_place
 from swin_unetr.networks.recomputation import run
 from swin_unetr.networks.window_attention import (
     ShiftMask,
@@ -56,7 +56,7 @@ def merging_order(form: MergingForm, stride: Triple) -> tuple[Triple, ...]:
 
 
 def drop_path(features: Tensor, rate: float, training: bool) -> Tensor:
-    """Stochastic depth: drop the whole branch for a sample, and scale up the ones that stay (1603.09382).
+    """Stochastic depth: drop the whole branch for a sample, and scale up the others (1603.09382).
 
     Args:
         features: B x ..., the branch that would be added to the residual.
@@ -160,10 +160,10 @@ class SwinBlock(nn.Module):
         return tokens + drop_path(self._mlp(self.norm2(tokens)), self.drop_path_rate, self.training)
 
     def _attend(self, tokens: Tensor, index: Tensor, mask: ShiftMask | None) -> Tensor:
-        """Pad to whole windows, shift, attend, and undo both; the padding takes part as keys, as published."""
+        """Pad to whole windows, shift, attend, and undo both; padding counts as keys, as published."""
         size = spatial_size(tokens)
         window, shift = fit_window(size, self.window)
-        if self.goes_in_order(tokens):
+        if self.uses_window_order(tokens):
             order = window_order(size, window, shift if self.shifted else (0, 0, 0))
             return attend_in_order(self.attention, tokens, index, order)
         px, py, pz = padding_to_windows(size, window)
@@ -179,8 +179,8 @@ class SwinBlock(nn.Module):
             tokens = torch.roll(tokens, shift, (1, 2, 3))
         return tokens[:, : size[0], : size[1], : size[2]]
 
-    def goes_in_order(self, tokens: Tensor) -> bool:
-        """Whether attention rearranges tokens by look-up, and makes its own masks."""
+    def uses_window_order(self, tokens: Tensor) -> bool:
+        """Whether attention rearranges tokens with `window_order`, which makes its own masks."""
         return works_in_place(tokens) and self.attention.path == "auto" and not self.training
 
     def _mlp(self, tokens: Tensor) -> Tensor:
@@ -222,7 +222,7 @@ class SwinStage(nn.Module):
         """Map B x X x Y x Z x C to B x X/sx x Y/sy x Z/sz x 2C."""
         if self.residual is not None:
             features = channels_first(tokens)
-            if self.residual.layout == "unchanged":  # MONAI copies here, and rounds as the layout has it
+            if self.residual.layout == "unchanged":  # MONAI copies here; rounding depends on the layout
                 features = features.contiguous()
             tokens = self.residual(features).permute(0, 2, 3, 4, 1).contiguous()
         index, mask = self._window_tables(tokens)
@@ -234,7 +234,7 @@ class SwinStage(nn.Module):
         """Position index and shift mask for a map of this size, made once for all blocks of the stage.
 
         A window that was clamped to a small map uses the top left corner of the full window's index, not the index
-        of its own shape: so do the published networks.
+        of its own shape, as in the published networks.
         """
         size = spatial_size(tokens)
         window, shift = fit_window(size, self.window)
@@ -247,12 +247,12 @@ class SwinStage(nn.Module):
         return index, self._mask(padded, window, shift, tokens)
 
     def _mask(self, size: Triple, window: Triple, shift: Triple, tokens: Tensor) -> ShiftMask:
-        """The mask of the step before, where its map was of the same size; a tracer gets one of its own."""
-        if is_watched():
+        """The mask of the last call if its map had the same size; a tracer gets a new one."""
+        if is_traced():
             return shift_mask(size, window, shift, tokens.device, tokens.dtype)
         key = (size, window, shift, tokens.device, tokens.dtype)
         if self._last_mask is None or self._last_mask[0] != key:
-            with torch.inference_mode(False), torch.no_grad():  # what validation makes, training may take
+            with torch.inference_mode(False), torch.no_grad():  # training may use what validation made
                 self._last_mask = key, shift_mask(size, window, shift, tokens.device, tokens.dtype)
         return self._last_mask[1]
 
@@ -267,7 +267,7 @@ class SwinEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.size_divisor = config.size_divisor  # kept, for the compiler cannot trace what computes it
+        self.size_divisor = config.size_divisor  # stored, because the compiler cannot trace the property
         self.patch_embedding = PatchEmbedding(config)
         self.stages = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))
 
@@ -310,7 +310,7 @@ class SwinEncoder(nn.Module):
 
 
 def _makes_its_masks(block: nn.Module, tokens: Tensor) -> bool:
-    return isinstance(block, SwinBlock) and block.goes_in_order(tokens)
+    return isinstance(block, SwinBlock) and block.uses_window_order(tokens)
 
 
 def spatial_size(tokens: Tensor) -> Triple:

@@ -17,7 +17,7 @@ class SwinUNETR(nn.Module):
     """U-shaped segmentation network.
 
     With S stages the encoder gives the maps 0 to S. The image and the maps 0 to S-2 pass a residual block on their
-    way to the decoder, map S-1 goes as it is, map S passes the bottleneck block and is where the decoder starts.
+    way to the decoder, map S-1 goes unchanged, and map S passes the bottleneck block; there the decoder starts.
 
     Args:
         config: shape of the network.
@@ -63,7 +63,8 @@ class SwinUNETR(nn.Module):
 
         Args:
             image: B x in_channels x X x Y x Z.
-            coarser: takes the decoder's maps of lower resolution, the coarsest first; where there is none, they go.
+            coarser: if given, receives the decoder's maps of lower resolution, the coarsest first; otherwise they are
+                freed.
 
         Returns:
             B x feature_size x X x Y x Z.
@@ -75,7 +76,7 @@ class SwinUNETR(nn.Module):
         features: Tensor = self.bottleneck(hidden.pop())
         features = self.decoder[0](features, hidden.pop())
         _keep(features, coarser)
-        # A skip is computed where it is joined: the largest maps do not wait while the others are at work.
+        # A skip is computed when it is joined, so that the largest maps are not in memory before.
         for up, through in zip(self.decoder[1:-1], reversed(self.skip_blocks), strict=True):
             features = up(features, hidden.pop(), through)
             _keep(features, coarser)

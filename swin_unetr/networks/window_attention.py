@@ -15,16 +15,16 @@ from torch.nn import functional as F
 from swin_unetr.config import AttentionPath, Triple
 from swin_unetr.networks.blockwise_attention import attend_by_blocks
 
-#: Added to the logits of pairs that the cyclic shift brought together; the published value, finite on purpose.
+#: Added to the logits of pairs that the cyclic shift brought together: the published value, which is finite.
 MASKED_LOGIT = -100.0
 
-#: Tokens of a window, and logits of a map, from which on attention goes by blocks on the CPU in training. Measured: a
-#: loss at 175 tokens, a gain at 216, a third of the step at 343; and what fits into the cache anyway gains nothing.
+#: From this many tokens of a window and logits of a map on, training on the CPU uses blockwise attention. Measured: a
+#: loss at 175 tokens, a gain at 216, a third of the step at 343. Maps that fit into the cache gain nothing.
 SMALLEST_BLOCK, FEWEST_LOGITS = 200, 1 << 24
 
 
 def fit_window(size: Triple, window: Triple) -> tuple[Triple, Triple]:
-    """Clamp the window to the map, and say how far every second block shifts it.
+    """Clamp the window to the map, and find the shift of every second block.
 
     Args:
         size: tokens of the map along X, Y, Z.
@@ -108,10 +108,10 @@ def position_bias(table: Tensor, index: Tensor) -> Tensor:
 
 
 def bias_of_window(table: Tensor, window: Triple) -> Tensor:
-    """The same for a whole window, without an index, whose gradient would be sorted or added up by atomics on a GPU.
+    """The same for a whole window without an index, whose gradient needs sorting or atomic additions on a GPU.
 
-    Along an axis of width w the keys of query q have the offsets q - k: a piece of w values of the mirrored table,
-    which starts w - 1 - q values in.
+    Along an axis of width w the keys k of query q have the offsets q - k: w values of the mirrored table, which start
+    at w - 1 - q.
 
     Args:
         table: offsets x heads.
@@ -128,11 +128,11 @@ def bias_of_window(table: Tensor, window: Triple) -> Tensor:
 
 
 def added_logits(bias: Tensor, mask: ShiftMask | None) -> Tensor:
-    """Bias and mask as torch's fused kernels on a GPU take them without a copy: in rows that start at multiples of 8.
+    """Bias and mask in the form that torch's fused GPU kernels need not copy: rows start at multiples of 8.
 
     Args:
         bias: heads x tokens x tokens.
-        mask: None where nothing is shifted.
+        mask: None if nothing is shifted.
 
     Returns:
         heads x tokens x tokens, or (windows heads) x tokens x tokens with a mask; a view of wider rows.
@@ -147,10 +147,10 @@ def added_logits(bias: Tensor, mask: ShiftMask | None) -> Tensor:
 
 @dataclass(frozen=True)
 class ShiftMask:
-    """Logits that keep tokens apart which are neighbours only because the shift is cyclic.
+    """Logits that separate tokens which are neighbours only because the shift is cyclic.
 
-    Only the last window of each axis holds tokens that came round from the other end, so that there are at most
-    eight patterns, however many windows.
+    Only the last window of each axis holds tokens from the other end, so that there are at most eight patterns, for any
+    number of windows.
     """
 
     #: patterns x tokens x tokens: 0, or `MASKED_LOGIT` between regions.
@@ -166,8 +166,8 @@ class ShiftMask:
 def shift_mask(size: Triple, window: Triple, shift: Triple, device: torch.device, dtype: torch.dtype) -> ShiftMask:
     """The mask of a map whose windows are shifted.
 
-    After the roll, the last window of an axis holds two regions: its first `window - shift` tokens, and those that
-    came round from the other end. Tokens of one window see each other only within a region.
+    After the roll, the last window of an axis holds two regions: its first `window - shift` tokens, and those from the
+    other end. Tokens of one window see each other only within a region.
 
     Args:
         size: tokens of the padded map along X, Y, Z.
@@ -204,19 +204,19 @@ def mix_values(
 
     Args:
         query: B x windows x heads x tokens x channels; so are key and value.
-        key: what queries are compared with.
-        value: what is mixed.
+        key: is compared with the queries.
+        value: is mixed.
         bias: heads x tokens x tokens, the same in all windows.
-        mask: added to the logits, the same in all heads and samples; None where nothing is shifted.
+        mask: added to the logits, the same in all heads and samples. None if nothing is shifted.
         dropout: probability of dropping an attention weight.
-        path: which of the equal ways to compute it.
+        path: which of the equivalent ways to use.
 
     Returns:
         B x windows x heads x tokens x channels.
     """
     if path == "auto":
         path = _fastest(query, bias, dropout)
-    # Four dimensions, and a bias that is broadcast rather than copied: over all windows when it is the same in each.
+    # Four dimensions, and a bias that is broadcast, not copied: over all windows if it is the same in each.
     shape = query.shape
     if path == "blockwise":
         windows = torch.zeros(shape[1], dtype=torch.long) if mask is None else mask.pattern_of
@@ -229,7 +229,7 @@ def mix_values(
         if mask is not None:
             logits += mask.of_windows()[:, None]
         return F.dropout(logits.softmax(-1), dropout) @ value
-    first = 0 if mask is None else 1  # over the batch when the shift mask makes every window's bias different
+    first = 0 if mask is None else 1  # over the batch only, if the shift mask makes every window's bias different
     bias = added_logits(bias, mask)
     query, key, value = (part.flatten(first, first + 1) for part in (query, key, value))
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None], dropout_p=dropout)
@@ -237,9 +237,9 @@ def mix_values(
 
 
 def _fastest(query: Tensor, bias: Tensor, dropout: float) -> AttentionPath:
-    """Torch has no fused kernel for a learned bias on the CPU; a fallback of its own takes a quarter longer than ours.
+    """The path for "auto". On the CPU torch has no fused kernel for a learned bias; its fallback is a quarter slower.
 
-    Where logits are few, calling operations window by window is what takes the time.
+    If there are few logits, most of the time would go into calling operations window by window.
     """
     if query.device.type != "cpu" or not bias.requires_grad:
         return "fused"
@@ -288,7 +288,7 @@ class WindowAttention(nn.Module):
         Args:
             windows: B x windows x tokens x C.
             index: tokens x tokens, rows of the bias table.
-            mask: added to the logits; None where nothing is shifted.
+            mask: added to the logits. None if nothing is shifted.
 
         Returns:
             B x windows x tokens x C.

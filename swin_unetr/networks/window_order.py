@@ -1,10 +1,9 @@
 """Attention in windows for inference on the CPU: one gather in, one gather out, a bias for each pattern of the mask.
 
-Padding, the cyclic shift and the cut into windows only rearrange tokens, as do their opposites: in the order of
-`WindowOrder` each way is one look-up. Windows with the same shift mask lie beside one another in it, so that a bias is
+Padding, the cyclic shift and the cut into windows only rearrange tokens, and so do their inverses: with `WindowOrder`
+each direction is one gather. Windows with the same shift mask are next to each other in this order, so that a bias is
 made for each of the at most eight patterns instead of each window (0.5 GB for a map of 48 tokens cubed). The padding,
-which takes part as keys, is one row: the bias of the linear layer. It asks no questions, and nothing is projected back
-for it.
+which counts as keys, is one row: the bias of the linear layer. It has no queries, and nothing is projected back for it.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from swin_unetr.networks.window_attention import (
 
 @dataclass(frozen=True)
 class WindowOrder:
-    """How the tokens of a map lie in its windows; made once for maps of a size, and shared."""
+    """The places of a map's tokens in its windows; made once for maps of a size, and shared."""
 
     #: windows * tokens, int64: place in the map, lexicographic in X, Y, Z; padding is the place after the last.
     to_windows: Tensor
     #: tokens of the map, int64: place in the windows.
     to_map: Tensor
-    #: patterns x tokens x tokens, added to the logits; one pattern of zeros where nothing is shifted.
+    #: patterns x tokens x tokens, added to the logits; one pattern of zeros if nothing is shifted.
     patterns: Tensor
     #: windows of each pattern, in this order.
     counts: tuple[int, ...]

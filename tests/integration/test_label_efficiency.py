@@ -161,7 +161,7 @@ def test_an_encoder_that_saw_a_held_back_case_is_refused(call, make_encoder, tmp
     seen = (tmp_path / "out" / "held_back.txt").read_text().splitlines()[0]
     for number, provenance in enumerate(({"scans": [seen]}, {"scan_hashes": [content_hash(read_image([Path(seen)]))]})):
         assert call("--encoder", make_encoder(f"leak{number}", provenance=provenance)) == 2
-        assert "has seen 1 of the cases held back" in capsys.readouterr().err
+        assert "has seen 1 of the held-back cases" in capsys.readouterr().err
     assert not (tmp_path / "out" / "runs").exists()
 
 
@@ -209,7 +209,7 @@ def test_a_folder_keeps_to_one_experiment(call, make_encoder, tmp_path: Path, ca
         (("--encoder", "x", "--fractions", "0"), "--fractions"),
         (("--encoder", "x", "--seeds", "0"), "--seeds"),
         (("--plan", "--shard", "2/2"), "--shard"),
-        (("--plan", "--encoder", "scratch=x"), "a name of its own"),
+        (("--plan", "--encoder", "scratch=x"), "its own name"),
         (("--plan", "--fold", "7"), "fold: 7"),
     ],
 )

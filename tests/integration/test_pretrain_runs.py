@@ -230,7 +230,7 @@ def test_the_command_says_what_came_of_it_and_what_was_left_out(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--scans.scans_per_batch", 1), 2, "batch of one"),
+        (("--scans.scans_per_batch", 1), 2, "at least two crops in a batch"),
         (("--scans.crop_size", "[20, 16, 16]"), 2, "multiples of"),
         (("--proxies.rotation.plane", "AB"), 2, "plane"),
         (("--trainer.early_stop_patience", 3), 2, "early_stop_patience"),

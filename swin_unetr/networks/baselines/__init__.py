@@ -1,4 +1,4 @@
-"""Networks of others, trained and used as ours is: each a module here, named as in `Architecture`, with a `build`."""
+"""Networks of other projects, trained and used like ours: each is a module with `build`, named in `Architecture`."""
 
 from swin_unetr.networks.baselines.baseline import BaselineNetwork
 

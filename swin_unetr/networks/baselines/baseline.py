@@ -1,4 +1,4 @@
-"""What a baseline is to everything else: a network with a `NetworkConfig`."""
+"""The class of all baselines: to the rest of the code, a network with a `NetworkConfig`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from swin_unetr.config import NetworkConfig
 
-#: Voxels of the coarsest map along its shortest axis below which its convolutions are not trusted in bfloat16.
+#: If the coarsest map has fewer voxels than this along an axis, its convolutions are not run in bfloat16.
 _THIN = 3
 
 
 class BaselineNetwork(nn.Module):
-    """A network of others. Its weights have the names that they have there, after "network.".
+    """A network of another project. Its weights keep their names there, after "network.".
 
     Args:
         config: `architecture` names it, `baselines` holds its options.
@@ -23,7 +23,7 @@ class BaselineNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        module = import_module(f"{__package__}.{config.architecture}")  # only the library that is needed
+        module = import_module(f"{__package__}.{config.architecture}")  # imports only the library that is needed
         self.network: nn.Module = module.build(config.baseline, config.in_channels, config.num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class BaselineNetwork(nn.Module):
             raise ValueError(f"image of {tuple(size)} voxels: each axis must be a multiple of {divisor}")
         thinnest = min(extent // step for extent, step in zip(size, divisor, strict=True))
         if image.device.type == "cpu" and thinnest < _THIN and torch.is_autocast_enabled("cpu"):
-            # oneDNN's gradients of thin bfloat16 maps read memory that nothing wrote; see `conv_decoder.convolve`.
+            # oneDNN's gradients of thin bfloat16 maps read uninitialised memory; see `conv_decoder.convolve`.
             with torch.autocast("cpu", enabled=False):
                 exact: Tensor = self.network(image.float())
             return exact

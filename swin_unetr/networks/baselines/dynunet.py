@@ -21,5 +21,5 @@ def build(options: DynUNetConfig, in_channels: int, num_classes: int) -> nn.Modu
         res_block=options.residual,
     )
     for second_name in ("input_block", "downsamples", "bottleneck", "upsamples"):
-        delattr(network, second_name)  # all in `skip_layers` already: a file of weights would hold them twice
+        delattr(network, second_name)  # also in `skip_layers`: a file of weights would hold it twice
     return network

@@ -31,7 +31,7 @@ def test_the_published_recipe_is_as_published() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"scans": {"scans_per_batch": 1, "crops_per_scan": 1}}, "a batch of one has none"),
+        ({"scans": {"scans_per_batch": 1, "crops_per_scan": 1}}, "at least two crops in a batch, which has one"),
         ({"scans": {"scans_per_batch": 1, "crops_per_scan": 4}}, "crops of one scan are no negatives"),
         ({"views": 1}, "compares two views"),
         ({"scans": {"crop_size": [96, 96, 90]}}, "must be multiples of"),

@@ -136,7 +136,7 @@ def test_the_same_voxels_count_once_whatever_their_file_and_axes(data) -> None:
         ("z_stored.nii.gz", "scan_0.nii.gz")
     ]
     assert len(scans.scans) == 5
-    assert "1 left out, because others hold the same voxels" in scans.summary()
+    assert "1 left out because others hold the same voxels" in scans.summary()
 
 
 def test_a_content_can_be_excluded_under_any_name(data) -> None:

@@ -47,7 +47,7 @@ def test_copies_elsewhere_exclude_the_scans_here(data: Path, tmp_path: Path) -> 
     write_image(tmp_path / "held" / "second.nii", noise(2), np.diag([2.0, 2.0, 2.0, 1.0]))
     scans = cached(data, tmp_path / "held" / "first.nii.gz", "held\\second.nii")
     assert names(scans) == ["scan_1.nii.gz", "scan_3.nii.gz"]
-    assert "2 excluded by the list, of 4 that were found" in scans.summary()
+    assert "2 of 4 excluded by the list" in scans.summary()
     assert names(cached(data, tmp_path / "held")) == ["scan_1.nii.gz", "scan_3.nii.gz"]
 
 
@@ -91,7 +91,7 @@ def test_entries_that_match_nothing_are_named(data: Path, tmp_path: Path) -> Non
 def test_a_list_that_leaves_nothing_out_is_refused(tmp_path: Path) -> None:
     for name, text in (("x.txt", "\n# none\n"), ("x.csv", "case\n"), ("x.json", "[]")):
         (tmp_path / name).write_text(text)
-        with pytest.raises(DataError, match=rf"{name}: lists no scan, so that none would be left out"):
+        with pytest.raises(DataError, match=rf"{name}: lists no scan; list the scans to leave out"):
             read_exclusions(tmp_path / name)
 
 

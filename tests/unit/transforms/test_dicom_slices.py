@@ -64,7 +64,7 @@ def test_pixels_without_a_size(tmp_path: Path) -> None:
     write_series(tmp_path / "ct", spacing=None)
     message = refused(tmp_path / "ct")
     assert "000.dcm gives no size of its pixels (no PixelSpacing): export it again" in message
-    assert "and so 5 more files" in message
+    assert "the same for 5 more files" in message
     write_series(tmp_path / "xr", spacing=None, ImagerPixelSpacing=[0.7, 0.8])
     assert "(no PixelSpacing) (ImagerPixelSpacing is that at the detector)" in refused(tmp_path / "xr")
     write_series(tmp_path / "zero", spacing=(0, 0))
@@ -139,9 +139,7 @@ def test_thick_and_thin_slices_of_one_scan(tmp_path: Path) -> None:
 def test_volumes_that_no_attribute_tells_apart(tmp_path: Path) -> None:
     for index in range(10):
         write_plane(tmp_path / "mr" / f"{index}.dcm", planes(1)[0], (0, 0, 3 * (index // 2)))
-    assert "holds 2 slices at each of 5 places, and no attribute tells which belong together" in refused(
-        tmp_path / "mr"
-    )
+    assert "holds 2 slices at each of 5 places, and no attribute says which belong together" in refused(tmp_path / "mr")
 
 
 def test_one_slice_that_was_taken_again_is_no_volume(tmp_path: Path) -> None:
@@ -176,7 +174,7 @@ def test_objects_without_an_image(tmp_path: Path, sop_class: str, modality: str,
     assert dicom_problems(tmp_path / "ct") == ()
     (note,) = dicom_verdict(tmp_path / "ct").notes
     assert note.code in KINDS
-    assert (note.code, note.words, note.path) == ("passed-by", f"is {name}, not a slice; it was passed by", path)
+    assert (note.code, note.words, note.path) == ("passed-by", f"is {name}, not a slice; it was skipped", path)
     assert read_file(tmp_path / "ct").notes == (note,)
     code = {"SEG": "segmentation", "RTSTRUCT": "contours"}.get(modality, "other-object")
     assert refused(path, has_image=False).startswith(f"{path}: is {name}, not a scan; give the ")

@@ -60,7 +60,7 @@ def test_a_ct_model_gets_a_ct(tmp_path: Path) -> None:
     (words,) = unlike(volume(scan(0, 812)), BTCV, training)
     assert words.startswith("values from ")
     assert words.endswith("is it a CT in Hounsfield units?")
-    assert "of the training scans from -10" in words
+    assert "(training scans: -10" in words
     (alone,) = unlike(volume(scan(0, 812)), BTCV, None)
     assert "neither air nor fat" in alone
     # A model that was trained on a window of 0..1 knows nothing of Hounsfield units.
@@ -107,7 +107,7 @@ def test_another_voxel_size(tmp_path: Path) -> None:
     for spacing in (0.1, 9.0):
         (words,) = unlike(volume(scan(-1024, 1000), spacing=spacing), BTCV, training)
         assert words == (
-            f"voxels of {spacing:g} x {spacing:g} x {spacing:g} mm, of the training scans 1.5 to 1.5 mm; is the voxel "
+            f"voxels of {spacing:g} x {spacing:g} x {spacing:g} mm (training scans: 1.5 to 1.5 mm); is the voxel "
             "size right?"
         )
 

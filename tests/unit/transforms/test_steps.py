@@ -191,7 +191,7 @@ def test_the_steps_and_their_order() -> None:
 @pytest.mark.parametrize("way", [preprocess_volume, prepare])
 def test_names_of_other_channels_are_refused(way: Any) -> None:
     volume = Volume(np.ones((2, 3, 4, 5), np.float32), Geometry((3, 4, 5), np.eye(4)))
-    with pytest.raises(DataError, match="a scan has 2 channels where intensities of 3 are given"):
+    with pytest.raises(DataError, match="a scan has 2 channels, but intensities of 3 are given"):
         way(volume, PreprocessConfig(), NAMES)
 
 

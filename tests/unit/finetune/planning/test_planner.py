@@ -295,7 +295,7 @@ def test_label_values_of_many_cases_are_said_once(phantom_data: Path, tmp_path: 
     names = ", ".join(path.name for path in paths[1:5])
     assert many.startswith(f"  4 label files ({names}): hold label values [17] that task ")
     assert single.startswith(f"  {paths[5]}: holds label values [9] that task ")
-    assert remedy.startswith("a task.yaml that takes 9, 17 for background is: {")
+    assert remedy.startswith("a task.yaml that counts 9, 17 as background is: {")
     with pytest.raises(DataError) as planned:
         main([str(data), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"])
     assert str(planned.value).splitlines()[1:] == [many, single, remedy]
@@ -317,7 +317,7 @@ def test_a_plan_refuses_the_label_values_that_a_training_refuses(one_case: Path,
     assert not (tmp_path / "plan").exists()
     # The description that it gives is one that works.
     last = str(planned.value).splitlines()[-1]
-    assert last.startswith("a task.yaml that takes 17 for background is: {")
+    assert last.startswith("a task.yaml that counts 17 as background is: {")
     (one_case / "task.yaml").write_text(last.partition(" is: ")[2])
     assert main([str(one_case), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"]) == 0
     options = ["--data", str(one_case), "--output", str(tmp_path / "run"), "--fold", "all"]
