@@ -70,6 +70,7 @@ def test_help_explains_every_field_with_the_recipes_values_at_once() -> None:
     assert missing == [
         "--network.in_channels",
         "--network.num_classes",
+        "--network.baselines",  # a group of fields
         "--preprocess.intensity",
         "--inference.mirror_axes",
     ]
