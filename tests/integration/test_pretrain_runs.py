@@ -221,7 +221,7 @@ def test_the_command_says_what_came_of_it_and_what_was_left_out(
     assert before.count("padded with zeros") == 1
     for text in (before, after):  # named at the end too
         assert "broken.nii.gz" in text
-        assert "1 excluded by the list" in text
+        assert "1 of 8 excluded by the list" in text
         assert "again.nii.gz (as " in text or "(as " + str(scans / "again.nii.gz") in text
     assert f"swin-unetr finetune --init {tmp_path / 'run'}" in after
     assert "2 epochs in " in after
