@@ -22,7 +22,8 @@ class Measured(SphinxDirective):
     """A table of a benchmark's results.
 
     The argument is the file's name. `rows` is the dotted path of a list of rows, or of a group of named rows. Each line
-    of `columns` is a heading, "=", the dotted path of a value in its row ("." is the name of the row) and its unit.
+    of `columns` is a heading, "=", the dotted path of a value in its row ("." is the name of the row), and its unit or
+    the number of its decimals.
     """
 
     required_arguments = 1
@@ -67,6 +68,8 @@ def _cell(value: Any, unit: str) -> str:
         return ""
     if not isinstance(value, (int, float)):
         return str(value)
+    if unit.isdecimal():
+        return f"{value:.{int(unit)}f}"
     divisor, decimals = _UNITS[unit]
     return f"{value / divisor:.{decimals}f} {unit}".strip()
 
