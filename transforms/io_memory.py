@@ -88,12 +88,7 @@ def _of_simpleitk(image: Any) -> ImageInMemory:
     array = sitk.GetArrayFromImage(image)
     affine = _affine(np.reshape(image.GetDirection(), (3, 3)), image.GetSpacing(), image.GetOrigin())
 
-    def labels_like(labels: NDArray[Any]) -> Any:
-        made = sitk.GetImageFromArray(np.ascontiguousarray(labels.transpose(2, 1, 0)))
-        made.CopyInformation(image)
-        return made
-
-    return ImageInMemory(_volume(_from_itk_order(array), affine), labels_like)
+    return ImageInMemory(_volume(_from_itk_order(array), affine), _labels_like(image, sitk.GetImageFromArray))
 
 
 def _of_itk(image: Any) -> ImageInMemory:
@@ -104,12 +99,7 @@ def _of_itk(image: Any) -> ImageInMemory:
     direction = itk.array_from_matrix(image.GetDirection())
     affine = _affine(direction, np.asarray(image.GetSpacing()), np.asarray(image.GetOrigin()))
 
-    def labels_like(labels: NDArray[Any]) -> Any:
-        made = itk.image_from_array(np.ascontiguousarray(labels.transpose(2, 1, 0)))
-        made.CopyInformation(image)
-        return made
-
-    return ImageInMemory(_volume(_from_itk_order(array), affine), labels_like)
+    return ImageInMemory(_volume(_from_itk_order(array), affine), _labels_like(image, itk.image_from_array))
 
 
 def _of_metatensor(image: Any) -> ImageInMemory:
@@ -128,6 +118,17 @@ def _of_metatensor(image: Any) -> ImageInMemory:
         return MetaTensor(made[None] if channels_first else made, affine=image.affine, meta=meta)
 
     return ImageInMemory(volume, labels_like)
+
+
+def _labels_like(image: Any, from_array: Callable[[NDArray[Any]], Any]) -> Callable[[NDArray[Any]], Any]:
+    """What puts labels into an image of SimpleITK or itk, on the grid of `image`."""
+
+    def labels_like(labels: NDArray[Any]) -> Any:
+        made = from_array(np.ascontiguousarray(labels.transpose(2, 1, 0)))
+        made.CopyInformation(image)
+        return made
+
+    return labels_like
 
 
 def _from_itk_order(array: NDArray[Any]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from swin_unetr.words import by
 from transforms.note import Note
 
 Affine = NDArray[np.float64]
@@ -58,7 +59,7 @@ def place(header: Any, shape: Sequence[int], base: Affine) -> tuple[Affine, tupl
     sizes = np.array(header["pixdim"][1:4], np.float64)
     sized = bool(np.isfinite(sizes).all() and (sizes != 0).all())
     if not sized or (sizes < 0).any():
-        notes.append(Note("spacing-impossible", f"the header's voxel size is {_by(sizes)}"))
+        notes.append(Note("spacing-impossible", f"the header's voxel size is {by(sizes, 4)}"))
     sizes = np.abs(sizes)
     qform = _qform(header, sizes, notes) if sized and header["qform_code"] > 0 else None
     affine, is_sform = _chosen(header, sizes, sized, qform, base, notes)
@@ -105,7 +106,7 @@ def _with_spacing(
     if not sized or np.allclose(spacing, sizes, rtol=_SAME_SIZE, atol=0):
         return sform, True
     if np.allclose(spacing, 1, rtol=1e-4):
-        words = f"the sform has lost the voxel size (1 x 1 x 1, the header says {_by(sizes)})"
+        words = f"the sform has lost the voxel size (1 x 1 x 1, the header says {by(sizes, 4)})"
         if qform is not None:
             notes.append(Note("sform-unusable", f"{words}; the qform is used"))
             return qform, False
@@ -114,7 +115,9 @@ def _with_spacing(
         mended[:3, :3] *= sizes
         return mended, False
     if not _sheared(sform):
-        words = f"the sform has voxels of {_by(spacing)}, the header's voxel size is {_by(sizes)}; the sform is used"
+        words = (
+            f"the sform has voxels of {by(spacing, 4)}, the header's voxel size is {by(sizes, 4)}; the sform is used"
+        )
         notes.append(Note("forms-disagree", words))
         return sform, False
     return sform, True
@@ -145,7 +148,7 @@ def _factor(header: Any, affine: Affine, shape: Sequence[int], notes: list[Note]
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     side = float((spacing * shape).max())
     if _plausible(factor * spacing, factor * side):
-        notes.append(Note("units", f"the voxel size is in {name}s; converted to {_by(factor * spacing)} mm"))
+        notes.append(Note("units", f"the voxel size is in {name}s; converted to {by(factor * spacing, 4)} mm"))
         return factor
     words = f"the header's unit is {name}, which makes the longest side {factor * side:.3g} mm"
     if _plausible(spacing, side):
@@ -177,7 +180,3 @@ def _apart(one: Affine, other: Affine, shape: Sequence[int]) -> float:
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
     apart = corners @ (one - other)[:3, :3].T + (one - other)[:3, 3]
     return float(np.linalg.norm(apart, axis=1).max())
-
-
-def _by(values: NDArray[np.float64]) -> str:
-    return " x ".join(f"{value:.4g}" for value in values)

@@ -21,12 +21,10 @@ from swin_unetr.config import PreprocessConfig, Triple
 from transforms.geometry import Geometry, Volume
 from transforms.grids import Grids, Turn
 from transforms.linear import Box, GridMap
-from transforms.steps import CropForeground, Intensity, Window, ZScore, steps_of
+from transforms.steps import ROUNDING, CropForeground, Intensity, Window, ZScore, steps_of
 
 #: Bytes of the source (as float32) that go through all steps at once: small enough for a cache that is shared.
 _SLAB = 16 << 20
-#: A deviation below this share of the mean is a rounding error of float32.
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +168,10 @@ def _z_score(channel: Tensor, *, nonzero: bool) -> None:
     """Zero mean and unit deviation in place, of all voxels or of those that are not 0; sums in float64, by planes."""
     flat = channel.view(-1)
     parts = torch.split(flat, 1 << 20)
+    if nonzero:
+        largest = max(float(part.abs().max()) for part in parts)
+        for part in parts:
+            part[part.abs() <= ROUNDING * largest] = 0.0
     count = sum(int(torch.count_nonzero(part)) for part in parts) if nonzero else flat.numel()
     if not count:
         return
@@ -180,7 +182,7 @@ def _z_score(channel: Tensor, *, nonzero: bool) -> None:
         squares += float((away[part != 0] if nonzero else away).sum())
     deviation = math.sqrt(squares / count)
     # Once it is resampled, a constant channel varies by rounding errors, which must not be scaled to unit size.
-    divisor = deviation if deviation > _ROUNDING * abs(mean) else 1.0
+    divisor = deviation if deviation > ROUNDING * abs(mean) else 1.0
     for part in parts:
         scaled = (part - mean) / divisor
         part.copy_(torch.where(part != 0, scaled, 0.0) if nonzero else scaled)

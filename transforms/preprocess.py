@@ -30,7 +30,17 @@ from swin_unetr.tasks import Task
 from transforms.geometry import Volume, require_same_geometry
 from transforms.io import read_image, read_labels
 from transforms.labels import check_labels, encode_targets, target_type
-from transforms.steps import CropForeground, Intensity, Orient, Resample, ScaleIntensity, Step, Window, steps_of
+from transforms.steps import (
+    ROUNDING,
+    CropForeground,
+    Intensity,
+    Orient,
+    Resample,
+    ScaleIntensity,
+    Step,
+    Window,
+    steps_of,
+)
 
 
 def preprocessing(config: PreprocessConfig, task: Task, *, with_label: bool) -> Compose:
@@ -164,6 +174,30 @@ class ScaleChannels(Transform):  # type: ignore[misc]
         return {**values, "image": image}
 
 
+class ScaleByDeviation(Transform):  # type: ignore[misc]
+    """MONAI's `NormalizeIntensity` of one channel; a channel that is constant up to rounding is only shifted.
+
+    Once it is resampled, a constant channel varies by rounding errors, which MONAI scales to unit size.
+
+    Args:
+        nonzero: whether only the values that are not 0 count and change.
+    """
+
+    def __init__(self, *, nonzero: bool) -> None:
+        self.nonzero = nonzero
+        self.scale = NormalizeIntensity(nonzero=nonzero, channel_wise=True)
+        self.shift = NormalizeIntensity(nonzero=nonzero, channel_wise=True, divisor=[1.0])
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """1 x X x Y x Z."""
+        if self.nonzero:  # where a plane of the new grid falls on one of zeros, rounding leaves 1e-15 of its neighbours
+            image = torch.where(image.abs() > ROUNDING * image.abs().max(), image, 0.0)
+        counted = (image[image != 0] if self.nonzero else image).double()
+        constant = counted.numel() and float(counted.std(correction=0)) <= ROUNDING * abs(float(counted.mean()))
+        result: Tensor = (self.shift if constant else self.scale)(image)
+        return result
+
+
 class _Foreground:
     """Where a scan shows something (`transforms.steps.CropForeground`)."""
 
@@ -181,7 +215,7 @@ def _scaling(of: Intensity) -> Any:
     """MONAI's transform of one channel."""
     if isinstance(of, Window):
         return ScaleIntensityRange(a_min=of.low, a_max=of.high, b_min=0.0, b_max=1.0, clip=True)
-    return NormalizeIntensity(nonzero=of.nonzero, channel_wise=True)
+    return ScaleByDeviation(nonzero=of.nonzero)
 
 
 def _meta_tensor(array: np.ndarray[Any, Any], affine: np.ndarray[Any, Any]) -> MetaTensor:

@@ -18,7 +18,11 @@ from transforms.geometry import DIRECTIONS
 #: Part of every key of something that was preprocessed: stores, caches of pre-training, results of predictions. It is
 #: raised by one whenever the same file and configuration give other voxels or labels than before, because of these
 #: steps, the encoding of labels or the reading of files. Whatever has another version is made again.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
+
+#: What float32's rounding makes of nothing: a deviation up to this share of the mean is that of a constant channel, and
+#: a value up to this share of the channel's largest is 0.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,10 @@ class Window:
 
 @dataclass(frozen=True)
 class ZScore:
-    """Give a channel zero mean and unit (population) deviation; a constant one is only shifted.
+    """Give a channel zero mean and unit (population) deviation; a constant one (`ROUNDING`) is only shifted.
 
     Attributes:
-        nonzero: whether only the values that are not 0 count and change.
+        nonzero: whether only the values that are not 0 (`ROUNDING`) count and change.
     """
 
     nonzero: bool

@@ -84,6 +84,7 @@ def test_one_value_stays_one_value_after_resampling(scheme: str) -> None:
     volume = Volume(np.full((1, 21, 18, 15), 987.65, np.float32), Geometry((21, 18, 15), np.diag([1.3, 0.9, 2.1, 1.0])))
     config = PreprocessConfig(spacing_mm=(1.0, 1.1, 1.7), intensity=IntensityConfig(scheme=scheme))
     assert float(prepare(volume, config).image.abs().max()) < 0.01
+    assert float(preprocess_volume(volume, config).abs().max()) < 0.01
 
 
 @pytest.mark.parametrize("low", [-1e6, -0.5, 1e6])
