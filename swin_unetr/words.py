@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from collections.abc import Iterable
 
 #: What to do where something cannot be written, by the cause.
 _REMEDIES: dict[int, str] = {
@@ -32,6 +33,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
         plural: of several. If None, `noun` with an "s".
     """
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def by(values: Iterable[float], digits: int = 6) -> str:
+    """Values along the axes, such as "1.5 x 1.5 x 2"."""
+    return " x ".join(f"{value:.{digits}g}" for value in values)
 
 
 def why_not_written(error: OSError) -> str:

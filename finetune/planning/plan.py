@@ -16,7 +16,7 @@ from swin_unetr.planning.choices import Choice
 from swin_unetr.planning.fingerprint import Fingerprint
 from swin_unetr.planning.fit import Fitted, Trace, fit
 from swin_unetr.planning.target import PlanTarget
-from swin_unetr.words import count
+from swin_unetr.words import by, count
 
 _WIDTH = 120
 
@@ -80,9 +80,9 @@ class Plan:
         values = {choice.path: choice.value for choice in self.choices}
         modelled = "" if self.machine.device == "cpu" else " (modelled, not measured)"
         rows = [
-            ("voxels", f"{_by(values['preprocess.spacing_mm'])} mm"),
+            ("voxels", f"{by(values['preprocess.spacing_mm'])} mm"),
             ("intensities", _intensities(values)),
-            ("crop", f"{_by(values['sampling.crop_size'])}, {self.fitted.setting.batch} of them a batch"),
+            ("crop", f"{by(values['sampling.crop_size'])}, {self.fitted.setting.batch} of them a batch"),
             ("network", self._network()),
             ("training", f"{values['trainer.max_epochs']} epochs, {self._folds(values['num_folds'])}"),
             ("memory", f"{size_in_words(self.fitted.needs)} of {size_in_words(self.machine.memory)}{modelled}"),
@@ -96,8 +96,8 @@ class Plan:
         setting = self.fitted.setting
         checkpointing = ", checkpointing" if setting.gradient_checkpointing else ""
         return (
-            f"{setting.features} features, {len(setting.shape.strides)} stages, patch {_by(setting.shape.patch)}, "
-            f"window {_by(setting.shape.window)}{checkpointing}"
+            f"{setting.features} features, {len(setting.shape.strides)} stages, patch {by(setting.shape.patch)}, "
+            f"window {by(setting.shape.window)}{checkpointing}"
         )
 
 
@@ -142,7 +142,7 @@ def _of_network(data: Fingerprint, fitted: Fitted) -> Iterator[Choice]:
 
 
 def _why_stages(last: tuple[int, ...], sees: bool) -> str:
-    return f"the last attends to a map of {_by(last)}" + (", all of it in one window" if sees else "")
+    return f"the last attends to a map of {by(last)}" + (", all of it in one window" if sees else "")
 
 
 def _why_patch(patch: tuple[int, ...]) -> str:
@@ -166,7 +166,3 @@ def _intensities(values: Mapping[str, Any]) -> str:
     """The scheme; if there are several, each with its channel's name."""
     named = values.get("preprocess.intensity_of") or {"": values["preprocess.intensity"]}
     return "; ".join(f"{name} {', '.join(map(str, of.values()))}".strip() for name, of in named.items())
-
-
-def _by(values: tuple[float, ...] | list[float]) -> str:
-    return " x ".join(f"{value:g}" for value in values)

@@ -141,13 +141,10 @@ def _words(value: Any) -> str:
 
 
 def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
     try:
         with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise CheckpointError(f"{file}: no such file; check the path") from error
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror}); check the path") from error
-    return digest.hexdigest()

@@ -8,6 +8,7 @@ import numpy as np
 
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.survey.facts import CaseFacts, FileFacts, FloatTriple, Survey
+from swin_unetr.words import by
 from transforms.geometry import Geometry
 
 #: Angle from which axes count as sheared; rounding of headers is some 0.01 degrees.
@@ -51,11 +52,11 @@ def _of_file(file: FileFacts, case: CaseFacts) -> Iterator[Finding]:
     if file.shear_degrees > _SHEAR_DEGREES:
         yield finding("sheared", f"axes miss the right angle by {file.shear_degrees:.3g} degrees")
     if min(file.shape) == 1:
-        yield finding("one-slice", f"shape {_by(file.shape)}")
+        yield finding("one-slice", f"shape {by(file.shape, 4)}")
     for note in file.notes:
         yield Finding(note.code, note.words, note.path, case.id)
     if not min(file.spacing_mm) >= _SMALLEST_MM or not max(file.spacing_mm) <= _LARGEST_MM:
-        yield finding("spacing-extreme", f"{_by(file.spacing_mm)} mm")
+        yield finding("spacing-extreme", f"{by(file.spacing_mm, 4)} mm")
 
 
 def _together(case: CaseFacts, tolerance_mm: float) -> Iterator[Finding]:
@@ -81,7 +82,7 @@ def _unlike(
     for index in np.flatnonzero(away > max(np.log(_OUTLIER_FACTOR), 3 * usual)):
         case, file = images[int(index)]
         median = np.exp(np.median(logs, axis=0))
-        text = f"{words.format(_by(of(file)))}, of the others {_by(median.round(2))} (median)"
+        text = f"{words.format(by(of(file), 4))}, of the others {by(median.round(2), 4)} (median)"
         yield Finding(code, text, file.path, case.id)
 
 
@@ -95,7 +96,3 @@ def _ras(file: FileFacts, along: FloatTriple) -> FloatTriple:
     strength = np.abs(np.array(file.affine)[:3, :3] / np.array(file.spacing_mm))
     x, y, z = (along[int(np.argmax(strength[world]))] for world in range(3))
     return x, y, z
-
-
-def _by(values: Sequence[float]) -> str:
-    return " x ".join(f"{value:.4g}" for value in values)

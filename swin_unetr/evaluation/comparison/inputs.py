@@ -14,7 +14,7 @@ from swin_unetr.datasets.names import patients_by_names
 from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.comparison.values import NOT_ASKED
-from swin_unetr.evaluation.inputs.label_tasks import ANY_BRATS, UnknownLabelsError
+from swin_unetr.evaluation.inputs.label_tasks import ANY_BRATS, NoTaskError
 from swin_unetr.evaluation.report.results import EvaluationResult
 from swin_unetr.suggestions import near_names
 from swin_unetr.tasks import BRATS_AFTER_TREATMENT, BRATS_CONVENTIONS, Task
@@ -70,11 +70,11 @@ def read_methods(paths: Mapping[str, Path], reference: Path | None, options: Map
         DataError: no such path, not a report of ours, or not one case to evaluate.
     """
     methods: dict[str, Method] = {}
-    silent: dict[str, UnknownLabelsError] = {}
+    silent: dict[str, NoTaskError] = {}
     for name, path in paths.items():
         try:
             methods[name] = _read_method(path, reference, options)
-        except UnknownLabelsError as error:
+        except NoTaskError as error:
             silent[name] = error
     for name, unknown in silent.items():
         if not methods:

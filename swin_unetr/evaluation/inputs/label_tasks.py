@@ -29,7 +29,7 @@ NAMED_TASKS = {BTCV.name: BTCV, **{name: brats(name) for name in (*BRATS_CONVENT
 _PREDICTIONS_JSON = "predictions.json"
 
 
-class UnknownLabelsError(ConfigError):
+class NoTaskError(ConfigError):
     """Neither the predictions nor the references say what the labels mean, and the user does not either."""
 
 
@@ -45,7 +45,7 @@ def find_labels(argument: TaskArgument, predictions: Path, of_dataset: Task | No
         of_dataset: what the layout of the references says.
 
     Raises:
-        UnknownLabelsError: no task is found.
+        NoTaskError: no task is found.
         ConfigError: an unknown name, or predictions and data set that contradict each other.
         DataError: a file that should hold a task and does not.
     """
@@ -69,7 +69,7 @@ def find_labels(argument: TaskArgument, predictions: Path, of_dataset: Task | No
         return _labels(of_predictions, source=source)
     if of_dataset:
         return _labels(of_dataset, source="the data set of the references")
-    raise UnknownLabelsError(
+    raise NoTaskError(
         f"task: neither {predictions} nor the references say what the labels mean; give --task "
         f"{'|'.join((ANY_BRATS, *NAMED_TASKS))}|MODEL_DIR|dataset.json, or --labels NAME=VALUE ..."
     )

@@ -225,11 +225,8 @@ def _load(model: Path | LoadedModel, device: torch.device) -> tuple[Path | None,
 
 def weights_hash(folder: Path) -> str:
     """SHA-256 of a model folder's weights, in hexadecimal digits."""
-    digest = hashlib.sha256()
     with (folder / _WEIGHTS).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _settings(description: ModelDescription, asked: dict[str, Any]) -> InferenceConfig:
