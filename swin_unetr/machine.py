@@ -68,7 +68,10 @@ def cores(root: Path = _ROOT) -> int:
 
 
 def peak_during(call: Callable[[], object]) -> int:
-    """The most bytes that this process took while something was computed, sampled every few milliseconds."""
+    """The most bytes that this process took while something was computed, sampled every few milliseconds.
+
+    The result is held until the last sample: what is small and short can be missed on a busy machine, the result not.
+    """
     highest = resident()
     done = threading.Event()
 
@@ -80,11 +83,13 @@ def peak_during(call: Callable[[], object]) -> int:
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        call()
+        result = call()
+        highest = max(highest, resident())
     finally:
         done.set()
         watcher.join()
-    return max(highest, resident())
+    del result
+    return highest
 
 
 def parse_size(text: str, field: str = "max_memory") -> int:
