@@ -97,5 +97,5 @@ def compared(
         line = f"note: {start.path} does not say how its scans were preprocessed; compare yours with its publication"
         return [line], facts
     option = "" if choice else "; kept as configured, --init-preprocess take would take theirs"
-    line = f"warning: {start.path} was trained on scans preprocessed otherwise: {'; '.join(differs)}{option}"
+    line = f"warning: {start.path} was trained on scans preprocessed differently: {'; '.join(differs)}{option}"
     return [line] if differs else [], facts

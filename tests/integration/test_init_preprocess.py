@@ -1,4 +1,4 @@
-"""Weights trained on scans preprocessed otherwise: it is said, theirs can be taken, and no resume mixes weights."""
+"""Weights trained on scans preprocessed differently: it is said, theirs can be taken, and no resume mixes weights."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def test_what_differs_is_said_and_no_other_weights_are_gone_on_with(arguments, t
     ]
     assert main(arguments) == 0
     assert (
-        f"warning: {tmp_path / 'encoder'} was trained on scans preprocessed otherwise: {'; '.join(differs)}; kept as "
+        f"warning: {tmp_path / 'encoder'} was trained on scans preprocessed differently: {'; '.join(differs)}; kept as "
         "configured, --init-preprocess take would take theirs\n"
     ) in capsys.readouterr().out
     record = record_of(tmp_path)
@@ -83,13 +83,13 @@ def test_what_differs_is_said_and_no_other_weights_are_gone_on_with(arguments, t
     shutil.copytree(tmp_path / "encoder", tmp_path / "copy")
     resumed[resumed.index("--init") + 1] = str(tmp_path / "copy")  # the same weights
     assert main(resumed) == 0
-    assert "preprocessed otherwise" not in capsys.readouterr().out  # it is too late to take theirs
+    assert "preprocessed differently" not in capsys.readouterr().out  # it is too late to take theirs
     assert record_of(tmp_path)["init_source"] == record["init_source"]
 
 
 def test_theirs_can_be_taken_and_must_be_again(arguments, tmp_path: Path, capsys) -> None:
     assert main([*arguments, "--init-preprocess", "take"]) == 0
-    assert "preprocessed otherwise" not in capsys.readouterr().out
+    assert "preprocessed differently" not in capsys.readouterr().out
     assert record_of(tmp_path)["init_preprocess"] == {"choice": "take", "known": True, "differs": []}
     assert read_description(tmp_path / "run" / "best").preprocess == THEIRS
     assert main([*arguments, "--resume", "auto", "--trainer.max_epochs", "2"]) == 2
