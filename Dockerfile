@@ -11,7 +11,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG EXTRAS=openvino,dicom
 
 WORKDIR /opt/swin-unetr
-COPY constraints.txt pyproject.toml setup.py MANIFEST.in LICENSE README.md ./
+COPY constraints.txt pyproject.toml setup.py MANIFEST.in package.json package-lock.json LICENSE README.md ./
 COPY swin_unetr swin_unetr
 COPY pretrain pretrain
 COPY finetune finetune

@@ -58,6 +58,8 @@ def build_viewer(assets: Path = ASSETS) -> str | None:
     npm = shutil.which("npm")
     if npm is None:
         return "npm is not on PATH"
+    if missing := [name for name in _WANTED if not (ROOT / name).is_file()]:
+        return f"{ROOT} has no {' and '.join(missing)}"
     with tempfile.TemporaryDirectory() as temporary:
         for name in _WANTED:
             shutil.copy(ROOT / name, temporary)

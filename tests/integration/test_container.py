@@ -22,6 +22,9 @@ def test_every_file_that_is_copied_is_there_and_none_that_is_needed_is_left_out(
     for package in ("swin_unetr", "pretrain", "finetune", "transforms"):
         assert (tmp_path / package / "__init__.py").is_file()
     assert (tmp_path / "scripts/container.sh").is_file()
+    for line in (project_root / "MANIFEST.in").read_text(encoding="utf-8").splitlines():  # the wheel's build needs them
+        if line.startswith("include "):
+            assert all((tmp_path / name).is_file() for name in line.split()[1:]), line
 
 
 @pytest.mark.parametrize("words", [(), ("--max-memory", "4GB")])
