@@ -18,7 +18,7 @@ from transforms.steps import channel_intensities
 
 
 def check_intensities(preprocess: PreprocessConfig, task: Task, root: Path) -> None:
-    """Refuse a window of Hounsfield units for channels that are no CT, unless it was given to them by name.
+    """Refuse a scheme of Hounsfield units for channels that are no CT, unless it was given to them by name.
 
     Args:
         preprocess: of the configuration.
@@ -30,7 +30,7 @@ def check_intensities(preprocess: PreprocessConfig, task: Task, root: Path) -> N
     """
     intensities = channel_intensities(preprocess, task.channels)
     general = preprocess.intensity
-    if general.scheme != "hu_window":
+    if not general.is_hounsfield:
         return
     named = zip(task.channels, intensities, strict=True)
     others = [channel for channel, of in named if of is general and not is_ct(task, channel)]
@@ -38,12 +38,12 @@ def check_intensities(preprocess: PreprocessConfig, task: Task, root: Path) -> N
         return
     if len(others) == len(task.channels):
         raise ConfigError(
-            f"preprocess.intensity.scheme: hu_window is for CT, and {root} is {task.modality}; take a plan or "
+            f"preprocess.intensity.scheme: {general.scheme} is for CT, and {root} is {task.modality}; take a plan or "
             "recipe for it, or zscore"
         )
     raise ConfigError(
-        f"preprocess.intensity.scheme: hu_window is for CT, and {', '.join(others)} of {root} is not; give it its "
-        f"own by preprocess.intensity_of, such as '{{{others[0]}: {{scheme: zscore}}}}', or take a plan"
+        f"preprocess.intensity.scheme: {general.scheme} is for CT, and {', '.join(others)} of {root} is not; give it "
+        f"its own by preprocess.intensity_of, such as '{{{others[0]}: {{scheme: zscore}}}}', or take a plan"
     )
 
 

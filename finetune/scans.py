@@ -26,7 +26,7 @@ from transforms.class_places import class_places
 from transforms.crops import Sample, Scan, ScanInMemory, class_voxels
 from transforms.labels import encoding_key
 from transforms.preprocess import preprocessing
-from transforms.steps import preprocessing_key
+from transforms.steps import label_interpolation_key, preprocessing_key
 
 _OPTION = "--store (--store memory keeps the scans in memory)"
 _NAME = "store"
@@ -194,7 +194,7 @@ class ScansOnDisk:
         task = self._task
         return {
             "preprocess": preprocessing_key(self._preprocess, task.channels),
-            "label": encoding_key(task),
+            "label": {**encoding_key(task), **label_interpolation_key(self._preprocess)},
         }
 
     def _find_all(self, store: Store) -> list[StoredScan | None]:

@@ -90,18 +90,10 @@ class Grids:
 
         The prepared grid is the one that MONAI's `Spacing` makes, as in training.
         """
-        native = _native_affine(turn, crop)
-        shape = _shape(crop)
+        native, shape = _native_affine(turn, crop), _shape(crop)
         if spacing_mm is None:
             return cls(turn, crop, shape, native)
-        spaced = Spacing(pixdim=spacing_mm, lazy=True)(_grid(native, shape))
-        affine = np.asarray(spaced.peek_pending_affine(), np.float64)
-        x, y, z = (int(size) for size in spaced.peek_pending_shape())
-        step = np.linalg.solve(native, affine)
-        near = np.allclose(native, affine, atol=_SAME_AFFINE) or np.allclose(step, np.eye(4), atol=_SAME_AFFINE)
-        if (x, y, z) == shape and near:
-            return cls(turn, crop, shape, native)
-        return cls(turn, crop, (x, y, z), affine)
+        return cls(turn, crop, *spaced_grid(native, shape, spacing_mm))
 
     @classmethod
     def uncropped(cls, geometry: Geometry, spacing_mm: tuple[float, float, float] | None) -> Grids:
@@ -124,6 +116,11 @@ class Grids:
     def native_affine(self) -> NDArray[np.float64]:
         """4x4, native index to RAS millimetres."""
         return _native_affine(self.turn, self.crop)
+
+    @property
+    def native_mm(self) -> tuple[float, float, float]:
+        """Voxel size of the native grid along the RAS axes."""
+        return voxel_size(self.turn.affine)
 
     @cached_property
     def resampled(self) -> bool:
@@ -176,6 +173,32 @@ class Grids:
         """
         x, y, z = (slice(first + low, first + high) for (first, _), (low, high) in zip(self.crop, box, strict=True))
         self.turn.view(out)[..., x, y, z] = part
+
+
+def spaced_grid(
+    affine: NDArray[np.float64], shape: Triple, spacing_mm: tuple[float, float, float]
+) -> tuple[Triple, NDArray[np.float64]]:
+    """The grid of a voxel size that MONAI's `Spacing` makes of a grid: its shape and affine.
+
+    If the two are the same up to rounding, it is the given grid itself.
+
+    Args:
+        affine: 4x4, of the given grid in RAS order.
+        shape: its voxels.
+        spacing_mm: along its axes.
+    """
+    spaced = Spacing(pixdim=spacing_mm, lazy=True)(_grid(affine, shape))
+    found = np.asarray(spaced.peek_pending_affine(), np.float64)
+    x, y, z = (int(size) for size in spaced.peek_pending_shape())
+    step = np.linalg.solve(affine, found)
+    near = np.allclose(affine, found, atol=_SAME_AFFINE) or np.allclose(step, np.eye(4), atol=_SAME_AFFINE)
+    return (shape, affine) if (x, y, z) == shape and near else ((x, y, z), found)
+
+
+def voxel_size(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Lengths of a voxel's edges along the axes of a grid, in mm."""
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0).tolist()
+    return x, y, z
 
 
 def _grid(affine: NDArray[np.float64], shape: Triple) -> MetaTensor:

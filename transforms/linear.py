@@ -1,7 +1,8 @@
-"""Linear interpolation between two grids, block by block, without an array of the size of a whole grid.
+"""Interpolation between two grids, block by block, without an array of the size of a whole grid.
 
 Every voxel of the result is computed by the same operations in any block, so that results do not depend on how a volume
-is cut.
+is cut. All interpolations are local for that reason; the cubic one is Catmull and Rom's (Keys, IEEE Transactions on
+Acoustics, Speech, and Signal Processing 29:1153, 1981, a = -1/2), which reads four voxels along an axis.
 """
 
 from __future__ import annotations
@@ -22,10 +23,37 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 #: How far the axes of two parallel grids may be turned or sheared against each other, in voxels at the far corner.
 #: Affines of files are rounded to float32: over 512 voxels that alone is some 1e-4.
 _PARALLEL = 1e-3
-#: A position this close to a voxel is that voxel.
+#: A position this close to a voxel is that voxel; one this close to the middle between two belongs to the upper one.
 _ON_VOXEL = 1e-5
 #: Voxels that are interpolated at once if grids are not parallel; each takes some 30 bytes besides its channels.
 AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """From which voxels of one axis each voxel of the target is interpolated.
+
+    Attributes:
+        voxels: taps x target voxels, indices in the given grid. The first tap is the voxel that a position is at.
+        weights: float32, their weights; 1 together.
+    """
+
+    voxels: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    def part(self, target: slice, start: int) -> Taps:
+        """Those of a part of the target, in a block that begins at voxel `start`."""
+        return Taps(self.voxels[:, target] - start, self.weights[:, target])
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether each voxel of the target is a given one."""
+        return not self.weights[1:].any()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the target is a run of the given voxels."""
+        return self.is_choice and bool((np.diff(self.voxels[0]) == 1).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +64,14 @@ class GridMap:
         matrix: 4x4, index in the target grid to index in the given grid.
         target_shape: voxels of the target grid.
         bounds: part of the given grid that counts; positions outside are moved to its border.
+        orders: of the interpolation along each axis: 0 takes the nearest voxel, 1 is linear, 3 is cubic. Grids that
+            are not parallel have no axes in common: between them, everything is linear.
     """
 
     matrix: NDArray[np.float64]
     target_shape: Triple
     bounds: Box
+    orders: Triple = (1, 1, 1)
 
     @cached_property
     def parallel(self) -> bool:
@@ -49,18 +80,26 @@ class GridMap:
         return bool((off < _PARALLEL).all())
 
     @cached_property
-    def _tables(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]], ...]:
-        """Lower voxel, upper voxel and weight of the upper one, by axis and target index; for parallel grids."""
-        tables = []
-        for axis, (size, (start, stop)) in enumerate(zip(self.target_shape, self.bounds, strict=True)):
-            position = self.matrix[axis, axis] * np.arange(size) + self.matrix[axis, 3]
-            position = np.clip(position, start, stop - 1)
-            nearest = np.rint(position)
-            position = np.where(np.abs(position - nearest) < _ON_VOXEL, nearest, position)
-            low = np.floor(position).astype(np.int64)
-            weight = (position - low).astype(np.float32)
-            tables.append((low, low + (weight > 0), weight))
-        return tuple(tables)
+    def _taps(self) -> tuple[Taps, ...]:
+        """By axis; for parallel grids."""
+        return tuple(map(self._taps_of, range(3)))
+
+    def _taps_of(self, axis: int) -> Taps:
+        start, stop = self.bounds[axis]
+        position = self.matrix[axis, axis] * np.arange(self.target_shape[axis]) + self.matrix[axis, 3]
+        position = np.clip(position, start, stop - 1)
+        if self.orders[axis] == 0:
+            nearest = np.floor(position + 0.5 + _ON_VOXEL).astype(np.int64)[None]
+            return Taps(np.minimum(nearest, stop - 1), np.ones(nearest.shape, np.float32))
+        nearest = np.rint(position)
+        position = np.where(np.abs(position - nearest) < _ON_VOXEL, nearest, position)
+        low = np.floor(position).astype(np.int64)
+        weight = position - low
+        if self.orders[axis] == 1:
+            upper = weight.astype(np.float32)
+            return Taps(np.stack([low, low + (upper > 0)]), np.stack([1 - upper, upper]))
+        voxels = np.clip(np.stack([low, low + 1, low - 1, low + 2]), start, stop - 1)
+        return Taps(voxels, _cubic_weights(weight))
 
     def needed(self, axis: int, target: range | slice) -> tuple[int, int]:
         """Planes [first, last) of the given grid from which planes of the target grid are interpolated.
@@ -70,11 +109,8 @@ class GridMap:
             target: planes of the target grid, not empty.
         """
         if self.parallel:
-            low, high, _ = self._tables[axis]
-            return (
-                int(min(low[target.start], low[target.stop - 1])),
-                int(max(high[target.start], high[target.stop - 1])) + 1,
-            )
+            voxels = self._taps[axis].voxels[:, target.start : target.stop]
+            return int(voxels.min()), int(voxels.max()) + 1
         # Grids turned against each other: the other axes count too, in their whole length.
         ends = [np.array([0, size - 1]) for size in self.target_shape]
         ends[axis] = np.array([target.start, target.stop - 1])
@@ -82,6 +118,20 @@ class GridMap:
         start, stop = self.bounds[axis]
         position = np.clip(self.matrix[axis] @ corners, start, stop - 1)
         return int(np.floor(position.min())), min(int(np.floor(position.max())) + 2, stop)
+
+    def reached(self, axis: int, given: range | slice) -> tuple[int, int]:
+        """Planes [first, last) of the target grid in which planes of the given grid have a part; [0, 0) if none.
+
+        Args:
+            axis: 0, 1 or 2, the same in both grids.
+            given: planes of the given grid, not empty.
+        """
+        if not self.parallel:
+            return 0, self.target_shape[axis]
+        taps = self._taps[axis]
+        theirs = (taps.voxels >= given.start) & (taps.voxels < given.stop) & (taps.weights != 0)
+        planes = np.flatnonzero(theirs.any(axis=0))
+        return (int(planes[0]), int(planes[-1]) + 1) if planes.size else (0, 0)
 
     def sample(self, block: Tensor, start: Triple, box: Box, order: Triple = (2, 1, 0)) -> Tensor:
         """Interpolate a box of the target grid.
@@ -99,9 +149,7 @@ class GridMap:
         if not self.parallel:
             return self._sample_turned(block, start, box)
         for axis in order:
-            part = slice(*box[axis])
-            low, high, weight = self._tables[axis]
-            block = _along(block, axis + 1, low[part] - start[axis], high[part] - start[axis], weight[part])
+            block = _along(block, axis + 1, self._taps[axis].part(slice(*box[axis]), start[axis]))
         return block
 
     def _sample_turned(self, block: Tensor, start: Triple, box: Box) -> Tensor:
@@ -132,30 +180,52 @@ class GridMap:
         return positions
 
 
-def _along(
-    block: Tensor, dim: int, low: NDArray[np.int64], high: NDArray[np.int64], weight: NDArray[np.float32]
-) -> Tensor:
-    """Interpolate one dimension: entry i of the result is (1 - weight[i]) of entry low[i] and weight[i] of high[i]."""
-    if not weight.any() and (np.diff(low) == 1).all():
-        return block.narrow(dim, int(low[0]), len(low))
+def _cubic_weights(beyond: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Weights of the voxel below a position, and of those at +1, -1 and +2 from it: 4 x positions.
+
+    Args:
+        beyond: distance of each position from the voxel below it, in voxels.
+    """
+    square, cube = beyond**2, beyond**3
+    above = (beyond + 4 * square - 3 * cube) / 2
+    before = (-beyond + 2 * square - cube) / 2
+    after = (cube - square) / 2
+    others = np.stack([above, before, after]).astype(np.float32)
+    # Together they are 1 up to one rounding, so that a constant stays a constant.
+    lower = (1 - others.sum(axis=0, dtype=np.float64)).astype(np.float32)
+    return np.concatenate([lower[None], others])
+
+
+def _along(block: Tensor, dim: int, taps: Taps) -> Tensor:
+    """Interpolate one dimension: entry i of the result is the weighted sum of the block's entries taps.voxels[:, i]."""
+    if taps.is_copy:
+        return block.narrow(dim, int(taps.voxels[0, 0]), taps.voxels.shape[1])
     # A product, a product and a sum, each rounded: fused operations round differently at the ends of vectors.
     if dim == block.ndim - 1 or block.device.type != "cpu":
-        lower = torch.from_numpy(low).to(block.device)
-        shape = (-1,) + (1,) * (block.ndim - 1 - dim)
-        result = block.index_select(dim, lower)
-        if weight.any():
-            share = torch.from_numpy(weight).to(block.device).view(shape)
-            upper = torch.from_numpy(high).to(block.device)
-            result.mul_(1 - share).add_(block.index_select(dim, upper).mul_(share))
-        return result
+        return _along_at_once(block, dim, taps)
     sizes = list(block.shape)
-    sizes[dim] = len(low)
+    sizes[dim] = taps.voxels.shape[1]
     result = block.new_empty(sizes)
-    for index, (one, other, share) in enumerate(zip(low.tolist(), high.tolist(), weight, strict=True)):
+    for index, (voxels, weights) in enumerate(zip(taps.voxels.T.tolist(), taps.weights.T.tolist(), strict=True)):
         target = result.select(dim, index)
-        if share:
-            torch.mul(block.select(dim, one), float(np.float32(1) - share), out=target)
-            target.add_(block.select(dim, other) * float(share))
-        else:
-            target.copy_(block.select(dim, one))
+        if not any(weights[1:]):
+            target.copy_(block.select(dim, voxels[0]))
+            continue
+        torch.mul(block.select(dim, voxels[0]), weights[0], out=target)
+        for voxel, weight in zip(voxels[1:], weights[1:], strict=True):
+            target.add_(block.select(dim, voxel) * weight)
+    return result
+
+
+def _along_at_once(block: Tensor, dim: int, taps: Taps) -> Tensor:
+    """The same for all entries together, tap by tap."""
+    shape = (-1,) + (1,) * (block.ndim - 1 - dim)
+    voxels = torch.from_numpy(taps.voxels).to(block.device)
+    weights = torch.from_numpy(taps.weights).to(block.device)
+    result = block.index_select(dim, voxels[0])
+    if taps.is_choice:
+        return result
+    result.mul_(weights[0].view(shape))
+    for entries, share in zip(voxels[1:], weights[1:], strict=True):
+        result.add_(block.index_select(dim, entries).mul_(share.view(shape)))
     return result

@@ -21,7 +21,7 @@ from swin_unetr.config import PreprocessConfig, Triple
 from transforms.geometry import Geometry, Volume
 from transforms.grids import Grids, Turn
 from transforms.linear import Box, GridMap
-from transforms.steps import ROUNDING, CropForeground, Intensity, Window, ZScore, steps_of
+from transforms.steps import ROUNDING, CropForeground, Intensity, Resample, Standardize, Window, ZScore, steps_of
 
 #: Bytes of the source (as float32) that go through all steps at once: small enough for a cache that is shared.
 _SLAB = 16 << 20
@@ -62,7 +62,7 @@ def prepare(volume: Volume, config: PreprocessConfig, channels: Sequence[str] | 
     array, whole = turn.view(volume.array), _box(turn.shape)
     crop = None if steps.crop is None else _foreground(array, steps.crop)
     grids = Grids.of(turn, crop or whole, None if steps.resample is None else steps.resample.spacing_mm)
-    image = _resample(array, grids, steps.intensity.channels)
+    image = _resample(array, grids, steps.intensity.channels, image_orders(grids, steps.resample))
     for channel, intensity in zip(image, steps.intensity.channels, strict=True):
         if isinstance(intensity, ZScore):
             _z_score(channel, nonzero=intensity.nonzero)
@@ -105,7 +105,14 @@ def _bound(bound: float | None, dtype: np.dtype[Any]) -> float | None:
     return -math.inf if bound < limits.min else math.inf
 
 
-def _resample(array: NDArray[Any], grids: Grids, intensities: Sequence[Intensity]) -> Tensor:
+def image_orders(grids: Grids, step: Resample | None) -> Triple:
+    """Order of the interpolation along each RAS axis (`transforms.linear.GridMap`)."""
+    return (1, 1, 1) if step is None else step.image_orders(grids.native_mm)
+
+
+def _resample(
+    array: NDArray[Any], grids: Grids, intensities: Sequence[Intensity], orders: Triple = (1, 1, 1)
+) -> Tensor:
     """The source (channels x turned grid) on the prepared grid, slab by slab; windows are scaled on the way.
 
     Slabs are cut along the axis that is slowest in the source's memory, and axes are interpolated from that one to
@@ -113,7 +120,7 @@ def _resample(array: NDArray[Any], grids: Grids, intensities: Sequence[Intensity
     """
     order = _memory_order(array)
     ordered = array.transpose(0, *(axis + 1 for axis in order))
-    grid = source_grid(grids, order)
+    grid = source_grid(grids, order, orders)
     image = torch.empty((len(array), *grids.prepared_shape))
     target = image.permute(0, *(axis + 1 for axis in order))
     others = [grid.needed(axis, range(grid.target_shape[axis])) for axis in (1, 2)]
@@ -128,6 +135,8 @@ def _resample(array: NDArray[Any], grids: Grids, intensities: Sequence[Intensity
             slab = grid.sample(block[None], start, box, order=(0, 1, 2))[0]
             if isinstance(intensity, Window):
                 slab = slab.sub_(intensity.low).div_(intensity.high - intensity.low).clamp_(0, 1)
+            elif isinstance(intensity, Standardize):
+                slab = slab.clamp_(intensity.low, intensity.high).sub_(intensity.mean).div_(intensity.std)
             target[channel, first:last] = slab
     return image
 
@@ -147,12 +156,19 @@ def resampling_slabs(grid: GridMap) -> Iterator[tuple[int, int]]:
         yield first, min(first + planes, grid.target_shape[0])
 
 
-def source_grid(grids: Grids, order: Triple) -> GridMap:
-    """Where the voxels of the prepared grid lie in the source, turned to RAS; its axes in another order."""
+def source_grid(grids: Grids, order: Triple, orders: Triple = (1, 1, 1)) -> GridMap:
+    """Where the voxels of the prepared grid lie in the source, turned to RAS; its axes in another order.
+
+    Args:
+        grids: of the scan.
+        order: the RAS axes, as those of the result.
+        orders: of the interpolation along each RAS axis.
+    """
     x, y, z = order
     to_source = _prepared_to_turned(grids)[np.ix_([x, y, z, 3], [x, y, z, 3])]
     shape, crop = grids.prepared_shape, grids.crop
-    return GridMap(to_source, (shape[x], shape[y], shape[z]), (crop[x], crop[y], crop[z]))
+    bounds = (crop[x], crop[y], crop[z])
+    return GridMap(to_source, (shape[x], shape[y], shape[z]), bounds, (orders[x], orders[y], orders[z]))
 
 
 def _prepared_to_turned(grids: Grids) -> NDArray[np.float64]:

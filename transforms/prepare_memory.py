@@ -11,7 +11,8 @@ from swin_unetr.config import PreprocessConfig, Triple
 from transforms.geometry import Geometry
 from transforms.grids import Grids
 from transforms.linear import AT_ONCE, GridMap
-from transforms.prepare import resampling_slabs, source_grid
+from transforms.prepare import image_orders, resampling_slabs, source_grid
+from transforms.steps import resampling_of
 
 #: Bytes that buffers of files, statistics of intensities and libraries take besides the scan.
 _BESIDE = 32 << 20
@@ -38,15 +39,15 @@ def prepare_bytes(
     one = math.prod(geometry.shape) * np.dtype(dtype).itemsize
     source = channels * one
     reading = source + (2 * one if files > 1 else 0)
-    preparing = source + 4 * channels * math.prod(grids.prepared_shape) + _slab_bytes(grids)
+    preparing = source + 4 * channels * math.prod(grids.prepared_shape) + _slab_bytes(grids, config)
     return max(reading, preparing) + _BESIDE
 
 
-def _slab_bytes(grids: Grids) -> int:
+def _slab_bytes(grids: Grids, config: PreprocessConfig) -> int:
     """The most that a slab takes on its way from the source to the prepared grid."""
     # The third axis of a file is the slowest in memory, in any orientation.
     slowest, middle, fastest = (grids.turn.axes.index(axis) for axis in (2, 1, 0))
-    grid = source_grid(grids, (slowest, middle, fastest))
+    grid = source_grid(grids, (slowest, middle, fastest), image_orders(grids, resampling_of(config)))
     return max(_bytes_of(grid, first, last) for first, last in resampling_slabs(grid))
 
 

@@ -18,7 +18,6 @@ from monai.transforms import (
     NormalizeIntensity,
     Orientationd,
     ScaleIntensityRange,
-    Spacingd,
     Transform,
 )
 from torch import Tensor
@@ -30,6 +29,7 @@ from swin_unetr.tasks import Task
 from transforms.geometry import Volume, require_same_geometry
 from transforms.io import read_image, read_labels
 from transforms.labels import check_labels, encode_targets, target_type
+from transforms.spacing import resampling
 from transforms.steps import (
     ROUNDING,
     CropForeground,
@@ -37,6 +37,7 @@ from transforms.steps import (
     Orient,
     Resample,
     ScaleIntensity,
+    Standardize,
     Step,
     Window,
     steps_of,
@@ -119,8 +120,7 @@ def _as_monai(step: Step, keys: list[str]) -> Any:
         case CropForeground():
             return CropForegroundd(keys, source_key="image", select_fn=_Foreground(step.bounds), allow_smaller=True)
         case Resample():
-            modes = [step.image_mode, step.label_mode][: len(keys)]
-            return Spacingd(keys, pixdim=step.spacing_mm, mode=modes, padding_mode=step.border)
+            return resampling(step, keys)
         case ScaleIntensity():
             return ScaleChannels(step.channels)
 
@@ -198,6 +198,17 @@ class ScaleByDeviation(Transform):  # type: ignore[misc]
         return result
 
 
+class ClipAndStandardize(Transform):  # type: ignore[misc]
+    """nnU-Net's normalisation of a CT channel (`transforms.steps.Standardize`)."""
+
+    def __init__(self, of: Standardize) -> None:
+        self.of = of
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """1 x X x Y x Z."""
+        return (image.clamp(self.of.low, self.of.high) - self.of.mean) / self.of.std
+
+
 class _Foreground:
     """Where a scan shows something (`transforms.steps.CropForeground`)."""
 
@@ -215,6 +226,8 @@ def _scaling(of: Intensity) -> Any:
     """MONAI's transform of one channel."""
     if isinstance(of, Window):
         return ScaleIntensityRange(a_min=of.low, a_max=of.high, b_min=0.0, b_max=1.0, clip=True)
+    if isinstance(of, Standardize):
+        return ClipAndStandardize(of)
     return ScaleByDeviation(nonzero=of.nonzero)
 
 

@@ -91,7 +91,7 @@ class Probe:
     ) -> None:
         self._method = config.probe_method
         dataset = read_dataset(folder, require_labels=True)
-        task = settle_task(dataset, modality="CT" if preprocess.intensity.scheme == "hu_window" else "MR")
+        task = settle_task(dataset, modality="CT" if preprocess.intensity.is_hounsfield else "MR")
         if len(task.channels) != in_channels:
             held = count(len(task.channels), "channel")
             raise ConfigError(f"--probe {folder}: its scans have {held}, the encoder takes {in_channels}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from swin_unetr.config import PreprocessConfig
 from transforms.content import channel_hashes, content_hash, grid_hash
 from transforms.geometry import Volume
-from transforms.steps import Window, steps_of
+from transforms.steps import ZScore, steps_of
 from transforms.values import looks_like_labels
 
 
@@ -44,7 +44,7 @@ def examine(volume: Volume, preprocess: PreprocessConfig) -> Content:
 
     Args:
         volume: float32, C x X x Y x Z as stored.
-        preprocess: its intensity; with "hu_window" a scan that shows nothing in the window is empty.
+        preprocess: its intensity; with "hu_window" and "hu_zscore" a scan that shows nothing in the window is empty.
 
     Raises:
         ConfigError: an intensity of a channel that the scan does not have.
@@ -71,7 +71,7 @@ def _windows_outside(array: NDArray[np.float32], preprocess: PreprocessConfig) -
     """The windows of the channels, if each has one and no value lies in it; else empty."""
     windows = []
     for channel, of in zip(array, steps_of(preprocess, len(array)).intensity.channels, strict=True):
-        if not isinstance(of, Window) or (of.low < float(channel.max()) and of.high > float(channel.min())):
+        if isinstance(of, ZScore) or (of.low < float(channel.max()) and of.high > float(channel.min())):
             return ""
         windows.append(f"{of.low:g}..{of.high:g}")
     return ", ".join(dict.fromkeys(windows))

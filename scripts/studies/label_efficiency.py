@@ -178,7 +178,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _experiment(config: FinetuneConfig, own: dict[str, Any]) -> Experiment:
     dataset = read_dataset(own["data"], layout=config.layout, require_labels=True)
-    task = settle_task(dataset, modality="CT" if config.preprocess.intensity.scheme == "hu_window" else "MR")
+    task = settle_task(dataset, modality="CT" if config.preprocess.intensity.is_hounsfield else "MR")
     config = replace(
         config, network=replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     )

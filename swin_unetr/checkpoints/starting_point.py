@@ -48,7 +48,7 @@ class StartingPoint:
             raise ConfigError(f"preprocess.{error}") from error
         found = [
             f"{field} {_words(there)} there, {_words(here)} here"
-            for field in ("spacing_mm", "crop_foreground")
+            for field in ("spacing_mm", "crop_foreground", "image_interpolation", "through_plane")
             if (there := getattr(self.preprocess, field)) != (here := getattr(preprocess, field))
         ]
         return [*found, *_intensities_apart(theirs, ours, channels)]
@@ -131,7 +131,12 @@ def _intensities_apart(
 
 
 def _intensity_words(intensity: IntensityConfig) -> str:
-    return intensity.scheme + (" {:g}..{:g}".format(*intensity.window) if intensity.scheme == "hu_window" else "")
+    words = intensity.scheme
+    if intensity.is_hounsfield:
+        words += " {:g}..{:g}".format(*intensity.window)
+    if intensity.scheme == "hu_zscore":
+        words += f" of mean {intensity.mean:g} and deviation {intensity.std:g}"
+    return words
 
 
 def _words(value: Any) -> str:

@@ -70,7 +70,7 @@ def _window(task: Path) -> tuple[float, float] | None:
             preprocess = read_yaml(path).get("preprocess") or {}
             for intensity in ((preprocess.get("intensity_of") or {}).values(), [preprocess.get("intensity") or {}]):
                 for of in intensity:
-                    if of.get("scheme") == "hu_window":
+                    if of.get("scheme") in ("hu_window", "hu_zscore"):
                         low, high = of["window"]
                         return float(low), float(high)
     return None

@@ -11,14 +11,14 @@ from swin_unetr.config import InferenceConfig, NetworkConfig, PreprocessConfig
 from swin_unetr.config_io import to_dict
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.tasks import Task
-from transforms.steps import PREPROCESSING_VERSION
+from transforms.steps import PREPROCESSING_VERSION, interpolation_key
 
 #: Fields that matter only in training, or only for speed. Every other field counts, also one that is added later.
 _NOT_OF_LABELS: dict[type, tuple[str, ...]] = {
     NetworkConfig: ("drop_rate", "attn_drop_rate", "drop_path_rate", "gradient_checkpointing"),
     InferenceConfig: ("batch_size",),
     Task: ("name", "modality", "other_labels", "ignore_label"),
-    PreprocessConfig: (),
+    PreprocessConfig: ("label_interpolation",),
     ComponentRule: ("reason",),
 }
 
@@ -46,7 +46,7 @@ def method_of_models(
         "network": short_hash(list(map(_deciding, networks))),
         "windows": short_hash(list(map(_windows, windows))),
         "task": short_hash(_deciding(task)),
-        "preprocess": short_hash({"version": PREPROCESSING_VERSION, **_deciding(preprocess)}),
+        "preprocess": short_hash({"version": PREPROCESSING_VERSION, **_preprocess(preprocess)}),
         "postprocess": short_hash(list(map(_deciding, postprocess))),
     }
 
@@ -69,6 +69,16 @@ def _deciding(config: Any) -> dict[str, Any]:
             return {**shared, "architecture": config.architecture, "options": to_dict(config.baseline)}
         without = (*without, "architecture", "baselines")  # so that old records of a Swin UNETR still match
     return {name: value for name, value in to_dict(config).items() if name not in without}
+
+
+def _preprocess(config: PreprocessConfig) -> dict[str, Any]:
+    """Without fields that were added later and change nothing, so that old records still match."""
+    found = _deciding(config)
+    for intensity in (found["intensity"], *found["intensity_of"].values()):
+        if intensity["scheme"] != "hu_zscore":
+            del intensity["mean"], intensity["std"]
+    del found["image_interpolation"], found["through_plane"]
+    return {**found, **interpolation_key(config)}
 
 
 def _windows(config: InferenceConfig) -> dict[str, Any]:

@@ -246,12 +246,17 @@ def _settings(description: ModelDescription, asked: dict[str, Any]) -> Inference
 def _check_alike(descriptions: Sequence[ModelDescription], name: str) -> None:
     """Check the last model, whose name is given, for use together with the first."""
     first, last = descriptions[0], descriptions[-1]
-    for field in ("task", "preprocess"):
-        if getattr(first, field) != getattr(last, field):
+    for field, alike in (("task", first.task == last.task), ("preprocess", _preprocess(first) == _preprocess(last))):
+        if not alike:
             raise ConfigError(
                 f"model: {name} has another {field} than the first model (compare their model.json); only models of "
                 "the same task and preprocessing can be averaged"
             )
+
+
+def _preprocess(description: ModelDescription) -> PreprocessConfig:
+    """The preprocessing of scans, without that of label maps, which are of the training alone."""
+    return replace(description.preprocess, label_interpolation="nearest")
 
 
 def _common_rules(descriptions: Sequence[ModelDescription]) -> tuple[ComponentRule, ...]:

@@ -125,6 +125,11 @@ def test_a_window_for_all_is_refused_where_a_channel_is_no_ct() -> None:
         "preprocess.intensity.scheme: hu_window is for CT, and PET of data is not; give it its own by "
         "preprocess.intensity_of, such as '{PET: {scheme: zscore}}', or take a plan"
     )
+    by_mean = IntensityConfig(scheme="hu_zscore", window=(-150, 250), mean=60, std=40)
+    assert refusal(PreprocessConfig(intensity=by_mean)).startswith(
+        "preprocess.intensity.scheme: hu_zscore is for CT, and PET of data is not; "
+    )
+    assert refusal(PreprocessConfig(intensity=by_mean), replace(TASK, channels=("CT",))) == ""
     mr = replace(TASK, modality="MR", channels=("T1", "T2"))
     assert refusal(everywhere, mr).startswith("preprocess.intensity.scheme: hu_window is for CT, and data is MR; ")
     assert refusal(everywhere, replace(TASK, channels=("arterial", "venous"))) == ""

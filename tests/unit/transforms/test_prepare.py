@@ -9,12 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import transforms.prepare
 from swin_unetr.config import IntensityConfig, PreprocessConfig
 from transforms.geometry import Geometry, Volume
 from transforms.prepare import prepare
 from transforms.preprocess import preprocess_volume
 
-SCHEMES = ("hu_window", "zscore", "zscore_nonzero")
+SCHEMES = ("hu_window", "zscore", "zscore_nonzero", "hu_zscore")
 
 
 def scan(shape: tuple[int, int, int], kind: str, order: str = "F", channels: int = 1) -> NDArray[np.generic]:
@@ -48,9 +49,45 @@ def test_equals_training(grid: NDArray[np.float64], spacing: tuple[float, float,
         # were something. Here it stays nothing; so this compares where no plane does.
         spacing = (1.03, 0.97, 1.07)
     for crop in (True, False):
-        intensity = IntensityConfig(scheme=scheme, window=(0, 300))  # type: ignore[arg-type]
+        intensity = IntensityConfig(scheme=scheme, window=(0, 300), mean=120.5, std=60)  # type: ignore[arg-type]
         config = PreprocessConfig(spacing_mm=spacing, intensity=intensity, crop_foreground=crop)
         check(Volume(scan((22, 24, 20), "int16"), Geometry((22, 24, 20), grid)), config)
+
+
+@pytest.mark.parametrize("through_plane", ["same", "auto"])
+@pytest.mark.parametrize("image", ["linear", "cubic"])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.43, 1.37, 5.87), (0.73, 0.93, 1.13)])
+def test_every_interpolation_equals_that_of_training(
+    grid: NDArray[np.float64], spacing: tuple[float, float, float], image: str, through_plane: str
+) -> None:
+    config = PreprocessConfig(
+        spacing_mm=spacing,
+        intensity=IntensityConfig(scheme="zscore"),
+        image_interpolation=image,  # type: ignore[arg-type]
+        through_plane=through_plane,  # type: ignore[arg-type]
+    )
+    check(Volume(scan((22, 24, 20), "int16"), Geometry((22, 24, 20), grid)), config)
+
+
+def test_slabs_of_one_plane_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = PreprocessConfig(
+        spacing_mm=(1.1, 0.7, 1.9), image_interpolation="cubic", intensity=IntensityConfig(scheme="zscore")
+    )
+    volume = Volume(scan((20, 21, 22), "int16"), Geometry((20, 21, 22), np.diag([-0.9, 1.2, 1.5, 1.0])))
+    whole = prepare(volume, config).image
+    monkeypatch.setattr(transforms.prepare, "_SLAB", 1)
+    assert torch.equal(prepare(volume, config).image, whole)
+
+
+def test_ct_by_mean_and_deviation_is_nnunets() -> None:
+    """The formula of its CTNormalization: clip, subtract the mean, divide by the deviation."""
+    values = np.random.default_rng(0).integers(-1024, 3000, (1, 9, 8, 7)).astype(np.int16)
+    intensity = IntensityConfig(scheme="hu_zscore", window=(-150.5, 260), mean=71.25, std=42.5)
+    config = PreprocessConfig(intensity=intensity, crop_foreground=False)
+    expected = (np.clip(values.astype(np.float64), -150.5, 260) - 71.25) / 42.5
+    volume = Volume(values, Geometry((9, 8, 7), np.eye(4)))
+    np.testing.assert_allclose(prepare(volume, config).image.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(preprocess_volume(volume, config).numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int16", "uint16", ">i2", "int32", "float32", "float64", "bool"])
@@ -73,7 +110,8 @@ def test_one_slice(
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("value", [0, 7, -5000, 5000])
 def test_nothing_to_see(scheme: str, value: int) -> None:
-    config = PreprocessConfig(spacing_mm=(2, 2, 2), intensity=IntensityConfig(scheme=scheme))  # type: ignore[arg-type]
+    intensity = IntensityConfig(scheme=scheme, mean=40, std=60)  # type: ignore[arg-type]
+    config = PreprocessConfig(spacing_mm=(2, 2, 2), intensity=intensity)
     for kind in ("int16", "float32"):
         check(Volume(np.full((1, 9, 8, 7), value, kind), Geometry((9, 8, 7), np.eye(4))), config)
 
@@ -111,9 +149,10 @@ from transforms.prepare_memory import prepare_bytes
 def held(key):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
 
-scheme, shape = sys.argv[1], (256, 256, 300)
+scheme, image, shape = sys.argv[1], sys.argv[2], (256, 256, 300)
 spacing = (0.8, 0.8, 1.5)
-config = PreprocessConfig(spacing_mm=(1.5, 1.5, 1.5), intensity=IntensityConfig(scheme=scheme))
+intensity = IntensityConfig(scheme=scheme, mean=40, std=50)
+config = PreprocessConfig(spacing_mm=(1.5, 1.5, 1.5), intensity=intensity, image_interpolation=image)
 prepare(Volume(np.ones((1, 9, 9, 9), np.int16), Geometry((9, 9, 9), np.eye(4))), config)  # libraries
 before = held("VmRSS")
 source = np.full((1, *shape), 40, np.int16, order="F")
@@ -125,8 +164,10 @@ print(json.dumps([held("VmHWM") - before, prepare_bytes(geometry, 1, np.int16, c
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("scheme", ["hu_window", "zscore_nonzero"])
-def test_memory_is_what_was_said(scheme: str) -> None:
-    done = subprocess.run([sys.executable, "-c", MEASURE, scheme], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(
+    ("scheme", "image"), [("hu_window", "linear"), ("zscore_nonzero", "linear"), ("hu_zscore", "cubic")]
+)
+def test_memory_is_what_was_said(scheme: str, image: str) -> None:
+    done = subprocess.run([sys.executable, "-c", MEASURE, scheme, image], capture_output=True, text=True, check=True)
     measured, said = json.loads(done.stdout)
     assert 0.4 * said < measured < said + (32 << 20)

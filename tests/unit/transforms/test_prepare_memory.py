@@ -39,7 +39,12 @@ for seed in range(-1, 8):
     kind = draw.choice([np.int16, np.float32, np.uint8])
     for path in paths:
         nibabel.save(nibabel.Nifti1Image(draw.integers(0, 250, shape).astype(kind), affine), path)
-    config = PreprocessConfig(spacing_mm=spacing, intensity=IntensityConfig(scheme=scheme))
+    config = PreprocessConfig(
+        spacing_mm=spacing,
+        intensity=IntensityConfig(scheme=scheme),
+        image_interpolation=str(draw.choice(["linear", "cubic"])),
+        through_plane=str(draw.choice(["same", "auto"])),
+    )
     with torch.inference_mode():
         before = resident()
         taken = peak_during(lambda: prepare(read_stored(paths), config)) - before

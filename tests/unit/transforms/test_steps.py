@@ -17,16 +17,19 @@ from swin_unetr.config import IntensityConfig, PreprocessConfig
 from swin_unetr.errors import DataError
 from transforms.geometry import Geometry, Volume
 from transforms.grids import Grids
-from transforms.prepare import _resample, prepare, source_grid
+from transforms.prepare import _resample, image_orders, prepare, source_grid
 from transforms.preprocess import as_monai, preprocess_volume
 from transforms.steps import (
     ROUNDING,
     CropForeground,
+    Intensity,
     Orient,
     Resample,
     ScaleIntensity,
+    Standardize,
     Window,
     ZScore,
+    label_interpolation_key,
     preprocessing_key,
     steps_of,
 )
@@ -38,9 +41,15 @@ APART = 1e-11
 #: Over 2000 random examples, twice, the largest difference was 8e-7.
 BOUND = 2e-6
 
-schemes = st.sampled_from(["hu_window", "zscore", "zscore_nonzero"])
+schemes = st.sampled_from(["hu_window", "zscore", "zscore_nonzero", "hu_zscore"])
 windows = st.sampled_from([(-150.0, 250.0), (0.0, 20.0), (-1000.0, 90.5), (10.0, 40_000.0), (-1e6, 1e6)])
-intensities = st.builds(IntensityConfig, scheme=schemes, window=windows)
+intensities = st.builds(
+    IntensityConfig,
+    scheme=schemes,
+    window=windows,
+    mean=st.sampled_from([-20.5, 40.0]),
+    std=st.sampled_from([15.0, 90.0]),
+)
 #: Thin and thick slices; 1 and 2 fall together with planes of spacings of 1 and 2, also at the source's borders.
 sizes = st.sampled_from([0.5, 0.7, 1.0, 1.3, 2.0, 5.0, 8.0])
 
@@ -92,6 +101,8 @@ def configs(draw: Any, volume: Volume) -> PreprocessConfig:
         intensity=draw(intensities),
         intensity_of={str(number): draw(intensities) for number in range(1, len(volume.array))},
         crop_foreground=draw(st.booleans()),
+        image_interpolation=draw(st.sampled_from(["linear", "cubic"])),
+        through_plane=draw(st.sampled_from(["same", "auto"])),
     )
 
 
@@ -112,7 +123,7 @@ def moved(grids: Grids) -> float:
     return total
 
 
-def tolerance(resampled: NDArray[np.float32], largest: float, intensity: Window | ZScore) -> float:
+def tolerance(resampled: NDArray[np.float32], largest: float, intensity: Intensity) -> float:
     """What the values of a channel may differ by, in shares of `BOUND`.
 
     Args:
@@ -122,6 +133,8 @@ def tolerance(resampled: NDArray[np.float32], largest: float, intensity: Window 
     """
     if isinstance(intensity, Window):
         return largest / (intensity.high - intensity.low) + 1
+    if isinstance(intensity, Standardize):
+        return (largest + abs(intensity.mean)) / intensity.std + 1
     values = resampled.astype(np.float64)
     if intensity.nonzero:
         values = values[np.abs(values) > ROUNDING * np.abs(values).max()]
@@ -144,7 +157,9 @@ def differences(volume: Volume, config: PreprocessConfig) -> list[tuple[float, f
     before = [step for step in steps if not isinstance(step, ScaleIntensity)]
     stored = MetaTensor(np.ascontiguousarray(volume.array, np.float32), affine=volume.geometry.affine)
     resampled = Compose(as_monai(before, ["image"]))({"image": stored})["image"].numpy()
-    unscaled = _resample(found.grids.turn.view(volume.array), found.grids, [ZScore(nonzero=False)] * len(names)).numpy()
+    kept = [ZScore(nonzero=False)] * len(names)
+    orders = image_orders(found.grids, steps.resample)
+    unscaled = _resample(found.grids.turn.view(volume.array), found.grids, kept, orders).numpy()
     compared: list[tuple[float, float]] = []
     bound = BOUND + 2 * moved(found.grids)
     for channel, intensity in enumerate(steps.intensity.channels):
@@ -176,6 +191,12 @@ def test_the_steps_and_their_order() -> None:
         Resample((1, 1, 2)),
         ScaleIntensity(scaled),
     ]
+    other = replace(config, image_interpolation="cubic", label_interpolation="linear", through_plane="auto")
+    assert steps_of(other, 3, NAMES).resample == Resample((1, 1, 2), "cubic", "linear", "auto")
+    by_mean = IntensityConfig(scheme="hu_zscore", window=(-100, 300), mean=40, std=60)
+    steps = steps_of(PreprocessConfig(intensity=by_mean), 1)
+    assert steps.crop == CropForeground((-100,))
+    assert steps.intensity.channels == (Standardize(-100, 300, 40, 60),)
     fewer = replace(config, spacing_mm=None, crop_foreground=False)
     assert list(steps_of(fewer, 3, NAMES)) == [Orient(), ScaleIntensity(scaled)]
 
@@ -191,3 +212,31 @@ def test_what_was_preprocessed_by_other_steps_has_another_key(monkeypatch: pytes
     before = preprocessing_key(PreprocessConfig())
     monkeypatch.setattr(transforms.steps, "PREPROCESSING_VERSION", transforms.steps.PREPROCESSING_VERSION + 1)
     assert preprocessing_key(PreprocessConfig()) != before
+
+
+def test_options_that_are_off_leave_the_key_as_it_was() -> None:
+    config = PreprocessConfig(spacing_mm=(1, 1, 2), intensity=IntensityConfig(scheme="hu_window", window=(-100, 300)))
+    before = {
+        "version": transforms.steps.PREPROCESSING_VERSION,
+        "spacing_mm": [1.0, 1.0, 2.0],
+        "crop_foreground": True,
+        "intensity": {"": ["hu_window", -100.0, 300.0]},
+    }
+    assert preprocessing_key(config) == before
+    unused = replace(config, intensity=replace(config.intensity, mean=3.0, std=2.0), label_interpolation="linear")
+    assert preprocessing_key(unused) == before
+    assert label_interpolation_key(config) == {}
+    assert label_interpolation_key(unused) == {"label_interpolation": "linear"}
+    for option in ({"image_interpolation": "cubic"}, {"through_plane": "auto"}):
+        assert preprocessing_key(replace(config, **option)) == {**before, **option}
+        as_stored = replace(config, spacing_mm=None)
+        assert preprocessing_key(replace(as_stored, **option)) == preprocessing_key(as_stored)
+
+
+def test_mean_and_deviation_are_in_the_key() -> None:
+    def key(**fields: float) -> object:
+        values = {"window": (-100.0, 300.0), "mean": 40.0, "std": 60.0, **fields}
+        return preprocessing_key(PreprocessConfig(intensity=IntensityConfig(scheme="hu_zscore", **values)))["intensity"]  # type: ignore[arg-type]
+
+    assert key() == {"": ["hu_zscore", -100.0, 300.0, 40.0, 60.0]}
+    assert key(mean=41.0) != key() != key(std=61.0)

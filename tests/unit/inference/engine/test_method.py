@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import swin_unetr.inference.engine.method
 from swin_unetr.checkpoints import load_model, save_model
 from swin_unetr.config import InferenceConfig, IntensityConfig, NetworkConfig, PreprocessConfig
+from swin_unetr.errors import ConfigError
 from swin_unetr.inference.backends.compute import choose_compute
 from swin_unetr.inference.engine.method import method_of_models, short_hash
 from swin_unetr.inference.engine.models import load_ensemble
@@ -44,7 +45,8 @@ DESCRIPTION = ModelDescription(
 OTHERS = {
     *("network.drop_rate", "network.attn_drop_rate", "network.drop_path_rate", "network.gradient_checkpointing"),
     *("task.name", "task.modality", "task.other_labels", "task.ignore_label"),
-    *("inference.batch_size", "postprocess.0.reason"),
+    *("inference.batch_size", "postprocess.0.reason", "preprocess.label_interpolation"),
+    *("preprocess.intensity.mean", "preprocess.intensity.std"),  # of another scheme
 }
 
 
@@ -92,6 +94,8 @@ def other_value(value: Any, draw: Any) -> Any:
         return f"{value}x{draw(st.integers(0, 9))}"
     if isinstance(value, (int, float)):
         return value + draw(st.integers(1, 5))
+    if isinstance(value, dict):
+        return {**value, "PET": IntensityConfig(scheme="zscore")}
     if isinstance(value, tuple) and value:
         index = draw(st.integers(0, len(value) - 1))
         return (*value[:index], other_value(value[index], draw), *value[index + 1 :])
@@ -129,6 +133,34 @@ def test_scans_that_were_preprocessed_by_other_steps_count(monkeypatch: pytest.M
     before = key(DESCRIPTION)
     monkeypatch.setattr(swin_unetr.inference.engine.method, "PREPROCESSING_VERSION", PREPROCESSING_VERSION + 1)
     assert key(DESCRIPTION) != before
+
+
+def test_fields_that_change_nothing_leave_the_key_as_it_was_without_them() -> None:
+    before = {
+        "version": PREPROCESSING_VERSION,
+        "spacing_mm": [1.0, 1.0, 2.0],
+        "intensity": {"scheme": "hu_window", "window": [-100.0, 200.0]},
+        "intensity_of": {"PET": {"scheme": "zscore", "window": [-175.0, 250.0]}},
+        "crop_foreground": True,
+    }
+    config = replace(DESCRIPTION.preprocess, intensity_of={"PET": IntensityConfig(scheme="zscore", mean=2.0)})
+    method = method_of_models([], [], [], TASK, config, [])
+    assert method["preprocess"] == short_hash(before)
+    as_stored = replace(config, spacing_mm=None)
+    cubic = replace(as_stored, image_interpolation="cubic", through_plane="auto")
+    assert method_of_models([], [], [], TASK, cubic, []) == method_of_models([], [], [], TASK, as_stored, [])
+
+
+@pytest.mark.parametrize("field", ["mean", "std", "window"])
+def test_every_number_of_a_ct_by_mean_and_deviation_counts(field: str) -> None:
+    values: dict[str, Any] = {"window": (-100.0, 200.0), "mean": 40.0, "std": 60.0}
+    others: dict[str, Any] = {"window": (-100.0, 201.0), "mean": 41.0, "std": 61.0}
+
+    def of(**fields: Any) -> str:
+        intensity = IntensityConfig(scheme="hu_zscore", **fields)
+        return key(replace(DESCRIPTION, preprocess=replace(DESCRIPTION.preprocess, intensity=intensity)))
+
+    assert of(**{**values, field: others[field]}) != of(**values)
 
 
 def test_mirror_axes_count_where_they_are_mirrored() -> None:
@@ -176,3 +208,16 @@ def test_of_a_baseline_its_own_options_change_the_key_and_those_of_others_do_not
     assert key(baseline) != key(replace(DESCRIPTION, network=replace(network, architecture="swin_unetr")))
     assert key(baseline) != key(replace(baseline, network=replace(network, baselines=options)))
     assert key(baseline) == key(replace(baseline, network=replace(network, baselines=others, feature_size=24)))
+
+
+def test_how_label_maps_were_resampled_does_not_keep_models_apart(make_model) -> None:
+    task = replace(TASK, channels=("CT",))
+    compute = choose_compute("cpu", "float32", "torch")
+    options = ({}, {"label_interpolation": "linear"}, {"image_interpolation": "cubic"})
+    one, smooth, cubic = (
+        make_model(f"model{index}", task, preprocess=PreprocessConfig(spacing_mm=(1, 1, 1), **of))
+        for index, of in enumerate(options)
+    )
+    assert load_ensemble([one, smooth], compute).preprocess.label_interpolation == "nearest"
+    with pytest.raises(ConfigError, match="has another preprocess than the first model"):
+        load_ensemble([one, cubic], compute)
