@@ -106,8 +106,8 @@ class FinetuneConfig:
         divisor, baseline = self.network.size_divisor, self.network.baseline
         if self.deep_supervision and baseline is not None:
             raise ValueError(
-                f"deep_supervision: {self.network.architecture} is trained without; set it to false, or "
-                "network.architecture to swin_unetr"
+                f"deep_supervision: {self.network.architecture} is trained without; set it to false "
+                "(--deep_supervision false), or network.architecture to swin_unetr"
             )
         for name, size in (
             ("sampling.crop_size", self.sampling.crop_size),

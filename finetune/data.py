@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from finetune.config import FinetuneConfig
+from finetune.rarity import rarity_weights
 from finetune.scans import Scans, ScansInMemory, ScansOnDisk, open_scans
 from finetune.scans_on_device import ScansOnDevice, fits
 from swin_unetr.config import AugmentConfig
@@ -42,11 +43,12 @@ class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
         scans: those to train on first.
         task: how many targets there are.
         config: sampling, augmentation, seed.
+        rarity: of each target, how often it is cropped at (`transforms.crops.TakeCrops`).
     """
 
-    def __init__(self, scans: Scans, task: Task, config: FinetuneConfig) -> None:
+    def __init__(self, scans: Scans, task: Task, config: FinetuneConfig, rarity: Sequence[float] | None = None) -> None:
         self._scans = scans
-        self._crops = RandomCrops(config.sampling, config.augment, task)
+        self._crops = RandomCrops(config.sampling, config.augment, task, rarity)
         self._seed = config.trainer.seed
 
     def __len__(self) -> int:
@@ -124,6 +126,11 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         """The same of every validation scan."""
         return map(self._scans.class_voxels, self._validation)
 
+    def rarity(self) -> tuple[float, ...] | None:
+        """How often each target is cropped at, against the others; None if `sampling.rarity_power` is 0."""
+        power = self._sampling.rarity_power
+        return rarity_weights(self.training_voxels(), power) if power else None
+
     def prepare_scans(self) -> None:
         """Preprocess the scans that have not been, before the first epoch.
 
@@ -160,7 +167,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         sampler = self._sampler()
         sampler.go_on(self.trainer)
         return Loader(
-            TrainingCrops(self._scans, self._task, self._config),
+            TrainingCrops(self._scans, self._task, self._config, self.rarity()),
             batch_size=self._sampling.scans_per_batch,
             sampler=sampler,
             collate_fn=Batches(self._config.augment, at_once=self._at_once),

@@ -19,6 +19,7 @@ from swin_unetr.inference.engine.sliding_window import slide
 from swin_unetr.networks import SegmentationNetwork, SwinUNETR
 from swin_unetr.tasks import Task
 from swin_unetr.training.choice import SmoothedScore
+from swin_unetr.training.decay import parameter_groups
 from swin_unetr.training.gradient_clip import clip_gradients
 from swin_unetr.training.optimizer import build_optimizer
 
@@ -99,7 +100,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         trainer = self._config.trainer
         steps_per_epoch = math.ceil(self.trainer.datamodule.steps_per_epoch / trainer.accumulate_batches)
         optimizer, schedule = build_optimizer(
-            self.parameters(),
+            parameter_groups(self, self._config.optimizer),
             self._config.optimizer,
             steps_per_epoch=steps_per_epoch,
             total_steps=steps_per_epoch * trainer.max_epochs,

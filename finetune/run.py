@@ -34,6 +34,7 @@ from swin_unetr.networks import SegmentationNetwork, build_network, choose_fast_
 from swin_unetr.provenance import command
 from swin_unetr.tasks import Task
 from swin_unetr.training import ModelFolders, build_trainer
+from swin_unetr.training.decay import decay_facts
 from swin_unetr.training.file_notes import FILE_NOTES, file_notes
 from swin_unetr.training.first_process import is_first, tell, warn
 from swin_unetr.training.session import Session
@@ -199,6 +200,9 @@ def _train(
     facts["fast_paths"] |= scans.place(trainer.strategy.root_device)
     weights = _class_weights(scans, task, config, facts)
     module = FinetuneModule(network, task, replace(config, speed=speed), weights, deciding.structures)
+    facts |= decay_facts(module, config.optimizer)
+    if (rarity := scans.rarity()) is not None:
+        facts["cropped_at"] = {target.name: round(of, 6) for target, of in zip(task.targets, rarity, strict=True)}
     seconds = session.run(
         trainer,
         module,
@@ -275,7 +279,7 @@ def open_data(
         config = load(FinetuneConfig, find_recipe(config))
     dataset = read_dataset(Path(data), layout=config.layout, require_labels=True, task=task)
     if task is None:
-        task = settle_task(dataset, modality="CT" if config.preprocess.intensity.scheme == "hu_window" else "MR")
+        task = settle_task(dataset, modality="CT" if config.preprocess.intensity.is_hounsfield else "MR")
     check_intensities(config.preprocess, task, dataset.root)
     network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     return replace(config, network=network), dataset, task

@@ -29,6 +29,7 @@ from swin_unetr.planning.footprint import Footprint
 from swin_unetr.store.size import store_bytes
 from swin_unetr.survey.facts import Survey
 from swin_unetr.tasks import Task
+from swin_unetr.training.decay import parameter_groups
 from swin_unetr.training.optimizer import build_optimizer
 from swin_unetr.training.sampler import Visit
 
@@ -206,7 +207,7 @@ def _timed_steps(batch: dict[str, Tensor], config: FinetuneConfig, task: Task, d
         choose_fast_paths(module.network, config.speed)
     fused = config.speed.fused_optimizer is True
     optimizer, _ = build_optimizer(
-        module.parameters(), config.optimizer, steps_per_epoch=1, total_steps=10**6, fused=fused
+        parameter_groups(module, config.optimizer), config.optimizer, steps_per_epoch=1, total_steps=10**6, fused=fused
     )
     low = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config.trainer.precision)
     for _ in range(2):

@@ -17,6 +17,7 @@ from pretrain.proxies.build import build_proxies
 from pretrain.proxies.proxy import Judged, Proxy
 from pretrain.views import Views, start_views
 from swin_unetr.networks import SwinEncoder
+from swin_unetr.training.decay import parameter_groups
 from swin_unetr.training.gradient_clip import clip_gradients
 from swin_unetr.training.optimizer import build_optimizer
 from swin_unetr.training.step_hooks import derived_seed
@@ -126,7 +127,7 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         trainer = self._config.trainer
         steps_per_epoch = math.ceil(self.trainer.datamodule.steps_per_epoch / trainer.accumulate_batches)
         optimizer, schedule = build_optimizer(
-            self.network.parameters(),
+            parameter_groups(self.network, self._config.optimizer),
             self._config.optimizer,
             steps_per_epoch=steps_per_epoch,
             total_steps=steps_per_epoch * trainer.max_epochs,

@@ -27,6 +27,7 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.provenance import command
 from swin_unetr.training import build_trainer
+from swin_unetr.training.decay import decay_facts
 from swin_unetr.training.file_notes import FILE_NOTES, file_notes
 from swin_unetr.training.first_process import tell
 from swin_unetr.training.run_folder import check_run_folder
@@ -153,6 +154,7 @@ def _train(session: Session[PretrainConfig], cached: CachedScans, probe: Path | 
         **cached.provenance(),
         FILE_NOTES: notes,
         "probe": None if probe is None else str(probe.resolve()),
+        **decay_facts(module.network, config.optimizer),
         **session.facts(speed, fast_paths, init=report, init_preprocess=differs),
     }
     folders = EncoderFolders(run, every=config.trainer.validate_every, save=SaveEncoder(config, facts))

@@ -170,6 +170,9 @@ class OptimizerConfig:
     learning_rate: float = 1e-4
     #: Decoupled weight decay of AdamW.
     weight_decay: float = 1e-5
+    #: Decay all parameters alike, as published. If false, norms, biases and the tables of relative positions are left
+    #: out, as in most trainings of transformers.
+    decay_all: bool = True
     #: Epochs in which the learning rate rises from 0; may be a fraction. A command that asks for fewer epochs than its
     #: recipe keeps the share, unless it gives this too.
     warmup_epochs: float = 50
@@ -265,6 +268,10 @@ class SamplingConfig:
     positive: float = 1.0
     #: Weight of crops whose centre lies on background.
     negative: float = 1.0
+    #: For "classes": structures that are rarer in the training scans are cropped at more often, in proportion to their
+    #: share of the voxels to the power of minus this. 0: all that a scan has equally often; 1: as often as they are
+    #: rare. 0.25 to 0.5 are moderate.
+    rarity_power: float = 0.0
     #: Crops taken from a scan each time it is visited.
     crops_per_scan: int = 1
     #: Scans of one batch; the network sees scans times crops.
@@ -280,6 +287,12 @@ class SamplingConfig:
             raise ValueError(f"crop_size: must be positive, got {self.crop_size}")
         if min(self.positive, self.negative) < 0 or self.positive + self.negative == 0:
             raise ValueError(f"positive: shares must not be negative nor both 0: {self.positive}:{self.negative}")
+        if not 0 <= self.rarity_power <= 2:
+            raise ValueError(f"rarity_power: must lie in 0..2, got {self.rarity_power}")
+        if self.rarity_power and self.scheme != "classes":
+            raise ValueError(
+                f"rarity_power: is for scheme classes, not {self.scheme}; set it to 0, or change the scheme"
+            )
         if self.num_workers < 0:
             raise ValueError(f"num_workers: must not be negative, got {self.num_workers}")
 

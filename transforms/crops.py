@@ -137,11 +137,14 @@ class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
     Args:
         sampling: size, number and place of the crops.
         task: how many targets there are.
+        rarity: of each target for the scheme "classes", how often it is cropped at, against the others. If None, all
+            that a scan has are equally often.
     """
 
-    def __init__(self, sampling: SamplingConfig, task: Task) -> None:
+    def __init__(self, sampling: SamplingConfig, task: Task, rarity: Sequence[float] | None = None) -> None:
         self._sampling = sampling
         self._targets = len(task.targets)
+        self._rarity = (1.0,) * self._targets if rarity is None else tuple(rarity)
 
     def __call__(self, scan: Scan) -> list[Sample]:
         """Draw the places, and read."""
@@ -165,10 +168,11 @@ class TakeCrops(Randomizable, Transform):  # type: ignore[misc]
             shown = [len(indices) > 0 for indices in places]
             if not any(shown):
                 return self._anywhere(scan)
-            structures = sum(shown[1:])
+            there = [of * is_there for of, is_there in zip(self._rarity, shown[1:], strict=True)]
+            structures = sum(there)
             if not structures or not shown[0]:  # one of the two is missing: crop at the other
                 share = float(structures > 0)
-            ratios = [1 - share, *(share * there / max(structures, 1) for there in shown[1:])]
+            ratios = [1 - share, *(share * of / (structures or 1) for of in there)]
             centers = generate_label_classes_crop_centers(*drawn, scan.shape, places, ratios, self.R, warn=False)
         return [
             tuple(max(int(at) - length // 2, 0) for at, length in zip(center, sampling.crop_size, strict=True))  # type: ignore[misc]
@@ -192,10 +196,13 @@ class RandomCrops:
         sampling: size, number and place of the crops.
         augment: how often they are mirrored and turned.
         task: how many targets there are.
+        rarity: of each target (`TakeCrops`).
     """
 
-    def __init__(self, sampling: SamplingConfig, augment: AugmentConfig, task: Task) -> None:
-        self._place, self._take = PlaceAtRandom(sampling.crop_size), TakeCrops(sampling, task)
+    def __init__(
+        self, sampling: SamplingConfig, augment: AugmentConfig, task: Task, rarity: Sequence[float] | None = None
+    ) -> None:
+        self._place, self._take = PlaceAtRandom(sampling.crop_size), TakeCrops(sampling, task, rarity)
         self._sampling, self._augment = sampling, augment
 
     def __call__(self, scan: Scan, generator: torch.Generator) -> list[Sample]:

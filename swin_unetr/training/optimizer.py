@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 from torch.optim import AdamW
@@ -29,17 +30,17 @@ def warmup_cosine(step: int, *, warmup_steps: int, total_steps: int) -> float:
 
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
     config: OptimizerConfig,
     *,
     steps_per_epoch: float,
     total_steps: int,
     fused: bool = True,
 ) -> tuple[AdamW, LambdaLR]:
-    """AdamW on all parameters alike, as published, and the schedule that is to be stepped after each of its steps.
+    """AdamW, and the schedule that is to be stepped after each of its steps.
 
     Args:
-        parameters: what to train.
+        parameters: what to train (`swin_unetr.training.decay.parameter_groups`).
         config: learning rate, weight decay, warm-up.
         steps_per_epoch: optimiser steps of an epoch.
         total_steps: optimiser steps of the whole training.

@@ -31,7 +31,7 @@ TINY: dict[str, Any] = {
     "sampling": {"crop_size": [16, 16, 16], "crops_per_scan": 2, "scans_per_batch": 1},
     "augment": {"intensity_shift_probability": 1.0, "affine_probability": 0.5, "noise_probability": 0.5},
     "loss": {"batch": True, "class_weights": [0.2, 1.0, 2.0, 3.0, 3.0, 1.0]},
-    "optimizer": {"learning_rate": 0.001, "warmup_epochs": 1, "gradient_clip": 1.0},
+    "optimizer": {"learning_rate": 0.001, "warmup_epochs": 1, "gradient_clip": 1.0, "decay_all": False},
     "trainer": {"max_epochs": 3, "validate_every": 3, "accelerator": "cpu", "ema_decay": 0.9},
     "inference": {"roi_size": [32, 32, 24], "overlap": 0.0},
     "validation_overlap": 0.0,
@@ -42,7 +42,7 @@ DEEP: dict[str, Any] = {
     "num_folds": 6,
     "network": {**TINY["network"], "gradient_checkpointing": True, "use_v2": True, "drop_path_rate": 0.2},
     "deep_supervision": True,
-    "optimizer": {**TINY["optimizer"], "warmup_epochs": 0},
+    "optimizer": {**TINY["optimizer"], "warmup_epochs": 0, "decay_all": True},
     "trainer": {**TINY["trainer"], "max_epochs": 1, "precision": "bf16-mixed", "ema_decay": None},
 }
 FSDP: dict[str, Any] = {"trainer": {**TINY["trainer"], "strategy": "fsdp"}}

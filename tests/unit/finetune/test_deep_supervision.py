@@ -35,6 +35,28 @@ def test_the_loss_is_the_weighted_sum_over_resolutions() -> None:
     assert float(supervise(loss, scores, targets)) == pytest.approx(float(expected), rel=1e-6)
 
 
+def test_class_weights_and_ignored_voxels_count_at_every_resolution() -> None:
+    """An ignored voxel gives no gradient where it is the nearest one; elsewhere each class has its weight."""
+    config = LossConfig(dice=0, class_weights=(1.0, 4.0, 0.5))
+    loss = SegmentationLoss(config, TWO)
+    generator = torch.Generator().manual_seed(1)
+    scores = [torch.randn(1, 3, size, size, size, generator=generator, requires_grad=True) for size in (8, 4)]
+    targets = torch.randint(0, 3, (1, 1, 8, 8, 8), generator=generator, dtype=torch.uint8)
+    targets[:, :, :4] = 255
+    total = supervise(loss, scores, targets)
+    total.backward()
+    expected = torch.zeros(())
+    for weight, each, step in zip(level_weights(2), scores, (1, 2), strict=True):
+        nearest = targets[0, 0, step // 2 :: step, step // 2 :: step, step // 2 :: step].long()
+        classes = nearest.masked_fill(nearest == 255, -100)
+        of_classes = torch.tensor(config.class_weights)
+        expected = expected + weight * torch.nn.functional.cross_entropy(each, classes[None], weight=of_classes)
+        assert each.grad is not None
+        assert not each.grad[:, :, : 4 // step].any()
+        assert each.grad[:, :, 4 // step :].any()
+    assert total.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_heads_read_the_decoder_between_the_finest_and_the_coarsest_map() -> None:
     torch.manual_seed(0)
     network = build_network(SMALL)
