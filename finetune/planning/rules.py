@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from statistics import fmean
+from typing import Any, Literal
 
 from swin_unetr.planning.choices import Choice
 from swin_unetr.planning.fingerprint import ChannelPrint, Fingerprint
@@ -27,6 +28,8 @@ RARE = 0.001
 #: Batches of unlike scans that an epoch should have.
 FEWEST_BATCHES = 10
 MOST_FOLDS = 5
+#: How a plan normalises CT: onto 0..1, or by mean and deviation as nnU-Net does.
+CT_SCHEME: Literal["hu_window", "hu_zscore"] = "hu_window"
 #: Published rate for 16 features (our hippocampus recipe); the rate of Adam falls with the width (2203.03466).
 _RATE, _RATE_FEATURES = 2e-3, 16
 
@@ -45,7 +48,7 @@ def _intensity(data: Fingerprint) -> Iterator[Choice]:
     ct = [of for of in data.channels if _holds_hounsfield(data, of)]
     others = [of for of in data.channels if of not in ct]
     if ct and others:
-        each = {of.name: _window([of]) if of in ct else _z_score([of]) for of in data.channels}
+        each = {of.name: ct_intensity([of], CT_SCHEME) if of in ct else _z_score([of]) for of in data.channels}
         windowed, scored = (", ".join(of.name for of in kind) for kind in (ct, others))
         reason = f"{windowed}: percentiles 0.5 and 99.5 of the structures' voxels; {scored}: z-scores of each scan"
         yield Choice(
@@ -58,7 +61,7 @@ def _intensity(data: Fingerprint) -> Iterator[Choice]:
         mean, std = ct[0].mean, ct[0].std
         yield Choice(
             "preprocess.intensity",
-            _window(ct),
+            ct_intensity(ct, CT_SCHEME),
             f"CT: percentiles 0.5 and 99.5 of the structures' voxels (mean {mean:.0f}, deviation {std:.0f})",
         )
         yield Choice("preprocess.crop_foreground", True, "the air around the patient is left out")
@@ -80,9 +83,20 @@ def _holds_hounsfield(data: Fingerprint, channel: ChannelPrint) -> bool:
     return channel.like_ct or is_ct(data.task, channel.name)
 
 
-def _window(channels: Sequence[ChannelPrint]) -> dict[str, Any]:
+def ct_intensity(channels: Sequence[ChannelPrint], scheme: Literal["hu_window", "hu_zscore"]) -> dict[str, Any]:
+    """Intensities of channels of CT: percentiles, mean and deviation of the structures' voxels.
+
+    Args:
+        channels: one, or several that are normalised alike.
+        scheme: onto 0..1, or by mean and deviation after clipping (nnU-Net).
+    """
     low, high = math.floor(min(of.low for of in channels)), math.ceil(max(of.high for of in channels))
-    return {"scheme": "hu_window", "window": [low, max(high, low + 1)]}
+    window = {"scheme": scheme, "window": [low, max(high, low + 1)]}
+    if scheme == "hu_window":
+        return window
+    mean = fmean(of.mean for of in channels)
+    std = math.sqrt(fmean(of.std**2 + (of.mean - mean) ** 2 for of in channels))
+    return {**window, "mean": round(mean, 2), "std": round(std, 2) or 1.0}
 
 
 def _z_score(channels: Sequence[ChannelPrint]) -> dict[str, Any]:
@@ -143,7 +157,9 @@ def _augmentation(data: Fingerprint) -> Iterator[Choice]:
     yield Choice("augment.intensity_scale_probability", 0.3, "contrast agent" if ct else "coils and sequences differ")
     yield Choice("augment.intensity_scale", 0.1 if ct else 0.25, "by up to this share")
     yield Choice("augment.noise_probability", 0.2, "doses and scanners differ")
-    yield Choice("augment.noise_std", 0.03 if ct else 0.15, "of the window's width" if ct else "in standard deviations")
+    windowed = ct and CT_SCHEME == "hu_window"
+    words = "of the window's width" if windowed else "in standard deviations"
+    yield Choice("augment.noise_std", 0.03 if windowed else 0.15, words)
 
 
 def _loss(data: Fingerprint, machine: PlanTarget) -> Iterator[Choice]:

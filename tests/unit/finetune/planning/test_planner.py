@@ -14,6 +14,7 @@ import swin_unetr
 from finetune.command import main as finetune
 from finetune.config import FinetuneConfig
 from finetune.planning.command import main, plan_of_run
+from finetune.planning.memory import training_footprint
 from finetune.planning.origin import note_of_origin
 from finetune.planning.planner import plan_data, recipe_of, this_machine, write_plan
 from finetune.recipes import find_recipe
@@ -23,6 +24,7 @@ from swin_unetr.datasets import read_dataset
 from swin_unetr.doctor.terminal import machine_lines
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
+from swin_unetr.networks import build_network
 from swin_unetr.planning.fingerprint import Fingerprint, fingerprint
 from swin_unetr.survey.run import survey
 from transforms.io import read_labels, write_image, write_labels
@@ -332,3 +334,18 @@ def test_python_plans_as_the_command_does(phantom_data: Path, tmp_path: Path) ->
     assert made.data.cases == 6
     with pytest.raises(ConfigError, match="give one of them"):
         swin_unetr.plan(phantom_data, tmp_path / "both", memory="4GB", gpu_memory=10**10)
+
+
+def test_residual_convolutions_of_the_encoder_are_in_the_memory(plan) -> None:
+    """`--network.use_v2 true` with a plan: the traced step has their weights and their maps."""
+    planned, task = recipe_of(plan), plan.data.task
+    network = replace(planned.network, in_channels=1, num_classes=task.num_classes)
+    with_v2 = replace(planned, network=replace(network, use_v2=True))
+    footprints = [training_footprint(config, task, device="cpu") for config in (planned, with_v2)]
+    grown = footprints[1].weights - footprints[0].weights
+    parameters = [
+        sum(each.numel() for each in build_network(config.network).parameters())
+        for config in (replace(planned, network=network), with_v2)
+    ]
+    assert grown == 4 * (parameters[1] - parameters[0]) > 0
+    assert footprints[1].activations > 1.02 * footprints[0].activations

@@ -9,7 +9,8 @@ import yaml
 
 from finetune.config import FinetuneConfig
 from finetune.planning.plan import Plan
-from finetune.planning.rules import num_folds, rules, training_cases
+from finetune.planning.rules import ct_intensity, num_folds, rules, training_cases
+from swin_unetr.config import IntensityConfig
 from swin_unetr.config_io import from_dict
 from swin_unetr.planning.fingerprint import ChannelPrint, Fingerprint, TargetPrint
 from swin_unetr.planning.fit import Fitted, Setting
@@ -60,6 +61,21 @@ def test_ct_is_clipped_to_percentiles_of_the_structures() -> None:
     assert values["preprocess.intensity"] == {"scheme": "hu_window", "window": [-81, 212]}
     assert values["preprocess.crop_foreground"] is True
     assert values["augment.gamma_probability"] == 0
+
+
+def test_ct_can_be_planned_by_mean_and_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = data_of(task_of("liver"))
+    found = ct_intensity(data.channels, "hu_zscore")
+    assert found == {"scheme": "hu_zscore", "window": [-81, 212], "mean": 60.0, "std": 30.0}
+    two = (replace(data.channels[0], mean=10.0, std=3.0), replace(data.channels[0], mean=20.0, std=4.0))
+    # Of two channels with as many voxels: the variance within them, and that of their means.
+    assert ct_intensity(two, "hu_zscore")["mean"] == 15
+    assert ct_intensity(two, "hu_zscore")["std"] == pytest.approx((12.5 + 25) ** 0.5, abs=0.01)
+    monkeypatch.setattr("finetune.planning.rules.CT_SCHEME", "hu_zscore")
+    values = chosen(data)
+    assert values["preprocess.intensity"] == found
+    assert values["augment.noise_std"] == 0.15  # in deviations
+    assert from_dict(IntensityConfig, found, source="plan").is_hounsfield
 
 
 @pytest.mark.parametrize(("zeros", "scheme", "crop"), [(0.6, "zscore_nonzero", True), (0.1, "zscore", False)])
