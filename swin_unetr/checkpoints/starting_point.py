@@ -131,7 +131,7 @@ def _intensities_apart(
 
 
 def _intensity_words(intensity: IntensityConfig) -> str:
-    words = intensity.scheme
+    words: str = intensity.scheme
     if intensity.is_hounsfield:
         words += " {:g}..{:g}".format(*intensity.window)
     if intensity.scheme == "hu_zscore":
