@@ -100,14 +100,16 @@ def changes_of(draws: Tensor, augment: AugmentConfig, channels: int = 1) -> Chan
     def of_channels(each: Tensor, change: OfChannels) -> Tensor:
         return _for_channels(each, channels) if change in augment.per_channel else each[:, None]
 
-    scales = of_channels(numbers["scale"][:, 1], "intensity_scale")
-    scale, shift = (
-        torch.where(chance < probability, (2 * number - 1) * extent, 0.0).float()
-        for chance, number, probability, extent in (
-            (numbers["scale"][:, :1], scales, augment.intensity_scale_probability, augment.intensity_scale),
-            (*torch.split(numbers["shift"], 1, dim=1), augment.intensity_shift_probability, augment.intensity_shift),
-        )
-    )
+    scale = torch.where(
+        numbers["scale"][:, :1] < augment.intensity_scale_probability,
+        _either_way(of_channels(numbers["scale"][:, 1], "intensity_scale"), augment.intensity_scale),
+        0.0,
+    ).float()
+    shift = torch.where(
+        numbers["shift"][:, :1] < augment.intensity_shift_probability,
+        _either_way(numbers["shift"][:, 1:], augment.intensity_shift),
+        0.0,
+    ).float()
     changed = bool(scale.any() or shift.any())
     return Changes(
         affine_rows=affine_rows,
@@ -222,6 +224,10 @@ def _chosen(numbers: Tensor, probability: float) -> tuple[Tensor, Tensor]:
 
 def _between(number: Tensor, bounds: tuple[float, float]) -> Tensor:
     return bounds[0] + number * (bounds[1] - bounds[0])
+
+
+def _either_way(number: Tensor, extent: float) -> Tensor:
+    return (2 * number - 1) * extent
 
 
 def _log_between(number: Tensor, bounds: tuple[float, float]) -> Tensor:
