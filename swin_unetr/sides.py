@@ -62,14 +62,15 @@ class MirrorImage:
         return tuple((names[one], names[other]) for one, other in found)
 
 
-def sided_axes(names: Iterable[str]) -> tuple[bool, bool, bool]:
+def sided_axes(names: Iterable[str], given: Iterable[tuple[str, str]] = ()) -> tuple[bool, bool, bool]:
     """Whether names distinguish the two ends of X (left, right), Y (front, back) and Z (above, below).
 
     Args:
         names: of the structures of a task.
+        given: pairs that are known, as for `mirror_image`.
     """
     listed = list(names)
-    told = mirror_image(listed)
+    told = mirror_image(listed, given)
     sided = bool(told.unknown) or any(one != other for one, other in enumerate(told.partners))
     words = [_words(name) for name in listed]
     ahead, above = ({word for of in words for word in of} & known for known in (_AHEAD, _ABOVE))

@@ -162,6 +162,12 @@ def test_pairs_that_are_given_come_first() -> None:
     assert against == ({frozenset(("left a", "right b"))}, {"right a", "left b"})
 
 
+def test_sides_of_pairs_that_are_given() -> None:
+    assert sided_axes(["one", "two"], [("one", "two")])[0]
+    assert not sided_axes(["LV", "RV"], [("LV", "LV"), ("RV", "RV")])[0]
+    assert sided_axes(["LV", "RV"])[0]
+
+
 SIDES = [
     ("left ", "right "),
     ("L_", "R_"),
