@@ -34,14 +34,14 @@ the folder of results.
 
 The data set's own description says what label values mean. In any layout, a task.yaml in its folder can say it instead:
 name, modality, channels, and targets with their labels and the value to write_as. There, other_labels lists values that
-are not to be learnt (they count as background), and ignore_label is the value of voxels that nobody has labelled (they
-count nowhere).
+are not to be learnt (they count as background), ignore_label is the value of voxels that nobody has labelled (they
+count nowhere), and pairs names structures that are mirror images of each other: [[left kidney, right kidney]].
 
 With --folds all every fold is trained, in fold_0/, fold_1/ and so on, and every case is predicted by the model that did
 not see it: out_of_fold/, their report in report/, the summary in cross_validation.md. `predict` uses the folder as
 the ensemble of its folds."""
 #: Fields that follow from the data's task and from other fields.
-_DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes")
+_DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes", "inference.mirror_pairs")
 #: Value of --folds that is no file.
 _ALL = "all"
 #: Options that are not fields of the configuration.

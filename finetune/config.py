@@ -51,7 +51,7 @@ class FinetuneSpeed(SpeedConfig):
     #: "auto" is "device" if they leave two thirds of its free memory to the training, else "host".
     scans: Literal["auto", "device", "host"] = "auto"
     #: Where crops are changed at random: "device", a whole batch there; "loader", where they are read (scans on the
-    #: device are read there).
+    #: device are read there). With `augment.monai` it is "loader", and scans stay on the host.
     augmentation: Literal["auto", "device", "loader"] = "auto"
 
 
@@ -94,6 +94,10 @@ class FinetuneConfig:
         compiled = self.speed.fast and self.speed.compile not in (False, "auto")
         if self.deep_supervision and compiled:
             raise ValueError("speed.compile: deep supervision cannot be compiled; leave one of them out")
+        if self.augment.monai:
+            for name, choice in (("augmentation", self.speed.augmentation), ("scans", self.speed.scans)):
+                if choice == "device":
+                    raise ValueError(f"speed.{name}: transforms of augment.monai are made on the host; leave it out")
         if self.num_folds < 2:
             raise ValueError(f"num_folds: at least 2 are needed, got {self.num_folds}")
         if self.optimizer.warmup_epochs >= self.trainer.max_epochs:

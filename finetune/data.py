@@ -16,7 +16,7 @@ from finetune.scans import Scans, ScansInMemory, ScansOnDisk, open_scans
 from finetune.scans_on_device import ScansOnDevice, fits
 from swin_unetr.config import AugmentConfig
 from swin_unetr.datasets.case import Case
-from swin_unetr.errors import DataError, SwinUnetrError
+from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
 from swin_unetr.machine import cores
 from swin_unetr.tasks import Task
 from swin_unetr.training.loaders import Loader
@@ -24,8 +24,9 @@ from swin_unetr.training.sampler import Visit, VisitSampler
 from swin_unetr.training.step_hooks import derived_seed
 from swin_unetr.words import count
 from transforms.augment import change
-from transforms.crops import WIDE, RandomCrops, Sample
-from transforms.random_parameters import changes_of
+from transforms.crops import RandomCrops, Sample, joined
+from transforms.monai_changes import MonaiChanges
+from transforms.random_parameters import monai_seeds
 from transforms.unknown_labels import problem_lines
 
 #: What a step gets: tensors by name. Before that also "changes", which are still to be made to them, and "wide", the
@@ -156,7 +157,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             What was chosen, for the record of a run.
         """
         speed = self._config.speed
-        if speed.fast and device.type != "cpu":
+        if speed.fast and device.type != "cpu" and not self._config.augment.monai:
             if speed.scans == "device" or (speed.scans == "auto" and fits(self._scans, self._task, device)):
                 self._scans = ScansOnDevice(self._scans, device)
             self._at_once = speed.augmentation == "loader" and not isinstance(self._scans, ScansOnDevice)
@@ -220,11 +221,13 @@ class Batches:
 
     Args:
         augment: what is changed.
-        at_once: change them here, in the process that reads.
+        at_once: change them here, in the process that reads; always so with transforms of MONAI.
     """
 
     def __init__(self, augment: AugmentConfig, *, at_once: bool) -> None:
-        self._augment, self._at_once = augment, at_once
+        self._augment = augment
+        self._monai = MonaiChanges(augment.monai) if augment.monai else None
+        self._at_once = at_once or self._monai is not None
 
     def __call__(self, visits: Sequence[list[Sample] | SwinUnetrError]) -> Batch | SwinUnetrError:
         """A batch of "image" and "label", B x C x X x Y x Z, and what is still to be done to it; or an error."""
@@ -233,10 +236,25 @@ class Batches:
             if isinstance(visit, SwinUnetrError):
                 return visit
             crops += visit
-        image, label, draws = (torch.stack([crop[key] for crop in crops]) for key in ("image", "label", "draws"))
-        wide = [tuple(crop[key] for key in WIDE) for crop in crops if WIDE[0] in crop]
-        batch = {"image": image, "label": label, "changes": changes_of(draws, self._augment), "wide": wide}
-        return changed(batch) if self._at_once else batch
+        image, label, changes, wide = joined(crops, self._augment)
+        batch = {"image": image, "label": label, "changes": changes, "wide": wide}
+        if not self._at_once:
+            return batch
+        if self._monai is None:
+            return changed(batch)
+        try:
+            return self._by_monai(changed(batch), monai_seeds(torch.stack([crop["draws"] for crop in crops])))
+        except ConfigError as error:
+            return error
+
+    def _by_monai(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """The transforms of MONAI, made to each crop in place."""
+        assert self._monai is not None
+        for image, label, seed in zip(batch["image"], batch["label"], seeds, strict=True):
+            new, labels = self._monai(image, label, seed)
+            image.copy_(new)
+            label.copy_(labels)
+        return batch
 
 
 def changed(batch: Batch) -> Batch:

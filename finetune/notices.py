@@ -2,23 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from swin_unetr.config import AugmentConfig, NetworkConfig
-from swin_unetr.sides import sided_axes
 from swin_unetr.suggestions import listed_with_nearest
 from swin_unetr.tasks import Task
+from transforms.exchange import exchanged_pairs, mirror_image_of
+
+#: How the names of MONAI's mirrors begin.
+_MONAI_MIRRORS = ("RandFlip", "RandAxisFlip", "Flip")
 
 
 def of_mirrored_sides(augment: AugmentConfig, task: Task) -> str:
-    """Mirroring that exchanges structures which their names distinguish."""
-    if not augment.flip_probability[0] or not sided_axes(target.name for target in task.targets)[0]:
+    """Mirroring that makes one structure look like another one, which their names distinguish.
+
+    If sides are to be exchanged, the structures that have no partner, for which X is not mirrored.
+    """
+    told = mirror_image_of(task)
+    if not told.unknown and not any(one != other for one, other in enumerate(told.partners)):
         return ""
-    return (
-        "warning: augment.flip_probability mirrors left and right, which names of structures distinguish; set its "
-        "first number to 0 unless the structures of both sides look different"
-    )
+    moved = [
+        name for listed in augment.monai for name, arguments in listed.items() if _mirrors_x(name, arguments or {})
+    ]
+    if moved:
+        return (
+            f"warning: {', '.join(moved)} of augment.monai mirrors left and right, which names of structures "
+            "distinguish; mirror by augment.flip_probability and augment.exchange_sides instead"
+        )
+    if not augment.flip_probability[0]:
+        if not augment.exchange_sides:
+            return ""
+        return (
+            "warning: augment.exchange_sides changes nothing, for augment.flip_probability does not mirror along X; "
+            "set its first number to 0.5"
+        )
+    if not augment.exchange_sides:
+        return (
+            "warning: augment.flip_probability mirrors left and right, which names of structures distinguish; set its "
+            "first number to 0, or augment.exchange_sides to true, unless the structures of both sides look different"
+        )
+    if told.unknown:
+        return (
+            "warning: augment.exchange_sides: crops are not mirrored along X: the mirror image of "
+            f"{', '.join(told.unknown)} is not known; add pairs: [[NAME, NAME], ...] to task.yaml (a "
+            "structure that stays itself is paired with itself)"
+        )
+    return ""
+
+
+def of_exchanged_sides(augment: AugmentConfig, task: Task) -> str:
+    """The pairs that are exchanged in crops that are mirrored along X."""
+    pairs = exchanged_pairs(augment, task)
+    return f"mirrored along X with exchanged labels: {'; '.join(map(' and '.join, pairs))}" if pairs else ""
+
+
+def _mirrors_x(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a transform of MONAI is a mirror that may go along X, the first axis; without axes it goes along all."""
+    axes = arguments.get("spatial_axis")
+    listed = axes if isinstance(axes, list | tuple) else [axes]
+    return name.startswith(_MONAI_MIRRORS) and not {0, -3, None}.isdisjoint(listed)
 
 
 def of_absent_classes(absent: Sequence[str], fold: object) -> str:

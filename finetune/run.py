@@ -18,7 +18,7 @@ from finetune.deciding import Deciding
 from finetune.folders import SaveFinetuned
 from finetune.leaks import seen_by_init
 from finetune.module import FinetuneModule, metric_names
-from finetune.notices import of_absent_classes, of_mirrored_sides
+from finetune.notices import of_absent_classes, of_exchanged_sides, of_mirrored_sides
 from finetune.planning import PLANNED
 from finetune.preprocessing import InitPreprocess, check_intensities, compared, with_preprocess_of
 from finetune.recipes import find_recipe
@@ -39,8 +39,10 @@ from swin_unetr.training.file_notes import FILE_NOTES, file_notes
 from swin_unetr.training.first_process import is_first, tell, warn
 from swin_unetr.training.session import Session
 from swin_unetr.words import count, decimal
+from transforms.exchange import exchanged_pairs
 from transforms.infer_task import settle_task
 from transforms.likeness import describe_scans
+from transforms.monai_changes import try_monai_changes
 
 #: What may differ when a run is resumed: how long, where and how fast it trains, and what comes after it.
 MAY_CHANGE = (
@@ -155,10 +157,12 @@ def finetune(
     notes, of_init = compared(config, start, task.channels, init_preprocess)
     notes = [] if before else notes  # what the run began with is settled
     parameters = sum(parameter.numel() for parameter in network.parameters())
+    notes += filter(None, [of_exchanged_sides(config.augment, task)])
     tell(dataset.summary(), *session.notices, *report, *notes, cases.summary(parameters, network.config))
     facts = {"kind": "finetune", **cases.facts()}
     facts |= session.facts(speed, fast_paths, init=report, init_preprocess=of_init)
     facts["plan_note"] = before.get("plan_note", plan_note)
+    facts["exchanged_sides"] = exchanged_pairs(config.augment, task)
     facts["seen_by_init"], warnings = seen_by_init(init, before, dataset, cases.held_back)
     read = cases.cases(dict.fromkeys((*cases.training, *cases.validation)))
     facts[FILE_NOTES], of_files = file_notes(read, before)
@@ -273,7 +277,8 @@ def open_data(
         task: what the labels mean, where the data set does not say.
 
     Raises:
-        ConfigError: a window of Hounsfield units for what is no CT, as in the plan of another data set.
+        ConfigError: a window of Hounsfield units for what is no CT, as in the plan of another data set; or a
+            transform of MONAI that is unknown or fails.
     """
     if not isinstance(config, FinetuneConfig):
         config = load(FinetuneConfig, find_recipe(config))
@@ -281,5 +286,6 @@ def open_data(
     if task is None:
         task = settle_task(dataset, modality="CT" if config.preprocess.intensity.is_hounsfield else "MR")
     check_intensities(config.preprocess, task, dataset.root)
+    try_monai_changes(config.augment.monai, task, config.sampling.crop_size)
     network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
     return replace(config, network=network), dataset, task

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from swin_unetr.augment_config import AugmentConfig as AugmentConfig
 from swin_unetr.baseline_config import Architecture, BaselineConfig, BaselinesConfig
 from swin_unetr.preprocess_config import IntensityConfig as IntensityConfig
 from swin_unetr.preprocess_config import PreprocessConfig as PreprocessConfig
@@ -148,6 +149,9 @@ class InferenceConfig:
     #: Axes (0, 1, 2 for X, Y, Z) that `tta` mirrors. A fine-tuning sets those that its augmentation mirrored: the
     #: network has not seen others, and gets them wrong.
     mirror_axes: tuple[int, ...] = (0, 1, 2)
+    #: Names of structures, two each, whose scores are exchanged in mirror images along X. A fine-tuning with
+    #: `augment.exchange_sides` sets those that it exchanged.
+    mirror_pairs: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -160,6 +164,9 @@ class InferenceConfig:
             raise ValueError(f"weights: {self.weights!r} is not one of {', '.join(get_args(WindowWeights))}")
         if not set(self.mirror_axes) <= {0, 1, 2} or len(set(self.mirror_axes)) != len(self.mirror_axes):
             raise ValueError(f"mirror_axes: must be different ones of 0, 1, 2, got {self.mirror_axes}")
+        names = [name for pair in self.mirror_pairs for name in pair]
+        if len(set(names)) != len(names):
+            raise ValueError(f"mirror_pairs: names must differ, got {self.mirror_pairs}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,54 +302,3 @@ class SamplingConfig:
             )
         if self.num_workers < 0:
             raise ValueError(f"num_workers: must not be negative, got {self.num_workers}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """Random changes of a training crop; every probability 0 switches its change off.
-
-    The published recipes use only the flips, quarter turns, scale and shift.
-    """
-
-    #: Probability of mirroring, drawn separately for the axes X, Y, Z.
-    flip_probability: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    #: Probability of a turn by 90, 180 or 270 degrees in the axial X-Y plane; only 180 if the crop is not square there.
-    rotate90_probability: float = 0.0
-    #: Probability of rotation and zoom, in one resampling.
-    affine_probability: float = 0.0
-    #: Largest angle about X, Y, Z, either way, in degrees.
-    rotate_degrees: tuple[float, float, float] = (15.0, 15.0, 15.0)
-    #: Smallest and largest zoom, drawn separately for each axis; above 1 enlarges.
-    zoom: tuple[float, float] = (0.85, 1.15)
-    #: Multiply intensities by 1 + u, u uniform in plus or minus this.
-    intensity_scale: float = 0.1
-    #: Probability of `intensity_scale`, drawn for each crop.
-    intensity_scale_probability: float = 0.0
-    #: Add u, uniform in plus or minus this.
-    intensity_shift: float = 0.1
-    #: Probability of `intensity_shift`, drawn for each crop.
-    intensity_shift_probability: float = 0.0
-    #: Gamma, log-uniform between these, on intensities mapped to 0..1 and back.
-    gamma: tuple[float, float] = (0.7, 1.5)
-    #: Probability of `gamma`, drawn for each crop.
-    gamma_probability: float = 0.0
-    #: Standard deviation of Gaussian noise is uniform in 0..this.
-    noise_std: float = 0.1
-    #: Probability of `noise_std`, drawn for each crop.
-    noise_probability: float = 0.0
-    #: Sigma of Gaussian blur in voxels is uniform between these.
-    blur_sigma: tuple[float, float] = (0.5, 1.0)
-    #: Probability of `blur_sigma`, drawn for each crop.
-    blur_probability: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in vars(self):
-            values = getattr(self, name)
-            if name.endswith("probability"):
-                for value in values if isinstance(values, tuple) else (values,):
-                    if not 0 <= value <= 1:
-                        raise ValueError(f"{name}: must lie in 0..1, got {values}")
-        for name in ("zoom", "gamma", "blur_sigma"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name}: needs 0 < low <= high, got {(low, high)}")

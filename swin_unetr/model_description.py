@@ -83,5 +83,8 @@ class ModelDescription:
                 )
             self.preprocess.intensities(self.task.channels)  # refuses channels that the task does not have
             names = {target.name for target in self.task.targets}
+            paired = [name for pair in self.inference.mirror_pairs for name in pair]
+            if strange := [name for name in paired if name not in names]:
+                raise ValueError(f"inference.mirror_pairs: the task has no structure {strange[0]!r}")
             if unknown := [rule.structure for rule in self.postprocess if rule.structure not in names]:
                 raise ValueError(f"postprocess: the task has no structure {unknown[0]!r}")

@@ -49,6 +49,9 @@ class Task:
     other_labels: tuple[int, ...] = ()
     #: Value of voxels that nobody has labelled: they count neither in training nor in an evaluation.
     ignore_label: int | None = None
+    #: Structures that are mirror images of each other, two names each: left and right kidney. Those that are not given
+    #: follow from the names. A structure that is paired with itself stays what it is.
+    pairs: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.channels:
@@ -63,6 +66,17 @@ class Task:
             raise ValueError("targets: exclusive classes may not share a label value; use activation sigmoid")
         if self.ignore_label is not None and (self.ignore_label < 1 or self.ignore_label in values):
             raise ValueError(f"ignore_label: {self.ignore_label} is the background or the label value of a target")
+        self._check_pairs(names)
+
+    def _check_pairs(self, names: Sequence[str]) -> None:
+        seen: set[str] = set()
+        for pair in self.pairs:
+            for name in set(pair):
+                if name not in names:
+                    raise ValueError(f"pairs: {name!r} is no structure of {', '.join(names)}")
+                if name in seen:
+                    raise ValueError(f"pairs: {name!r} is in two pairs")
+                seen.add(name)
 
     @property
     def num_classes(self) -> int:

@@ -1,10 +1,11 @@
 """Random changes of a batch of crops: all crops at once, on their device.
 
 Mirrors and quarter turns move whole voxels and are made when a crop is read (`transforms.crops`). Here follow a
-rotation with zoom in one resampling, then intensity: noise, blur, gamma, scale and shift. Each changes only the crops
-that were drawn for it. A crop that is rotated comes with the part of the scan around it that the rotation
-samples, so that nothing within the scan is invented. Beyond the scan lies 0, as in the sliding window of a prediction:
-the lower bound of a CT window, the background of `zscore_nonzero`, the mean of `zscore`; and the label is background.
+rotation with zoom in one resampling, then intensity: noise, blur, low resolution, contrast, inverted gamma, gamma,
+scale and shift. Each changes only the crops that were drawn for it. A crop that is rotated comes with the part of the
+scan around it that the rotation samples, so that nothing within the scan is invented. Beyond the scan lies 0, as in the
+sliding window of a prediction: the lower bound of a CT window, the background of `zscore_nonzero`, the mean of
+`zscore`; and the label is background.
 """
 
 from __future__ import annotations
@@ -46,6 +47,13 @@ def change(image: Tensor, label: Tensor, changes: Changes, wide: Sequence[Wide])
         _each(image, changes.noise_rows, lambda crops: _noisy(crops, changes.noise_std, changes.noise_seeds))
     if len(changes.blur_rows):
         _each(image, changes.blur_rows, lambda crops: blurred(crops, changes.sigmas))
+    if len(changes.low_rows):
+        _each(image, changes.low_rows, lambda crops: coarsened(crops, changes.low_shares))
+    if len(changes.contrast_rows):
+        limits = changes.contrast_keeps_range
+        _each(image, changes.contrast_rows, lambda crops: _contrasted(crops, changes.contrasts, keeps_range=limits))
+    if len(changes.inverted_rows):
+        _each(image, changes.inverted_rows, lambda crops: _to_the_power(-crops, changes.inverted_powers).neg_())
     if len(changes.gamma_rows):
         _each(image, changes.gamma_rows, lambda crops: _to_the_power(crops, changes.powers))
     if changes.factors is not None and changes.addends is not None:
@@ -92,6 +100,30 @@ def blurred(crops: Tensor, sigmas: Tensor) -> Tensor:
     return crops
 
 
+def coarsened(crops: Tensor, shares: Tensor) -> Tensor:
+    """Low resolution: fewer voxels along each axis, the nearest ones, interpolated linearly to as many as before.
+
+    The same as torch's `interpolate` by "nearest-exact" and then by "trilinear", as a matrix product along each axis.
+
+    Args:
+        crops: n x C x X x Y x Z.
+        shares: n x 1 or C, of the voxels along each axis.
+    """
+    parts = crops.reshape(len(shares), shares.shape[1], -1, *crops.shape[2:]).flatten(0, 1)
+    for length, product in zip(crops.shape[2:], _ALONG, strict=True):
+        fewer = (shares.flatten()[:, None] * length).round().clamp(min=1)
+        places = torch.arange(length, device=crops.device)
+        # Where a voxel lies between the fewer ones, and which voxels those are of the crop.
+        along = ((places + 0.5) * (fewer / length) - 0.5).clamp(min=0)
+        before = along.floor()
+        after = torch.minimum(before + 1, fewer - 1)
+        first, second = (((each + 0.5) * (length / fewer)).floor().long() for each in (before, after))
+        share = (along - before)[:, :, None]
+        weights = (first[:, :, None] == places) * (1 - share) + (second[:, :, None] == places) * share
+        parts = torch.einsum(product, weights, parts)
+    return parts.reshape(crops.shape)
+
+
 def _each(batch: Tensor, rows: Tensor, changed: Callable[[Tensor], Tensor]) -> None:
     batch.index_copy_(0, rows, changed(batch.index_select(0, rows)))
 
@@ -114,18 +146,39 @@ def _noisy(crops: Tensor, std: Tensor, seeds: list[int]) -> Tensor:
     """Add noise, for each crop from its own seed, so that it is the same in any batch."""
     for crop, spread, seed in zip(crops, std, seeds, strict=True):
         generator = torch.Generator(crop.device).manual_seed(seed)
-        crop += spread * torch.randn(crop.shape, generator=generator, device=crop.device)
+        crop += spread.view(-1, 1, 1, 1) * torch.randn(crop.shape, generator=generator, device=crop.device)
     return crops
 
 
+def _contrasted(crops: Tensor, factors: Tensor, *, keeps_range: bool) -> Tensor:
+    """Multiply the distance from the mean of the crop, or of each channel."""
+    mean = _for_each(_of(crops, factors).mean(2))
+    changed = torch.addcmul(mean, crops - mean, _for_each(factors))
+    if keeps_range:
+        low, high = _bounds(crops, factors)
+        changed = torch.minimum(torch.maximum(changed, low), high)
+    return changed
+
+
 def _to_the_power(crops: Tensor, powers: Tensor) -> Tensor:
-    """Gamma: intensities to a power, mapped to 0..1 before and back afterwards; all channels together."""
-    low, high = (_for_each(bound) for bound in (crops.flatten(1).amin(1), crops.flatten(1).amax(1)))
+    """Gamma: intensities to a power, mapped to 0..1 before and back afterwards; all channels together, or each."""
+    low, high = _bounds(crops, powers)
     extent = high - low
     whole = extent.clamp(min=torch.finfo(crops.dtype).tiny)
     return torch.addcmul(low, ((crops - low) / whole).pow_(_for_each(powers)), extent)
 
 
+def _bounds(crops: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest intensity of what the values are for: crops, or channels of crops."""
+    each = _of(crops, values)
+    return _for_each(each.amin(2)), _for_each(each.amax(2))
+
+
+def _of(crops: Tensor, values: Tensor) -> Tensor:
+    """The voxels that each value is for: n x 1 or channels x voxels."""
+    return crops.reshape(*values.shape, -1)
+
+
 def _for_each(values: Tensor) -> Tensor:
-    """A value for each crop, to calculate with the batch."""
-    return values.view(-1, 1, 1, 1, 1)
+    """Values for each crop, or each channel of it, to calculate with the batch."""
+    return values.view(*values.shape, 1, 1, 1)

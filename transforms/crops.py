@@ -21,8 +21,10 @@ from torch.nn import functional
 
 from swin_unetr.config import AugmentConfig, SamplingConfig, Triple
 from swin_unetr.tasks import Task
+from transforms.augment import Wide
+from transforms.exchange import ExchangeSides, exchanged_pairs, mirrored_as_possible
 from transforms.labels import ignored_value
-from transforms.random_parameters import draw, margins, orientation
+from transforms.random_parameters import Changes, changes_of, draw, margins, orientation, sides_exchanged
 
 #: "image": C x X x Y x Z, float32; "label": encoded targets (`transforms.labels`). A training crop also has
 #: "draws": its random numbers, and, if it will be rotated, `WIDE`: image and label with a margin around them.
@@ -194,8 +196,8 @@ class RandomCrops:
 
     Args:
         sampling: size, number and place of the crops.
-        augment: how often they are mirrored and turned.
-        task: how many targets there are.
+        augment: how often they are mirrored and turned, and whether paired structures are exchanged then.
+        task: how many targets there are, and which of them are pairs.
         rarity: of each target (`TakeCrops`).
     """
 
@@ -203,7 +205,9 @@ class RandomCrops:
         self, sampling: SamplingConfig, augment: AugmentConfig, task: Task, rarity: Sequence[float] | None = None
     ) -> None:
         self._place, self._take = PlaceAtRandom(sampling.crop_size), TakeCrops(sampling, task, rarity)
-        self._sampling, self._augment = sampling, augment
+        self._size = sampling.crop_size
+        self._augment = mirrored_as_possible(augment, task)
+        self._exchange = ExchangeSides(task, exchanged_pairs(augment, task))
 
     def __call__(self, scan: Scan, generator: torch.Generator) -> list[Sample]:
         """`crops_per_scan` samples of the crop's size, which share no memory with the scan.
@@ -216,10 +220,17 @@ class RandomCrops:
             step.set_random_state(seed=int(torch.randint(MAX_SEED, (), generator=generator)))
         placed = self._place(scan)
         starts = self._take.starts(placed)
-        return [self._read(placed, *each) for each in zip(starts, draw(len(starts), generator), strict=True)]
+        return [self.read(placed, *each) for each in zip(starts, draw(len(starts), generator), strict=True)]
 
-    def _read(self, scan: Scan, start: Triple, draws: Tensor) -> Sample:
-        size = self._sampling.crop_size
+    def read(self, scan: Scan, start: Triple, draws: Tensor) -> Sample:
+        """The sample of one place.
+
+        Args:
+            scan: the source of the crop.
+            start: its first voxel.
+            draws: `NUMBERS` of the crop.
+        """
+        size = self._size
         swapped, mirrored = orientation(draws, self._augment, size)
         around = margins(draws, self._augment, size)
         more = x, y, z = around or (0, 0, 0)
@@ -232,12 +243,29 @@ class RandomCrops:
         )
         # A copy in any case, so that a crop shares no memory with the scan.
         turned = {key: (each.transpose(1, 2) if swapped else each).flip(mirrored) for key, each in crop.items()}
+        if sides_exchanged(draws, self._augment):
+            turned["label"] = self._exchange(turned["label"])
         if around is None:
             return {"draws": draws, **turned}
         along = (slice(margin, margin + length) for margin, length in zip(around, size, strict=True))
         middle = (slice(None), *along)
         wide = dict(zip(WIDE, turned.values(), strict=True))
         return {"draws": draws, **{key: each[middle] for key, each in turned.items()}, **wide}
+
+
+def joined(samples: Sequence[Sample], augment: AugmentConfig) -> tuple[Tensor, Tensor, Changes, list[Wide]]:
+    """Training crops as a batch: images, labels, and the changes that are still to be made to them.
+
+    Args:
+        samples: at least one.
+        augment: what is changed.
+
+    Returns:
+        B x C x X x Y x Z each; the changes, on the host; and the crops that are rotated, with their margins.
+    """
+    image, label, draws = (torch.stack([crop[key] for crop in samples]) for key in ("image", "label", "draws"))
+    wide = [(crop[WIDE[0]], crop[WIDE[1]]) for crop in samples if WIDE[0] in crop]
+    return image, label, changes_of(draws, augment, image.shape[1]), wide
 
 
 def _sample(scan: Scan, start: Sequence[int], size: Sequence[int]) -> Sample:

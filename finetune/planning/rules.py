@@ -133,7 +133,7 @@ def _sampling(data: Fingerprint, fitted: Fitted, machine: PlanTarget) -> Iterato
 
 
 def _augmentation(data: Fingerprint) -> Iterator[Choice]:
-    sided = sided_axes(target.name for target in data.task.targets)
+    sided = sided_axes((target.name for target in data.task.targets), data.task.pairs)
     nested = data.task.activation == "sigmoid"
     flips = [0.0 if sided[0] else 0.5, *(0.5 if nested and not side else 0.0 for side in sided[1:])]
     reason = (

@@ -44,6 +44,7 @@ _DERIVED = (
     "network.in_channels",
     "network.num_classes",
     "inference.mirror_axes",
+    "inference.mirror_pairs",
     "trainer.max_epochs",
     "trainer.validate_every",
     "trainer.early_stop_patience",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from pages import Command, commands, fenced, pages
 
@@ -123,3 +124,19 @@ def test_scripts_that_pages_name_exist() -> None:
 
 def test_the_readme_is_short() -> None:
     assert 100 <= len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_examples_of_the_page_on_augmentation_work() -> None:
+    from swin_unetr.tasks import BTCV
+    from transforms.monai_changes import try_monai_changes
+
+    page = (ROOT / "docs/how-to/augmentation.md").read_text(encoding="utf-8")
+    (recipe,) = fenced(page, "yaml")
+    config = from_dict(FinetuneConfig, yaml.safe_load(recipe), source="augmentation.md")
+    try_monai_changes(config.augment.monai, BTCV, (24, 24, 16))
+    (pairs,) = (block for block in fenced(page, "text") if block.startswith("pairs"))
+    assert yaml.safe_load(pairs)["pairs"][0] == ["right parotid", "left parotid"]
+    (example,) = fenced(page, "python")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["noise"]({"image": torch.zeros(1, 8, 8, 8)})["image"].shape == (1, 8, 8, 8)

@@ -17,7 +17,7 @@ from transforms.steps import PREPROCESSING_VERSION, interpolation_key
 _NOT_OF_LABELS: dict[type, tuple[str, ...]] = {
     NetworkConfig: ("drop_rate", "attn_drop_rate", "drop_path_rate", "gradient_checkpointing"),
     InferenceConfig: ("batch_size",),
-    Task: ("name", "modality", "other_labels", "ignore_label"),
+    Task: ("name", "modality", "other_labels", "ignore_label", "pairs"),
     PreprocessConfig: ("label_interpolation",),
     ComponentRule: ("reason",),
 }
@@ -84,4 +84,7 @@ def _preprocess(config: PreprocessConfig) -> dict[str, Any]:
 def _windows(config: InferenceConfig) -> dict[str, Any]:
     found = _deciding(config)
     found["mirror_axes"] = sorted(config.mirror_axes) if config.tta else []
+    pairs = sorted(map(sorted, found.pop("mirror_pairs")))
+    if pairs and 0 in found["mirror_axes"]:  # without them, old records still match
+        found["mirror_pairs"] = pairs
     return found

@@ -25,6 +25,7 @@ from swin_unetr.inference.engine.sliding_window import check_roi_size
 from swin_unetr.model_description import ComponentRule, ModelDescription, TrainingScans
 from swin_unetr.networks import BaselineNetwork, SwinUNETR
 from swin_unetr.tasks import Task
+from transforms.exchange import score_order
 
 #: A model folder, a run folder (then its `best/`), a cross-validation (then all of its folds), or a model in memory.
 ModelArgument = str | Path | LoadedModel
@@ -70,6 +71,8 @@ class Member:
     network: NetworkConfig
     #: SHA-256 of the weights: of their file, or for a model in memory of their values.
     weights: str
+    #: For each channel the one whose score it takes from a mirror image along X; empty if none is exchanged.
+    exchange: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def load_ensemble(
         descriptions.append(loaded.description)
         _check_alike(descriptions, str(folder or "the model in memory"))
         settings = _settings(loaded.description, inference)
-        members.append(_open(loaded.network, loaded.description.network, settings, compute, folder, cache))
+        members.append(_open(loaded, settings, compute, folder, cache))
     if not members:
         raise ConfigError("model: at least one is needed")
     first = descriptions[0]
@@ -157,21 +160,25 @@ def load_ensemble(
 
 
 def _open(
-    network: nn.Module,
-    config: NetworkConfig,
+    loaded: LoadedModel,
     settings: InferenceConfig,
     compute: Compute,
     folder: Path | None,
     cache: bool,
 ) -> Member:
     """A network behind its backend; of scores and features it gives the fewer channels, which take less memory."""
-    network = network.to(compute.device).eval()
+    config, task = loaded.description.network, loaded.description.task
+    assert task is not None  # of a segmentation model
+    network: nn.Module = loaded.network.to(compute.device).eval()
+    exchanges = settings.tta and 0 in settings.mirror_axes and settings.mirror_pairs
+    exchange = score_order(task, settings.mirror_pairs) if exchanges else ()
     digest = weights_hash(folder) if folder else None
     weights = digest or f"{weights_digest(network)} {network}"  # in memory, its text says which layers it has
     if not isinstance(network, SwinUNETR | BaselineNetwork):  # another class in memory: called as it is
         backend: Backend = EagerBackend(network, "scores", config.num_classes, compute)
-        return Member(backend, None, settings, folder, digest, config, weights)
-    narrow = isinstance(network, SwinUNETR) and network.config.feature_size < network.config.num_classes
+        return Member(backend, None, settings, folder, digest, config, weights, exchange)
+    # Features have no sides that could be exchanged.
+    narrow = isinstance(network, SwinUNETR) and config.feature_size < config.num_classes and not exchange
     backend = open_backend(
         compute.backend,
         network,
@@ -182,7 +189,7 @@ def _open(
         cache=folder if cache else None,
     )
     head = head_of(network) if narrow and isinstance(network, SwinUNETR) else None
-    return Member(backend, head, settings, folder, digest, config, weights)
+    return Member(backend, head, settings, folder, digest, config, weights, exchange)
 
 
 def head_of(network: SwinUNETR) -> Head:
@@ -246,12 +253,20 @@ def _settings(description: ModelDescription, asked: dict[str, Any]) -> Inference
 def _check_alike(descriptions: Sequence[ModelDescription], name: str) -> None:
     """Check the last model, whose name is given, for use together with the first."""
     first, last = descriptions[0], descriptions[-1]
-    for field, alike in (("task", first.task == last.task), ("preprocess", _preprocess(first) == _preprocess(last))):
+    for field, alike in (
+        ("task", _task(first) == _task(last)),
+        ("preprocess", _preprocess(first) == _preprocess(last)),
+    ):
         if not alike:
             raise ConfigError(
                 f"model: {name} has another {field} than the first model (compare their model.json); only models of "
                 "the same task and preprocessing can be averaged"
             )
+
+
+def _task(description: ModelDescription) -> Task | None:
+    """The task without its pairs: each model exchanges those that it was trained with."""
+    return description.task and replace(description.task, pairs=())
 
 
 def _preprocess(description: ModelDescription) -> PreprocessConfig:

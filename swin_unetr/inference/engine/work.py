@@ -17,6 +17,9 @@ from swin_unetr.inference.engine.windows import blending_weights, empty_windows,
 from transforms.grids import Grids
 from transforms.linear import Box
 
+#: Dimension of X in a batch of windows.
+_X = 2
+
 
 class Work:
     """A model and the windows that it sees of a scan.
@@ -67,16 +70,23 @@ def _owned(grids: Grids, tile: Box) -> Box:
 
 
 def network_of(member: Member) -> Network:
-    """The network of a model; with `tta` its mean over mirror images of each window, along the model's own axes."""
+    """The network of a model; with `tta` its mean over mirror images of each window, along the model's own axes.
+
+    Where a mirror image along X shows the left kidney, the right one is: their scores are exchanged.
+    """
     if not member.inference.tta:
         return member.backend
     dims = [axis + 2 for axis in member.inference.mirror_axes]
     mirrorings = list(chain.from_iterable(combinations(dims, number) for number in range(len(dims) + 1)))
 
+    def view(windows: Tensor, flipped: tuple[int, ...]) -> Tensor:
+        scores = member.backend(windows.flip(flipped)).float().flip(flipped)
+        return scores[:, list(member.exchange)] if member.exchange and _X in flipped else scores
+
     def mean(windows: Tensor) -> Tensor:
         total = torch.zeros((), device=windows.device)
         for flipped in mirrorings:  # each result is used up before the next call, which may overwrite it
-            total = total + member.backend(windows.flip(flipped)).float().flip(flipped)
+            total = total + view(windows, flipped)
         return total.div_(len(mirrorings))
 
     return mean

@@ -48,6 +48,20 @@ def test_every_field_can_be_given(tmp_path) -> None:
     assert config.sampling.crops_per_scan == 4  # still the recipe's
 
 
+def test_transforms_of_monai_can_be_given() -> None:
+    recipe = {"augment": {"monai": [{"RandFlipd": {"prob": 0.5}}], "per_channel": ["gamma"]}}
+    assert parse(recipe).augment.monai == ({"RandFlipd": {"prob": 0.5}},)
+    config = parse(
+        recipe,
+        *("--augment.monai", "[{RandGibbsNoised: {prob: 0.1, alpha: [0, 0.5]}}, {RandBiasFieldd: {}}]"),
+        *("--augment.per_channel", "[noise,contrast]"),
+        *("--augment.exchange_sides", "true"),
+    )
+    assert config.augment.monai == ({"RandGibbsNoised": {"prob": 0.1, "alpha": [0, 0.5]}}, {"RandBiasFieldd": {}})
+    assert config.augment.per_channel == ("noise", "contrast")
+    assert config.augment.exchange_sides
+
+
 @pytest.mark.parametrize(
     "options", [["--sampling.crop_size", "96"], ["--layout", "dicom"], ["--unknown", "1"], ["--resume", "maybe"]]
 )
@@ -73,4 +87,5 @@ def test_help_explains_every_field_with_the_recipes_values_at_once() -> None:
         "--network.baselines",  # a group of fields
         "--preprocess.intensity",
         "--inference.mirror_axes",
+        "--inference.mirror_pairs",
     ]

@@ -89,6 +89,11 @@ def test_brats_is_the_published_recipe() -> None:
         ({"trainer": {"max_epochs": 20}}, "optimizer.warmup_epochs"),
         ({"trainer": {"strategy": "fsdp", "precision": "16-mixed"}}, "trainer.precision"),
         ({"trainer": {"strategy": "fsdp"}, "speed": {"compile": True}}, "speed.compile"),
+        ({"augment": {"monai": [{"RandFlipd": {}}]}, "speed": {"augmentation": "device"}}, "speed.augmentation"),
+        ({"augment": {"monai": [{"RandFlipd": {}}]}, "speed": {"scans": "device"}}, "speed.scans"),
+        ({"augment": {"monai": [{"a.b": {}}]}}, "augment.monai"),
+        ({"augment": {"per_channel": ["shift"]}}, "augment.per_channel"),
+        ({"augment": {"contrast": [2, 1]}}, "augment.contrast"),
     ],
 )
 def test_a_wrong_field_is_named(values, words: str) -> None:

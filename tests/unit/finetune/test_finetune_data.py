@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,10 @@ from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, Pre
 from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.training.loaders import Loader
+from swin_unetr.training.sampler import Visit
+from transforms.monai_changes import MonaiChanges
+from transforms.random_parameters import monai_seeds
 
 CONFIG = FinetuneConfig(
     network=NetworkConfig(depths=(1, 1), num_heads=(1, 2)),
@@ -144,3 +149,62 @@ def test_where_scans_lie_and_crops_are_changed(dataset: Dataset, device: str, sp
     config = replace(CONFIG, speed=speed)
     data = FinetuneData(training=dataset.cases, validation=[], task=dataset.task, config=config)
     assert data.place(torch.device(device)) == {"scans": chosen[0], "augmentation": chosen[1]}
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_transforms_of_monai_are_made_where_crops_are_read(dataset: Dataset, device: str) -> None:
+    config = replace(CONFIG, augment=replace(CONFIG.augment, monai=({"RandGibbsNoised": {"prob": 0.5}},)))
+    data = FinetuneData(training=dataset.cases, validation=[], task=dataset.task, config=config)
+    assert data.place(torch.device(device)) == {"scans": "memory", "augmentation": "loader"}
+
+
+MONAI: tuple[dict[str, dict[str, Any] | None], ...] = (
+    {"RandGibbsNoised": {"prob": 0.7, "alpha": [0.2, 0.6]}},
+    {"RandFlipd": {"keys": ["image", "label"], "prob": 0.5, "spatial_axis": 1}},
+    {"RandBiasFieldd": {"prob": 0.5}},
+)
+
+
+def test_transforms_of_monai_follow_ours_with_seeds_of_the_crops(dataset: Dataset) -> None:
+    config = replace(CONFIG, augment=replace(CONFIG.augment, monai=MONAI))
+    crops = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess), dataset.task, config)
+    one, other = ([crops[visit] for visit in visits] for visits in ([(1, 0, 0), (1, 1, 3)], [(1, 1, 3)]))
+    batches = Batches(config.augment, at_once=False)  # they are made at once all the same
+    both, alone, plain = batches(one), batches(other), BATCHES(one)
+    assert set(both) == {"image", "label"}
+    assert all(torch.equal(both[key][2:], alone[key]) for key in both)  # a crop does not depend on its batch
+    seeds = monai_seeds(torch.stack([crop["draws"] for visit in one for crop in visit]))
+    for index, seed in enumerate(seeds):
+        image, label = MonaiChanges(MONAI)(plain["image"][index], plain["label"][index], seed)
+        assert torch.equal(both["image"][index], image)
+        assert torch.equal(both["label"][index], label)
+    assert not torch.equal(both["image"], plain["image"])
+
+
+def test_crops_are_the_same_with_and_without_workers(dataset: Dataset) -> None:
+    config = replace(CONFIG, augment=replace(CONFIG.augment, monai=MONAI))
+    crops = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess), dataset.task, config)
+    visits = [Visit(0, place, place % 3) for place in range(6)]
+
+    def images(workers: int, start: int = 0) -> list[torch.Tensor]:
+        batches = Batches(config.augment, at_once=True)
+        loader = Loader(crops, batch_size=2, sampler=visits[start:], collate_fn=batches, num_workers=workers)
+        return [batch["image"] for batch in loader]
+
+    whole = images(0)
+    assert all(torch.equal(one, other) for one, other in zip(whole, images(2), strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(whole[1:], images(0, 2), strict=True))  # after a resume
+
+
+def test_a_transform_that_fails_in_the_middle_is_one_line(dataset: Dataset) -> None:
+    config = replace(CONFIG, augment=replace(CONFIG.augment, monai=({"MaskIntensityd": {"mask_key": "mask"}},)))
+    crops = TrainingCrops(ScansInMemory(dataset.cases, dataset.task, CONFIG.preprocess), dataset.task, config)
+    found = Batches(config.augment, at_once=True)([crops[(0, 0, 0)]])
+    assert isinstance(found, ConfigError)
+    assert "augment.monai: MaskIntensityd: fails" in str(found)
+
+
+def test_an_unknown_transform_is_refused_with_the_data(phantom_data: Path) -> None:
+    config = replace(CONFIG, augment=replace(CONFIG.augment, monai=({"RandGibsNoised": None},)))
+    with pytest.raises(ConfigError, match=r"augment.monai: .*did you mean RandGibbsNoised"):
+        open_data(config, phantom_data, None)

@@ -220,3 +220,75 @@ def test_options_stand_in_place_of_the_model_s_own(make_model) -> None:
         exact(model, max_memory="4")
     with pytest.raises(ConfigError, match="the nearest that does is 16 16 24"):
         exact(model, roi_size=(18, 16, 24))
+
+
+def test_mirror_images_along_x_have_exchanged_sides(make_model, lps_phantom) -> None:
+    task = replace(CT, targets=exclusive(("kidney_l", "liver", "kidney_r")))
+    inference = replace(ONE_WINDOW, mirror_axes=(0, 2), mirror_pairs=(("kidney_l", "kidney_r"),))
+    model = make_model("model", task, preprocess=WHOLE, inference=inference)
+    result = exact(model, tta=True).segment(read_image([lps_phantom]), with_probabilities=True)
+    passes = [plain_scores(model, lps_phantom, mirrored) for mirrored in ((), (2,))]
+    passes += [plain_scores(model, lps_phantom, mirrored)[[0, 3, 2, 1]] for mirrored in ((0,), (0, 2))]
+    expected = softmax(np.mean(passes, axis=0))
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
+    without = exact(
+        make_model("plain", task, preprocess=WHOLE, inference=replace(inference, mirror_pairs=())), tta=True
+    )
+    other = without.segment(read_image([lps_phantom]), with_probabilities=True)
+    assert not np.allclose(other.probabilities, result.probabilities, atol=1e-3)
+
+
+def test_a_mirrored_scan_gets_the_mirrored_prediction_with_exchanged_sides(make_model, lps_phantom) -> None:
+    task = replace(CT, targets=exclusive(("kidney_l", "liver", "kidney_r")))
+    inference = replace(ONE_WINDOW, mirror_axes=(0,), mirror_pairs=(("kidney_l", "kidney_r"),))
+    predictor = exact(make_model("model", task, preprocess=WHOLE, inference=inference), tta=True)
+    volume = read_image([lps_phantom])
+    mirrored = replace(volume, array=np.ascontiguousarray(volume.array[:, ::-1]))
+    one, other = (predictor.segment(of, with_probabilities=True).probabilities for of in (volume, mirrored))
+    np.testing.assert_allclose(other, one[[0, 3, 2, 1]][:, ::-1], atol=1e-5)
+
+
+def test_exchanged_regions_and_many_classes(make_model, lps_phantom) -> None:
+    regions = replace(CT, targets=exclusive(("a_l", "a_r")), activation="sigmoid")
+    many = replace(CT, targets=exclusive([f"rib_{side}_{number}" for number in range(8) for side in ("l", "r")]))
+    volume = read_image([lps_phantom])
+    for task, pairs in ((regions, [(0, 1)]), (many, [(2 * number, 2 * number + 1) for number in range(8)])):
+        names = [target.name for target in task.targets]
+        told = tuple((names[one], names[other]) for one, other in pairs)
+        inference = replace(ONE_WINDOW, mirror_axes=(0,), mirror_pairs=told)
+        model = make_model(task.activation, task, preprocess=WHOLE, inference=inference)
+        predictor = exact(model, tta=True)
+        (member,) = predictor.ensemble.members
+        assert (member.backend.output, member.head) == ("scores", None)  # features have no sides
+        result = predictor.segment(volume, with_probabilities=True)
+        order = list(range(task.num_classes))
+        for one, other in pairs:
+            first, second = (each + task.num_classes - len(names) for each in (one, other))
+            order[first], order[second] = second, first
+        scores = np.mean([plain_scores(model, lps_phantom), plain_scores(model, lps_phantom, (0,))[order]], axis=0)
+        expected = softmax(scores) if task is many else 1 / (1 + np.exp(-scores))
+        np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
+    # Without mirror images, fewer features are summed as ever.
+    assert exact(model).ensemble.members[0].backend.output == "features"
+
+
+def test_models_of_other_pairs_are_averaged_each_with_its_own(make_model, lps_phantom) -> None:
+    task = replace(CT, targets=exclusive(("one", "liver", "two")))
+    told = replace(task, pairs=(("one", "two"),))
+    inference = replace(ONE_WINDOW, mirror_axes=(0,))
+    one = make_model("one", task, preprocess=WHOLE, inference=inference)
+    other = make_model("other", told, preprocess=WHOLE, inference=replace(inference, mirror_pairs=told.pairs), seed=1)
+    volume = read_image([lps_phantom])
+    together, *alone = (
+        exact(models, tta=True).segment(volume, with_probabilities=True) for models in ([one, other], one, other)
+    )
+    np.testing.assert_allclose(
+        together.probabilities, np.mean([result.probabilities for result in alone], axis=0), atol=1e-6
+    )
+
+
+def test_pairs_of_a_model_are_its_structures(make_model) -> None:
+    with pytest.raises(ValueError, match="mirror_pairs: the task has no structure 'kidney'"):
+        make_model("model", CT, inference=replace(ONE_WINDOW, mirror_pairs=(("liver", "kidney"),)))
+    with pytest.raises(ValueError, match="mirror_pairs: names must differ"):
+        replace(ONE_WINDOW, mirror_pairs=(("liver", "liver"),))

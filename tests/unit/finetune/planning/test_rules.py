@@ -99,6 +99,11 @@ def test_sides_that_have_names_are_not_mirrored(names, flips) -> None:
     assert chosen(data_of(task_of(*names)))["augment.flip_probability"] == flips
 
 
+def test_pairs_that_the_task_gives_are_not_mirrored() -> None:
+    task = replace(task_of("one", "two"), pairs=(("one", "two"),))
+    assert chosen(data_of(task))["augment.flip_probability"] == [0.0, 0.0, 0.0]
+
+
 def test_regions_of_a_lesion_are_mirrored_along_all_axes() -> None:
     data = data_of(brats(channels=("FLAIR", "T1ce")))
     assert chosen(data)["augment.flip_probability"] == [0.5, 0.5, 0.5]

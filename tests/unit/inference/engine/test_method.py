@@ -38,13 +38,13 @@ DESCRIPTION = ModelDescription(
     preprocess=PreprocessConfig(
         spacing_mm=(1.0, 1.0, 2.0), intensity=IntensityConfig(scheme="hu_window", window=(-100.0, 200.0))
     ),
-    inference=InferenceConfig(roi_size=(16, 16, 16), tta=True),
+    inference=InferenceConfig(roi_size=(16, 16, 16), tta=True, mirror_pairs=(("liver", "spleen"),)),
     postprocess=(ComponentRule(structure="liver", largest_only=True, reason="it helps"),),
 )
 #: Of model.json, by path: what matters in training alone, for speed, or for people.
 OTHERS = {
     *("network.drop_rate", "network.attn_drop_rate", "network.drop_path_rate", "network.gradient_checkpointing"),
-    *("task.name", "task.modality", "task.other_labels", "task.ignore_label"),
+    *("task.name", "task.modality", "task.other_labels", "task.ignore_label", "task.pairs"),
     *("inference.batch_size", "postprocess.0.reason", "preprocess.label_interpolation"),
     *("preprocess.intensity.mean", "preprocess.intensity.std"),  # of another scheme
 }
@@ -169,6 +169,25 @@ def test_mirror_axes_count_where_they_are_mirrored() -> None:
 
     assert of(True, (0, 1, 2)) != of(True, (1,))
     assert of(False, (0, 1, 2)) == of(False, (1,))
+
+
+def test_pairs_count_where_they_are_exchanged_in_any_order() -> None:
+    def of(tta: bool, axes: tuple[int, ...], *pairs: tuple[str, str]) -> str:
+        inference = replace(DESCRIPTION.inference, tta=tta, mirror_axes=axes, mirror_pairs=pairs)
+        return key(replace(DESCRIPTION, inference=inference))
+
+    pair = ("liver", "spleen")
+    assert of(True, (0,), pair) == of(True, (0,), pair[::-1]) != of(True, (0,))
+    assert of(True, (1, 2), pair) == of(True, (1, 2))
+    assert of(False, (0,), pair) == of(False, (0,))
+
+
+def test_results_of_earlier_versions_still_match() -> None:
+    """Their records know no pairs; the hashes are those of before."""
+    inference = InferenceConfig(roi_size=(16, 16, 16), tta=True)
+    method = method_of_models(["12ab"], [DESCRIPTION.network], [inference], TASK, DESCRIPTION.preprocess, ())
+    assert method["windows"] == "d88a394d4fae8d5f"
+    assert method["task"] == "d37be762008a49a2"
 
 
 @pytest.mark.parametrize(
