@@ -253,10 +253,8 @@ def _settings(description: ModelDescription, asked: dict[str, Any]) -> Inference
 def _check_alike(descriptions: Sequence[ModelDescription], name: str) -> None:
     """Check the last model, whose name is given, for use together with the first."""
     first, last = descriptions[0], descriptions[-1]
-    for field, alike in (
-        ("task", _task(first) == _task(last)),
-        ("preprocess", _preprocess(first) == _preprocess(last)),
-    ):
+    same = {"task": _task(first) == _task(last), "preprocess": _preprocess(first) == _preprocess(last)}
+    for field, alike in same.items():
         if not alike:
             raise ConfigError(
                 f"model: {name} has another {field} than the first model (compare their model.json); only models of "
