@@ -1,0 +1,118 @@
+"""Several data sets as one: names, values, ids, patients."""
+
+from pathlib import Path
+
+import pytest
+
+from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.union import folders_of, join, label_table
+from swin_unetr.errors import ConfigError, DataError
+from swin_unetr.tasks import BTCV, Target, Task, brats
+
+
+def task(name: str, **values: int) -> Task:
+    targets = tuple(Target(name=of.replace("_", " "), labels=(at,), write_as=at) for of, at in values.items())
+    return Task(name=name, modality="CT", channels=("CT",), targets=targets)
+
+
+def dataset(root: str, of: Task, *ids: str, **groups: str) -> Dataset:
+    cases = tuple(
+        Case(id=name, images=(Path(root) / f"{name}.nii",), label=Path(root) / f"{name}_l.nii", group=groups.get(name))
+        for name in ids
+    )
+    return Dataset(root=Path(root), layout="plain", cases=cases, task=of)
+
+
+A = task("a", liver=1, Right_Kidney=2)
+B = task("b", right_kidney=1, spleen=2, LIVER=7)
+
+
+def test_structures_are_matched_by_name_and_keep_the_values_of_the_first() -> None:
+    both = join([dataset("/d/one", A, "x"), dataset("/d/two", B, "y")])
+    assert [(target.name, target.labels) for target in both.task.targets] == [
+        ("liver", (1,)),
+        ("Right Kidney", (2,)),
+        ("spleen", (3,)),  # 2 is taken
+    ]
+    x, y = both.cases
+    assert (x.labelled, y.labelled) == (frozenset({"liver", "Right Kidney"}), None)  # the second names all three
+    assert label_table(x.task, both.task) == {0: 0, 1: 1, 2: 2}
+    assert label_table(y.task, both.task) == {0: 0, 1: 2, 2: 3, 7: 1}
+    assert [str(folder) for folder in both.folders] == ["/d/one", "/d/two"]
+
+
+def test_values_of_no_structure_and_ignored_ones_keep_their_meaning() -> None:
+    first = Task(**{**vars(A), "other_labels": (5,)})
+    second = Task(**{**vars(B), "other_labels": (3,), "ignore_label": 5})
+    both = join([dataset("/d/one", first, "x"), dataset("/d/two", second, "y")])
+    assert [target.write_as for target in both.task.targets] == [1, 2, 6]  # 5 is another label of the first
+    assert both.task.ignore_label == 7
+    x, y = both.cases
+    assert label_table(x.task, both.task) == {0: 0, 1: 1, 2: 2, 5: 0}
+    assert label_table(y.task, both.task) == {0: 0, 1: 2, 2: 6, 3: 0, 5: 7, 7: 1}
+
+
+def test_ids_and_patients_that_both_have_stay_together() -> None:
+    one = dataset("/d/one", A, "x", "p1", p1="anna")
+    two = dataset("/e/two", B, "x", "p2", p2="anna")
+    both = join([one, two])
+    assert [case.id for case in both.cases] == ["one_x", "p1", "p2", "two_x"]
+    assert both.groups == {"one_x": "x", "two_x": "x", "p1": "anna", "p2": "anna"}
+    assert "1 id is in several data sets" in both.notes[0]
+    assert "1 patient is in several data sets by name" in both.notes[1]
+    same_name = join([dataset("/d/set", A, "x"), dataset("/e/set", B, "x")])
+    assert [case.id for case in same_name.cases] == ["set1_x", "set2_x"]
+
+
+def test_what_a_part_says_of_its_cases_holds() -> None:
+    one = dataset("/d/one", A, "x")
+    cases = (Case(**{**vars(one.cases[0]), "labelled": frozenset({"Right Kidney"})}),)
+    both = join([Dataset(**{**vars(one), "cases": cases}), dataset("/d/two", B, "y")])
+    assert both.cases[0].labelled == frozenset({"Right Kidney"})
+
+
+def test_regions_are_joined_by_the_regions_that_a_value_lies_in() -> None:
+    older, newer = brats("brats2021"), brats("brats2023")
+    both = join([dataset("/d/one", older, "x"), dataset("/d/two", newer, "y")])
+    assert both.task.targets == older.targets
+    table = label_table(both.cases[1].task, both.task)
+    assert table[3] == 4  # enhancing
+    assert (table[1], table[2]) == (1, 2)
+    whole = Task(
+        name="whole",
+        modality="MR",
+        channels=older.channels,
+        targets=(Target(name="WT", labels=(1,), write_as=1),),
+        activation="sigmoid",
+    )
+    some = join([dataset("/d/one", older, "x"), dataset("/d/two", whole, "y")])
+    assert label_table(some.cases[1].task, some.task) == {0: 0, 1: 2}  # oedema is in the whole tumour alone
+    assert some.cases[1].labelled == frozenset({"WT"})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (A, Task(**{**vars(B), "modality": "MR"}), "is MR, and"),
+        (A, Task(**{**vars(B), "channels": ("PET",)}), "has the channels PET"),
+        (A, Task(**{**vars(B), "channels": ("CT", "PET")}), "has the channels CT, PET"),
+        (A, Task(**{**vars(B), "activation": "sigmoid"}), "regions that may overlap"),
+        (A, task("c", liver=1, Liver=2), "two structures are called 'liver' but for spelling"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(first: Task, second: Task, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        join([dataset("/d/one", first, "x"), dataset("/d/two", second, "y")])
+
+
+def test_regions_that_the_first_does_not_name() -> None:
+    whole = Task(**{**vars(brats()), "targets": brats().targets[1:2]})
+    with pytest.raises(DataError, match="does not name TC, ET; name the other one first"):
+        join([dataset("/d/one", whole, "x"), dataset("/d/two", brats(), "y")])
+
+
+def test_a_folder_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="named twice"):
+        folders_of([tmp_path, tmp_path / "." / ".." / tmp_path.name])
+    assert folders_of(str(tmp_path)) == [tmp_path]
+    assert BTCV.num_classes == 14
