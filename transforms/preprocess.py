@@ -143,9 +143,9 @@ class LoadCase(Transform):  # type: ignore[misc]
             label = read_labels(case.label, like=volume.geometry)
             require_same_geometry(case.label, label.geometry, case.images[0], volume.geometry)
             check_labels(np.unique(label.array), case.task or self.task, case.label)
-            values = label.array if case.task is None else relabelled(label.array, case.task, self.task)
+            array = label.array if case.task is None else relabelled(label.array, case.task, self.task)
             # The affine of the image: the label's may differ by rounding, and the two must stay voxel on voxel.
-            loaded["label"] = _meta_tensor(values.astype(np.float32), volume.geometry.affine)
+            loaded["label"] = _meta_tensor(array.astype(np.float32), volume.geometry.affine)
         return loaded
 
 

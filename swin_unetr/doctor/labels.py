@@ -70,9 +70,9 @@ def _values(case: CaseFacts, label: LabelFacts, survey: Survey) -> Iterator[Find
 
 
 def _not_looked_for(case: CaseFacts, label: LabelFacts, survey: Survey) -> Iterator[str]:
-    known, held = survey.labelled.get(case.id), {of.value for of in label.values}
-    for target in survey.task.targets if survey.task is not None and known is not None else ():
-        if target.name not in known and not held.isdisjoint(target.labels):
+    held = {of.value for of in label.values}
+    for target in () if survey.task is None else survey.task.targets:
+        if target.name not in survey.labelled.get(case.id, (target.name,)) and not held.isdisjoint(target.labels):
             yield target.name
 
 

@@ -199,7 +199,8 @@ def _differences(
 
     found: list[Difference] = []
     if len(structures) > 1:
-        found += differences(metric, pairs(ALL_STRUCTURES, values, looked_for.any(axis=1)), seed, unit)
+        some: NDArray[np.bool_] = np.logical_or.reduce(looked_for, axis=1)
+        found += differences(metric, pairs(ALL_STRUCTURES, values, some), seed, unit)
     by_structure = [
         pair for index, name in enumerate(structures) for pair in pairs(name, values[:, :, index], looked_for[:, index])
     ]

@@ -70,9 +70,11 @@ def beside_labels(folder: Path, cases: Collection[str]) -> Labelled:
     for place in (folder, folder.absolute().parent):
         names = {case: of for table in tables_in(place) for case, of in read_labelled(table, cases).items()}
         described = place / DESCRIPTION
-        task, absent = read_description(described) if described.is_file() else (None, "background")
-        if names or task is not None:
+        if described.is_file():
+            task, absent = read_description(described)
             return Labelled(names, absent, task)
+        if names:
+            return Labelled(names)
     return Labelled()
 
 
