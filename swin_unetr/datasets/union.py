@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
+from itertools import combinations
 from pathlib import Path
 
 from swin_unetr.datasets import read_dataset
@@ -18,6 +21,10 @@ from swin_unetr.words import count
 
 #: One data set, or several that train one model.
 Folders = Path | str | Sequence[Path | str]
+#: Names that structures without a name are given: such names are equal by chance.
+_NAMELESS = re.compile(r"(label|class|structure|segment|roi)?[\W_]*\d+", re.IGNORECASE)
+#: Names of two data sets that are as similar as this may mean the same.
+_SIMILAR = 0.85
 #: Layout of data sets of different layouts: each is recognised by itself.
 _SEVERAL = "auto"
 
@@ -65,7 +72,11 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         task=task,
         parts=tuple(dataset.root for dataset in datasets),
         patients_by_names=any(dataset.patients_by_names for dataset in datasets),
-        notes=(*(note for dataset in datasets for note in dataset.notes), *_notes(datasets, ids)),
+        notes=(
+            *(note for dataset in datasets for note in dataset.notes),
+            *_notes(datasets, ids),
+            *_similar(list(zip(names, (own for _, own in tasks), strict=True))),
+        ),
     ).with_counted_channels()
 
 
@@ -80,6 +91,11 @@ def joint_task(tasks: Sequence[tuple[Path, Task]]) -> Task:
     """
     (first_root, first), *others = tasks
     for root, task in tasks:
+        if nameless := [target.name for target in task.targets if _NAMELESS.fullmatch(target.name)]:
+            raise DataError(
+                f"{root}: nothing names what {', '.join(nameless)} is, and data sets are joined by the names of their "
+                "structures; name them in a task.yaml"
+            )
         if twice := [name for name, number in Counter(map(_key, task.targets)).items() if number > 1]:
             raise DataError(f"{root}: two structures are called {twice[0]!r} but for spelling; rename one to join it")
     targets, known = list(first.targets), set(first.known_labels)
@@ -205,6 +221,23 @@ def _notes(datasets: Sequence[Dataset], ids: Counter[str]) -> list[str]:
             f"their scans stay in one fold: {listed_with_nearest(shared, ())}"
         )
     return notes
+
+
+def _similar(tasks: Sequence[tuple[str, Task]]) -> Iterator[str]:
+    """Structures of two data sets whose names are nearly the same, which were not matched."""
+    for (one, first), (two, second) in combinations(tasks, 2):
+        ours, theirs = ({_key(target): target.name for target in task.targets} for task in (first, second))
+        for key in ours.keys() - theirs.keys():
+            for other in theirs.keys() - ours.keys():
+                if _words(ours[key]) == _words(theirs[other]) or SequenceMatcher(None, key, other).ratio() > _SIMILAR:
+                    yield (
+                        f"warning: {ours[key]} of {one} and {theirs[other]} of {two} count as different structures; if "
+                        "they are the same, give them one name"
+                    )
+
+
+def _words(name: str) -> list[str]:
+    return sorted(re.findall(r"[^\W\d_]+|\d+", name.lower()))
 
 
 def read_parts(data: Folders, layout: str, task: Task | None = None) -> list[Dataset]:

@@ -97,6 +97,7 @@ def test_regions_are_joined_by_the_regions_that_a_value_lies_in() -> None:
         (A, Task(**{**vars(B), "channels": ("PET",)}), "has the channels PET"),
         (A, Task(**{**vars(B), "channels": ("CT", "PET")}), "has the channels CT, PET"),
         (A, Task(**{**vars(B), "activation": "sigmoid"}), "regions that may overlap"),
+        (A, task("c", label_1=1), "nothing names what label 1 is"),
         (A, task("c", liver=1, Liver=2), "two structures are called 'liver' but for spelling"),
     ],
 )
@@ -109,6 +110,16 @@ def test_regions_that_the_first_does_not_name() -> None:
     whole = Task(**{**vars(brats()), "targets": brats().targets[1:2]})
     with pytest.raises(DataError, match="does not name TC, ET; name the other one first"):
         join([dataset("/d/one", whole, "x"), dataset("/d/two", brats(), "y")])
+
+
+def test_names_that_are_nearly_the_same_are_said() -> None:
+    one, two = task("c", kidney_right=1, oesophagus=2, left_kidney=3), task("d", Right_Kidney=1, esophagus=2, liver=3)
+    notes = join([dataset("/d/one", one, "x"), dataset("/d/two", two, "y")]).notes
+    assert {note.partition(" count as")[0] for note in notes} == {
+        "warning: kidney right of one and Right Kidney of two",
+        "warning: oesophagus of one and esophagus of two",
+    }
+    assert not join([dataset("/d/one", A, "x"), dataset("/d/two", B, "y")]).notes
 
 
 def test_a_folder_is_named_once(tmp_path: Path) -> None:

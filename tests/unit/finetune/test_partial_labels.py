@@ -16,6 +16,7 @@ from finetune.class_weights import weights_by_frequency
 from finetune.config import LossConfig
 from finetune.deciding import Deciding
 from finetune.deep_supervision import level_weights, supervise
+from finetune.leaks import seen_cases
 from finetune.losses import SegmentationLoss
 from finetune.partial_labels import PartialLabels, of_hidden_voxels, refuse_other_labels, summary
 from finetune.validation import OF_CASES, POOLED, ValidationScores
@@ -275,3 +276,13 @@ def test_places_of_a_large_scan_are_those_of_its_structures() -> None:
     of = LabelledScan(ScanInMemory(torch.zeros(1, 8, 8, 8), torch.from_numpy(label)), (False, True, True))
     assert np.array_equal(of.places(ANY), np.flatnonzero(label[0] == 2))
     assert not len(of.places(1))
+
+
+def test_a_case_of_a_joined_data_set_is_recognised_in_each_of_them(tmp_path: Path) -> None:
+    one, two, other = (tmp_path / name for name in ("one", "two", "other"))
+    record = {"data": [str(one), str(two)], "training": ["one_x", "y"]}
+    cases = [case("x", everything=True), case("y", everything=True), case("z", everything=True)]
+    assert seen_cases(record, cases, one) == ("x", "y")
+    assert seen_cases({"data": str(one), "training": ["x"]}, [case("one_x"), case("z")], [one, two]) == ("one_x",)
+    assert seen_cases(record, [case("one_x"), case("x")], [one, two]) == ("one_x",)
+    assert seen_cases(record, cases, other) == ()
