@@ -16,7 +16,7 @@ from finetune.config import FinetuneConfig
 from finetune.opening import open_data
 from finetune.planning.planner import plan
 from finetune.run import finetune
-from swin_unetr import compare, evaluate, predict
+from swin_unetr import compare, convert, evaluate, predict
 from swin_unetr.checkpoints import load_model
 from swin_unetr.cli import main
 from swin_unetr.config_io import from_dict
@@ -311,7 +311,7 @@ def test_comparison_leaves_out_the_same(partly: Path, predicted: Path, phantom_d
 
 def test_conversion_keeps_what_was_looked_for(partly: Path, tmp_path: Path) -> None:
     before = read_dataset(partly, require_labels=True)
-    assert main(["convert", str(partly), "--to", "nnunet", "--output", str(tmp_path / "Dataset001_P")]) == 0
+    assert not convert(partly, tmp_path / "Dataset001_P", to="nnunet", workers=1).failures
     after = read_dataset(tmp_path / "Dataset001_P", require_labels=True)
     assert after.layout == "nnunet"
     assert partly_labelled(after.cases, after.task) == partly_labelled(before.cases, before.task) != {}

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.union import folders_of, join, label_table
@@ -39,6 +41,39 @@ def test_structures_are_matched_by_name_and_keep_the_values_of_the_first() -> No
     assert label_table(x.task, both.task) == {0: 0, 1: 1, 2: 2}
     assert label_table(y.task, both.task) == {0: 0, 1: 2, 2: 3, 7: 1}
     assert [str(folder) for folder in both.folders] == ["/d/one", "/d/two"]
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> Task:
+    """Some structures of five, in any spelling, with any values; other and ignored values."""
+    names = draw(
+        st.lists(st.sampled_from(("liver", "spleen", "aorta", "left lung", "right lung")), min_size=1, unique=True)
+    )
+    values = draw(st.lists(st.integers(1, 12), min_size=2 * len(names) + 2, max_size=2 * len(names) + 2, unique=True))
+    spelt = [draw(st.sampled_from((name, name.upper(), name.replace(" ", "_")))) for name in names]
+    labels = [tuple(values[2 * at : 2 * at + draw(st.integers(1, 2))]) for at in range(len(names))]
+    targets = tuple(Target(name=name, labels=of, write_as=of[-1]) for name, of in zip(spelt, labels, strict=True))
+    ignored = draw(st.sampled_from((None, values[-1])))
+    return Task(
+        name="t", modality="CT", channels=("CT",), targets=targets, other_labels=(values[-2],), ignore_label=ignored
+    )
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(parts=st.lists(tasks(), min_size=2, max_size=3))
+def test_no_value_changes_its_meaning(parts: list[Task]) -> None:
+    both = join([dataset(f"/d/{at}", each, f"x{at}") for at, each in enumerate(parts)])
+
+    def means(of: Task, value: int) -> object:
+        named = [target.name.lower().replace("_", " ") for target in of.targets if value in target.labels]
+        return "ignored" if value == of.ignore_label else named
+
+    for own, case in zip(parts, both.cases, strict=True):
+        table = label_table(case.task, both.task)
+        assert {value: means(both.task, new) for value, new in table.items()} == {
+            value: means(own, value) for value in own.known_labels
+        }
+        assert (case.labelled is None) == (len(own.targets) == len(both.task.targets))
 
 
 def test_values_of_no_structure_and_ignored_ones_keep_their_meaning() -> None:
