@@ -161,9 +161,17 @@ def _key(target: Target) -> str:
 
 
 def _renamed(own: Task, joint: Task) -> Task:
-    """A task whose structures have the names of the joint one."""
+    """What label values mean, with the names of the joint task."""
     names = {_key(target): target.name for target in joint.targets}
-    return replace(own, targets=tuple(replace(target, name=names[_key(target)]) for target in own.targets))
+    return Task(
+        name=own.name,
+        modality=own.modality,
+        channels=own.channels,
+        targets=tuple(replace(target, name=names[_key(target)]) for target in own.targets),
+        activation=own.activation,
+        other_labels=own.other_labels,
+        ignore_label=own.ignore_label,
+    )
 
 
 def _free(wanted: int, known: set[int]) -> int:
