@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case
+from swin_unetr.datasets.labelled import looked_for
 from swin_unetr.errors import DataError
 from swin_unetr.machine import cores
 from swin_unetr.store.filling import in_parallel
@@ -18,12 +19,11 @@ from transforms.infer_task import label_values
 _REMEMBERED = "label_values.jsonl"
 
 
-def classes_of_cases(cases: Sequence[Case], task: Task, store: Path | None = None) -> dict[str, frozenset[int]]:
-    """The targets that each case has, by their index in the task; an empty set if its label file cannot be read.
+def values_of_cases(cases: Sequence[Case], store: Path | None = None) -> dict[str, frozenset[int]]:
+    """The values in the label file of each case; an empty set if it cannot be read.
 
     Args:
         cases: with labels.
-        task: what the values mean.
         store: folder in which the values of label files are remembered. If None, nothing is remembered.
     """
     remembered = None if store is None else Sources(store / _REMEMBERED)
@@ -44,10 +44,30 @@ def classes_of_cases(cases: Sequence[Case], task: Task, store: Path | None = Non
         return frozenset(found)
 
     read = in_parallel(values, cases, min(8, cores()), tell, "reading labels")
-    return {
-        case.id: frozenset(index for index, target in enumerate(task.targets) if not of.isdisjoint(target.labels))
-        for case, of in zip(cases, read, strict=True)
-    }
+    return {case.id: of for case, of in zip(cases, read, strict=True)}
+
+
+def classes_of_cases(cases: Sequence[Case], task: Task, store: Path | None = None) -> dict[str, frozenset[int]]:
+    """The targets that each case has, by their index in the task; an empty set if its label file cannot be read.
+
+    A structure that was not looked for in a case is not one of them, whatever its label file holds.
+
+    Args:
+        cases: with labels.
+        task: what the values mean, in label files that do not have a task of their own.
+        store: folder in which the values of label files are remembered. If None, nothing is remembered.
+    """
+    values = values_of_cases(cases, store)
+    return {case.id: _held(case, values[case.id], task) for case in cases}
+
+
+def _held(case: Case, values: frozenset[int], task: Task) -> frozenset[int]:
+    own = {target.name: target.labels for target in (case.task or task).targets}
+    return frozenset(
+        index
+        for index, (target, is_looked_for) in enumerate(zip(task.targets, looked_for(case, task), strict=True))
+        if is_looked_for and not values.isdisjoint(own.get(target.name, ()))
+    )
 
 
 def absent_classes(voxels: Iterable[Sequence[int]], task: Task) -> tuple[str, ...]:

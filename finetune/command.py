@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from finetune.run import FinetuneResult
 
 _USAGE = (
-    "swin-unetr finetune --data DIR --output DIR [--config RECIPE | --plan PLAN] [--fold K | --folds all] "
+    "swin-unetr finetune --data DIR [DIR ...] --output DIR [--config RECIPE | --plan PLAN] [--fold K | --folds all] "
     "[--init MODEL] [--resume auto] ..."
 )
 _DESCRIPTION = """Train on a labelled folder of scans.
@@ -35,7 +35,10 @@ the folder of results.
 The data set's own description says what label values mean. In any layout, a task.yaml in its folder can say it instead:
 name, modality, channels, and targets with their labels and the value to write_as. There, other_labels lists values that
 are not to be learnt (they count as background), ignore_label is the value of voxels that nobody has labelled (they
-count nowhere), and pairs names structures that are mirror images of each other: [[left kidney, right kidney]].
+count nowhere), and pairs names structures that are mirror images of each other: [[left kidney, right kidney]]. With
+absent: not_looked_for, nobody looked for a structure that the label file of a case lacks; a column labelled in a
+cases.csv or patients.csv says for each case which structures were looked for. Of the others the network learns nothing
+there.
 
 With --folds all every fold is trained, in fold_0/, fold_1/ and so on, and every case is predicted by the model that did
 not see it: out_of_fold/, their report in report/, the summary in cross_validation.md. `predict` uses the folder as
@@ -56,7 +59,8 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     recipes = ", ".join(shipped_recipes())
     parser.add_argument("--config", help=f"recipe: a YAML file, or the name of a shipped one ({recipes})")
     parser.add_argument("--plan", help="plan.yaml that `swin-unetr plan` wrote, as it is or changed")
-    parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels; see --layout")
+    several = "folder of scans and labels, see --layout; several are joined, their structures matched by name"
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help=several)
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
     held_back = "fold that is held back for validation; by default 0; all: no fold is"
     parser.add_argument("--fold", type=int | Literal["all"] | None, metavar="K|all", help=held_back)

@@ -12,7 +12,7 @@ lesions in a patient rarely has a rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -88,7 +88,12 @@ class Trial:
 
 
 def learn_rules(
-    pairs: Sequence[Pair], task: Task, *, patients: Mapping[str, str] | None = None, workers: int = 0
+    pairs: Sequence[Pair],
+    task: Task,
+    *,
+    patients: Mapping[str, str] | None = None,
+    left_out: Collection[tuple[str, str]] = (),
+    workers: int = 0,
 ) -> tuple[list[ComponentRule], list[Trial]]:
     """The rules that help, and all that was tried.
 
@@ -99,6 +104,7 @@ def learn_rules(
         pairs: prediction and reference of every case.
         task: of the predictions.
         patients: patient by case, for cases whose patient is known; another case is a patient of its own.
+        left_out: cases and structures that were not looked for in them: they say nothing of a rule.
         workers: threads that read; 0 takes a few.
 
     Raises:
@@ -112,7 +118,8 @@ def learn_rules(
         with ThreadPoolExecutor(workers or min(4, cores())) as pool:
             cases = list(pool.map(lambda pair: list(_tables(pair, task, targets, tuple(rules))), pairs))  # noqa: B023
         for target, tables in zip(targets, zip(*cases, strict=True), strict=True):
-            rule, tried = choose_rule(target.name, tables, of_cases)
+            counted = [index for index, pair in enumerate(pairs) if (pair.case, target.name) not in left_out]
+            rule, tried = choose_rule(target.name, [tables[at] for at in counted], [of_cases[at] for at in counted])
             trials += tried
             rules += [] if rule is None else [rule]
     return rules, trials

@@ -17,15 +17,20 @@ from finetune.config import FinetuneConfig
 from finetune.cross_report import CROSS_VALIDATION, CrossValidationResult, FoldRun, write_cross_report
 from finetune.deciding import refuse_single_patient
 from finetune.fold_processes import FoldProcesses, slots
+from finetune.opening import open_data
+from finetune.partial_labels import refuse_other_labels
 from finetune.planning import PLANNED
 from finetune.preprocessing import InitPreprocess, with_preprocess_of
 from finetune.resumed import changed_files
-from finetune.run import MAY_CHANGE, finetune, open_data
-from finetune.split import SPLIT, choose_split
+from finetune.run import MAY_CHANGE, finetune
+from finetune.scans import store_of
+from finetune.split import SPLIT, STORE, choose_split
 from swin_unetr.checkpoints.model_folder import read_description, write_description
 from swin_unetr.checkpoints.starting_point import refuse_other_start, starting_point
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import Folds
+from swin_unetr.datasets.labelled import partly_labelled
+from swin_unetr.datasets.union import Folders, folders_of
 from swin_unetr.errors import CheckpointError, ConfigError, DataError, SwinUnetrError
 from swin_unetr.evaluation.inputs.cases import Pair
 from swin_unetr.evaluation.report.results import EvaluationResult
@@ -43,7 +48,7 @@ PREDICTIONS, REPORT, LOGS = "out_of_fold", "report", "logs"
 def cross_validate(
     config: FinetuneConfig | Path | str,
     *,
-    data: Path | str,
+    data: Folders,
     output: Path | str,
     folds: Path | str | None = None,
     init: Path | str | None = None,
@@ -62,7 +67,7 @@ def cross_validate(
 
     Args:
         config: the configuration, or a recipe: its file, or the name of a shipped one.
-        data: folder of scans and labels.
+        data: folder of scans and labels; one data set.
         output: new or empty unless it is resumed.
         folds: split to use, a file; else the cases are dealt out by `config.num_folds` and the seed.
         init: model folder or published checkpoint that each fold starts from.
@@ -73,26 +78,30 @@ def cross_validate(
         parallel: folds that are trained at a time, in processes of their own, on GPUs one on each.
 
     Raises:
-        ConfigError: wrong configuration or output folder, or several processes that share the work already.
+        ConfigError: wrong configuration or output folder, several data sets, or several processes that share the work
+            already.
         DataError: scans that cannot be used.
         SwinUnetrError: folds whose training failed; the others were trained.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; can be resumed.
     """
     _refuse_shared_work()
+    root, run = _only(folders_of(data)), Path(output)
     start = None if init is None else starting_point(init)
-    config, dataset, known_task = open_data(with_preprocess_of(config, start, init_preprocess), data, task)
+    config = with_preprocess_of(config, start, init_preprocess)
+    config, dataset, known_task = open_data(config, root, task, store_of(config, run.parent / STORE))
     environments = slots(parallel, config.trainer.accelerator) if parallel > 1 or _several_devices(config) else []
     if environments and task is not None:
         raise ConfigError("task: cannot be given to processes of their own; put a task.yaml beside the data")
-    run = Path(output)
     check_run_folder(run, config, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
     refuse_single_patient(dataset)
     split = choose_split(run, dataset, known_task, config, folds)
     folders = [run / f"fold_{fold}" for fold in range(len(split.folds))]
     begun = [folder for folder in folders if check_run_folder(folder, config, resume=True, may_change=MAY_CHANGE)]
     todo = [fold for fold, folder in enumerate(folders) if not _is_finished(folder, config)]
-    for folder in begun:  # those that begin now must begin as these did
-        refuse_other_start(folder, read_record(folder / RECORD), start, left_out=not todo)
+    for of_fold in begun:  # those that begin now must begin as these did
+        record = read_record(of_fold / RECORD)
+        refuse_other_start(of_fold, record, start, left_out=not todo)
+        refuse_other_labels(of_fold, record, partly_labelled(dataset.cases, known_task))
     write_config(run, config)
     split.save(run / SPLIT)
     if todo:
@@ -100,10 +109,10 @@ def cross_validate(
     if kept := len(folders) - len(todo):
         print(f"{kept} of {len(folders)} folds are finished and are kept", flush=True)
     if environments:
-        commands = {fold: _command(run, fold, data, init, init_preprocess) for fold in todo}
+        commands = {fold: _command(run, fold, root, init, init_preprocess) for fold in todo}
         failures = FoldProcesses(commands, environments, run / LOGS if parallel > 1 else None).run()
     else:
-        given: dict[str, Any] = {"data": data, "folds": run / SPLIT, "task": task, "resume": True}
+        given: dict[str, Any] = {"data": root, "folds": run / SPLIT, "task": task, "resume": True}
         given |= {"plan_note": plan_note, "init": init, "init_preprocess": init_preprocess}
         failures = _one_by_one(todo, lambda fold: finetune(config, output=folders[fold], fold=fold, **given))
     if failures:
@@ -112,7 +121,7 @@ def cross_validate(
             f"{run}: {len(failures)} of {count(len(folders), 'fold')} failed; mend what is wrong and go on with "
             f"--resume auto:{lines}"
         )
-    return _evaluate(config, run, folders, split, Path(data), dataset, known_task)
+    return _evaluate(config, run, folders, split, root, dataset, known_task)
 
 
 def _evaluate(
@@ -162,7 +171,18 @@ def _learn(
         Pair(case, Path(str(files["prediction"])), Path(str(files["reference"])))
         for case, files in sorted(evaluation.files.items())
     ]
-    return learn_rules(pairs, task, patients=patients)
+    left_out = {(row.case, row.structure) for row in evaluation.rows if row.status == "not_looked_for"}
+    return learn_rules(pairs, task, patients=patients, left_out=left_out)
+
+
+def _only(folders: Sequence[Path]) -> Path:
+    """The data set, of which there must be one: predictions and reports are of one folder."""
+    if len(folders) > 1:
+        raise ConfigError(
+            "folds: --folds all takes one data set; of several, train each fold by --fold K, the later ones with "
+            "--folds RUN/folds.json of the first"
+        )
+    return folders[0]
 
 
 def _one_by_one(folds: Sequence[int], train: Callable[[int], object]) -> dict[int, str]:

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from finetune.config import FinetuneConfig
+from finetune.partial_labels import LABELLED, PartialLabels, of_hidden_voxels
 from finetune.rarity import rarity_weights
 from finetune.scans import Scans, ScansInMemory, ScansOnDisk, open_scans
 from finetune.scans_on_device import ScansOnDevice, fits
@@ -24,7 +25,7 @@ from swin_unetr.training.sampler import Visit, VisitSampler
 from swin_unetr.training.step_hooks import derived_seed
 from swin_unetr.words import count
 from transforms.augment import change
-from transforms.crops import RandomCrops, Sample, joined
+from transforms.crops import LabelledScan, RandomCrops, Sample, joined
 from transforms.monai_changes import MonaiChanges
 from transforms.random_parameters import monai_seeds
 from transforms.unknown_labels import problem_lines
@@ -44,12 +45,21 @@ class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
         scans: those to train on first.
         task: how many targets there are.
         config: sampling, augmentation, seed.
+        labels: what was looked for in each of them. If None, everything was.
         rarity: of each target, how often it is cropped at (`transforms.crops.TakeCrops`).
     """
 
-    def __init__(self, scans: Scans, task: Task, config: FinetuneConfig, rarity: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        scans: Scans,
+        task: Task,
+        config: FinetuneConfig,
+        labels: PartialLabels | None = None,
+        rarity: Sequence[float] | None = None,
+    ) -> None:
         self._scans = scans
         self._crops = RandomCrops(config.sampling, config.augment, task, rarity)
+        self._labels = labels
         self._seed = config.trainer.seed
 
     def __len__(self) -> int:
@@ -59,23 +69,36 @@ class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
         epoch, _, scan = visit
         generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch, scan))
         try:
-            return self._crops(self._scans.scan(scan), generator)
+            if self._labels is None:
+                return self._crops(self._scans.scan(scan), generator)
+            crops = self._crops(LabelledScan(self._scans.scan(scan), self._labels.targets(scan)), generator)
+            known = self._labels.channels(scan)
+            return [{**crop, LABELLED: self._crops.channels(known, crop)} for crop in crops]
         except SwinUnetrError as error:
             return error
 
 
 class WholeScans(Dataset[Sample | SwinUnetrError]):
-    """Whole scans; one that cannot be read any more gives its error. The index None gives an empty sample."""
+    """Whole scans; one that cannot be read any more gives its error. The index None gives an empty sample.
 
-    def __init__(self, scans: Scans) -> None:
-        self._scans = scans
+    Args:
+        scans: the scans.
+        labels: what was looked for in each of them. If None, everything was.
+    """
+
+    def __init__(self, scans: Scans, labels: PartialLabels | None = None) -> None:
+        self._scans, self._labels = scans, labels
 
     def __len__(self) -> int:
         return len(self._scans)
 
     def __getitem__(self, index: int | None) -> Sample | SwinUnetrError:
         try:
-            return {} if index is None else self._scans[index]
+            if index is None:
+                return {}
+            if self._labels is None:
+                return self._scans[index]
+            return {**self._scans[index], LABELLED: self._labels.channels(index)}
         except SwinUnetrError as error:
             return error
 
@@ -108,6 +131,9 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         both = tuple(dict.fromkeys((*training, *validation)))  # with fold "all", a case is of either
         self._validation = [both.index(case) for case in validation]
         self._scans = open_scans(both, task, config, store)
+        self._cases, self._all_labels = both, PartialLabels(both, task)
+        #: Nothing at all where every case was searched for everything: such a training knows nothing of this.
+        self._labels = self._all_labels if self._all_labels else None
         self._at_once = True
 
     @property
@@ -120,12 +146,25 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         return [self._names[visit.scan] for visit in self._sampler().batch_at(epoch, batch_idx)]
 
     def training_voxels(self) -> Iterator[tuple[int, ...]]:
-        """For every training scan, its voxels of background and of each target."""
-        return map(self._scans.class_voxels, range(len(self._names)))
+        """For every training scan, its voxels of background and of each target that was looked for."""
+        return map(self._counted, range(len(self._names)))
 
     def validation_voxels(self) -> Iterator[tuple[int, ...]]:
         """The same of every validation scan."""
-        return map(self._scans.class_voxels, self._validation)
+        return map(self._counted, self._validation)
+
+    def training_labels(self) -> Iterator[tuple[bool, ...]]:
+        """For every training scan, of each target whether it was looked for."""
+        return map(self._all_labels.targets, range(len(self._names)))
+
+    def hidden_voxels(self) -> str:
+        """A warning about label files that hold what was not looked for in their case; else empty."""
+        if self._labels is None:
+            return ""
+        return of_hidden_voxels(self._cases, self._task, map(self._scans.class_voxels, range(len(self._cases))))
+
+    def _counted(self, index: int) -> tuple[int, ...]:
+        return self._all_labels.counted(index, self._scans.class_voxels(index))
 
     def rarity(self) -> tuple[float, ...] | None:
         """How often each target is cropped at, against the others; None if `sampling.rarity_power` is 0."""
@@ -168,7 +207,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         sampler = self._sampler()
         sampler.go_on(self.trainer)
         return Loader(
-            TrainingCrops(self._scans, self._task, self._config, self.rarity()),
+            TrainingCrops(self._scans, self._task, self._config, self._labels, self.rarity()),
             batch_size=self._sampling.scans_per_batch,
             sampler=sampler,
             collate_fn=Batches(self._config.augment, at_once=self._at_once),
@@ -193,7 +232,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         mine: Sequence[int | None] = self._validation[self.trainer.global_rank :: self.trainer.world_size] or [None]
         # One process reads the next scan while this one is segmented; more would fill the memory with scans.
         workers = 0 if isinstance(self._scans, ScansInMemory) else min(1, self._sampling.num_workers)
-        return Loader(WholeScans(self._scans), batch_size=None, sampler=mine, **self._workers(workers))
+        return Loader(WholeScans(self._scans, self._labels), batch_size=None, sampler=mine, **self._workers(workers))
 
     def on_before_batch_transfer(self, batch: Batch | SwinUnetrError, dataloader_idx: int) -> Batch:
         """Raise, in the process that trains, what went wrong in one that reads."""
@@ -230,7 +269,10 @@ class Batches:
         self._at_once = at_once or self._monai is not None
 
     def __call__(self, visits: Sequence[list[Sample] | SwinUnetrError]) -> Batch | SwinUnetrError:
-        """A batch of "image" and "label", B x C x X x Y x Z, and what is still to be done to it; or an error."""
+        """A batch of "image" and "label", B x C x X x Y x Z, and what is still to be done to it; or an error.
+
+        If not everything was looked for in every case, also "labelled": B x C bool for the channels of the network.
+        """
         crops: list[Sample] = []
         for visit in visits:
             if isinstance(visit, SwinUnetrError):
@@ -238,6 +280,8 @@ class Batches:
             crops += visit
         image, label, changes, wide = joined(crops, self._augment)
         batch = {"image": image, "label": label, "changes": changes, "wide": wide}
+        if LABELLED in crops[0]:
+            batch[LABELLED] = torch.stack([crop[LABELLED] for crop in crops])
         if not self._at_once:
             return batch
         if self._monai is None:

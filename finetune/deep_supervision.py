@@ -51,18 +51,24 @@ def level_weights(levels: int) -> tuple[float, ...]:
     return tuple(half / sum(halves) for half in halves)
 
 
-def supervise(loss: Callable[[Tensor, Tensor], Tensor], scores: Sequence[Tensor], targets: Tensor) -> Tensor:
+def supervise(
+    loss: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    scores: Sequence[Tensor],
+    targets: Tensor,
+    labelled: Tensor | None = None,
+) -> Tensor:
     """Weighted sum of the losses of several resolutions.
 
     Args:
-        loss: of scores and targets of one size.
+        loss: of scores and targets of one size, and what was looked for.
         scores: B x C x X x Y x Z, the finest first, the others smaller.
         targets: encoded, of the finest size; the others take the nearest voxel's.
+        labelled: B x C bool, whether each channel was looked for. If None, all were.
     """
     total = scores[0].new_zeros(())
     for weight, each in zip(level_weights(len(scores)), scores, strict=True):
         size = each.shape[2:]
         # Nearest, so that a class index, or the mark of an ignored voxel, stays what it is; float32 holds them exactly.
         nearest = targets if targets.shape[2:] == size else F.interpolate(targets.float(), size, mode="nearest-exact")
-        total = total + weight * loss(each, nearest.to(targets.dtype))
+        total = total + weight * loss(each, nearest.to(targets.dtype), labelled)
     return total

@@ -18,7 +18,9 @@ from transforms.content import channel_hashes, content_hash
 from transforms.io import read_image
 
 
-def seen_cases(provenance: Mapping[str, Any], cases: Sequence[Case], data: Path) -> tuple[str, ...] | None:
+def seen_cases(
+    provenance: Mapping[str, Any], cases: Sequence[Case], data: Path | Collection[Path]
+) -> tuple[str, ...] | None:
     """Ids of the cases that were among the training scans of a model.
 
     A copy of a scan, or of one of its channels, under another name is recognised by its voxels.
@@ -26,15 +28,14 @@ def seen_cases(provenance: Mapping[str, Any], cases: Sequence[Case], data: Path)
     Args:
         provenance: what the model's folder records.
         cases: that should be new to it.
-        data: root of their data set.
+        data: folder of their data set; several if they were joined.
 
     Returns:
         The ids; None if the model does not record what it has seen.
     """
     paths = {str(Path(scan).resolve()) for scan in provenance.get("scans") or ()}
     hashes = {name for key in ("scan_hashes", "channel_hashes") for name in provenance.get(key) or ()}
-    same_data = provenance.get("data") == str(data.resolve())
-    names = set(provenance.get("training") or ()) if same_data else set()
+    names = _names_in(provenance, data)
     if not paths and not hashes and "training" not in provenance:
         return None
 
@@ -53,7 +54,22 @@ def seen_cases(provenance: Mapping[str, Any], cases: Sequence[Case], data: Path)
     return tuple(case.id for case, is_seen in zip(cases, found, strict=True) if is_seen)
 
 
-def seen_by_weights(init: Path | str, cases: Sequence[Case], data: Path) -> tuple[str, ...] | None:
+def _names_in(provenance: Mapping[str, Any], data: Path | Collection[Path]) -> set[str]:
+    """Ids, in these data, of the cases that a model was trained on, with and without the prefix of joined data sets."""
+    known = provenance.get("data") or ()
+    trained_on = {known} if isinstance(known, str) else set(known)
+    here = {str(folder.resolve()) for folder in ((data,) if isinstance(data, Path) else data)}
+    if trained_on.isdisjoint(here):
+        return set()
+    names = set(provenance.get("training") or ())
+    if trained_on == here:
+        return names
+    prefixes = [f"{Path(folder).name}_" for folder in trained_on | here]
+    bare = {name.removeprefix(prefix) for name in names for prefix in prefixes}
+    return names | bare | {f"{prefix}{name}" for name in bare for prefix in prefixes}
+
+
+def seen_by_weights(init: Path | str, cases: Sequence[Case], data: Path | Collection[Path]) -> tuple[str, ...] | None:
     """The same for the weights that a training starts from; None also for published weights, which record nothing."""
     folder = Path(init)
     folder = folder if (folder / DESCRIPTION).is_file() else folder / "best"
@@ -76,5 +92,5 @@ def seen_by_init(
     if init is None or before or not validation or rank_zero_only.rank != 0:
         return before.get("seen_by_init", []), []
     held_back = [case for case in dataset.cases if case.id in set(validation)]
-    seen = seen_by_weights(init, held_back, dataset.root)
+    seen = seen_by_weights(init, held_back, dataset.folders)
     return seen, [of_seen_scans(init, seen)]

@@ -14,6 +14,7 @@ from torch import Tensor
 from finetune.config import FinetuneConfig
 from finetune.deep_supervision import AuxiliaryHeads, supervise
 from finetune.losses import SegmentationLoss
+from finetune.partial_labels import LABELLED
 from finetune.validation import POOLED, SMOOTHED, ValidationScores, score_names
 from swin_unetr.inference.engine.sliding_window import slide
 from swin_unetr.networks import SegmentationNetwork, SwinUNETR
@@ -67,9 +68,10 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch of crops."""
+        labelled = batch.get(LABELLED)
         if self.auxiliary is not None:
-            return supervise(self._loss, self.auxiliary(self.network, batch["image"]), batch["label"])
-        loss: Tensor = self._loss(self.network(batch["image"]), batch["label"])
+            return supervise(self._loss, self.auxiliary(self.network, batch["image"]), batch["label"], labelled)
+        loss: Tensor = self._loss(self.network(batch["image"]), batch["label"], labelled)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -80,7 +82,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         """Segment one scan and score it; a process without a scan gets an empty batch."""
         if batch:
             inference = replace(self._config.inference, overlap=self._config.validation_overlap)
-            self._scores.add(slide(batch["image"], self.network, inference), batch["label"])
+            self._scores.add(slide(batch["image"], self.network, inference), batch["label"], batch.get(LABELLED))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all processes' scans, and the smoothed one that decides."""

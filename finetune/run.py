@@ -19,17 +19,18 @@ from finetune.folders import SaveFinetuned
 from finetune.leaks import seen_by_init
 from finetune.module import FinetuneModule, metric_names
 from finetune.notices import of_absent_classes, of_exchanged_sides, of_mirrored_sides
+from finetune.opening import open_data
+from finetune.partial_labels import refuse_other_labels
 from finetune.planning import PLANNED
-from finetune.preprocessing import InitPreprocess, check_intensities, compared, with_preprocess_of
-from finetune.recipes import find_recipe
+from finetune.preprocessing import InitPreprocess, compared, with_preprocess_of
 from finetune.resumed import of_changed_files, refuse_another
+from finetune.scans import store_of
 from finetune.speed import settled_speed
 from finetune.split import SPLIT, STORE, FoldCases
 from finetune.validation import OF_CASES, POOLED, SMOOTHED
 from swin_unetr.checkpoints.starting_point import starting_point
-from swin_unetr.config_io import load
-from swin_unetr.datasets import read_dataset
-from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.labelled import partly_labelled
+from swin_unetr.datasets.union import Folders
 from swin_unetr.networks import SegmentationNetwork, build_network, choose_fast_paths
 from swin_unetr.provenance import command
 from swin_unetr.tasks import Task
@@ -40,7 +41,6 @@ from swin_unetr.training.first_process import is_first, tell, warn
 from swin_unetr.training.session import Session
 from swin_unetr.words import count, decimal
 from transforms.exchange import exchanged_pairs
-from transforms.infer_task import settle_task
 from transforms.likeness import describe_scans
 from transforms.monai_changes import try_monai_changes
 
@@ -106,7 +106,7 @@ class FinetuneResult:
 def finetune(
     config: FinetuneConfig | Path | str,
     *,
-    data: Path | str,
+    data: Folders,
     output: Path | str,
     fold: int | Literal["all"] = 0,
     folds: Path | str | None = None,
@@ -120,7 +120,7 @@ def finetune(
 
     Args:
         config: the configuration, or a recipe: its file, or the name of a shipped one.
-        data: folder of scans and labels.
+        data: folder of scans and labels, or several that train one model (`datasets.union`).
         output: the run folder, new or empty unless it is resumed. Receives config.yaml, run.json,
             folds.json, metrics.csv, tensorboard/, checkpoints/last.ckpt, and the model folders best/ and last/.
         fold: fold that is held back for validation; "all" trains on every case and validates on the same.
@@ -142,11 +142,12 @@ def finetune(
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint to resume from is written.
     """
     start = None if init is None else starting_point(init)
-    config, dataset, task = open_data(with_preprocess_of(config, start, init_preprocess), data, task)
-    run = Path(output)
+    run, config = Path(output), with_preprocess_of(config, start, init_preprocess)
+    config, dataset, task = open_data(config, data, task, store_of(config, run.parent / STORE))
     session = Session.open(run, config, start=start, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
     before = session.before
     refuse_another(run, before, fold=fold, task=task, start=start)
+    refuse_other_labels(run, before, partly_labelled(dataset.cases, task))
     cases = FoldCases.of(run, dataset, task, config, folds, fold)
     speed = settled_speed(replace(config, trainer=session.trainer), task)
 
@@ -200,7 +201,7 @@ def _train(
     facts["choice"], folders.always_last = deciding.facts(), deciding.always_last
     facts["contents"] = scans.contents()
     of_absent = of_absent_classes(deciding.untrained, cases.fold)
-    warn(*warnings, of_absent, *deciding.lines(), of_changed_files(session.before, facts))
+    warn(*warnings, of_absent, scans.hidden_voxels(), *deciding.lines(), of_changed_files(session.before, facts))
     facts["fast_paths"] |= scans.place(trainer.strategy.root_device)
     weights = _class_weights(scans, task, config, facts)
     module = FinetuneModule(network, task, replace(config, speed=speed), weights, deciding.structures)
@@ -241,7 +242,7 @@ def _class_weights(
     if config.loss.class_weights != "frequencies":
         return None
     tell("counting the voxels of each class")
-    weights = weights_by_frequency(scans.training_voxels(), task)
+    weights = weights_by_frequency(scans.training_voxels(), task, scans.training_labels())
     facts["class_weights"] = weights
     return weights
 
@@ -264,28 +265,3 @@ def _result(
         epochs=epochs,
         seconds=seconds,
     )
-
-
-def open_data(
-    config: FinetuneConfig | Path | str, data: Path | str, task: Task | None
-) -> tuple[FinetuneConfig, Dataset, Task]:
-    """The cases, what their labels mean, and the configuration with the channels and classes that follow from it.
-
-    Args:
-        config: the configuration, or a recipe: its file, or the name of a shipped one.
-        data: folder of scans and labels.
-        task: what the labels mean, where the data set does not say.
-
-    Raises:
-        ConfigError: a window of Hounsfield units for what is no CT, as in the plan of another data set; or a
-            transform of MONAI that is unknown or fails.
-    """
-    if not isinstance(config, FinetuneConfig):
-        config = load(FinetuneConfig, find_recipe(config))
-    dataset = read_dataset(Path(data), layout=config.layout, require_labels=True, task=task)
-    if task is None:
-        task = settle_task(dataset, modality="CT" if config.preprocess.intensity.is_hounsfield else "MR")
-    check_intensities(config.preprocess, task, dataset.root)
-    try_monai_changes(config.augment.monai, task, config.sampling.crop_size)
-    network = replace(config.network, in_channels=len(task.channels), num_classes=task.num_classes)
-    return replace(config, network=network), dataset, task

@@ -13,10 +13,11 @@ from torch import Tensor
 from finetune.config import FinetuneConfig
 from swin_unetr.config import PreprocessConfig
 from swin_unetr.datasets.case import Case
+from swin_unetr.datasets.union import label_table
 from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.machine import cores
 from swin_unetr.store.filling import alone, in_parallel, workers_for
-from swin_unetr.store.folder import Store, files_hash, source_key
+from swin_unetr.store.folder import Store, digest, files_hash, source_key
 from swin_unetr.store.scan_file import StoredScan
 from swin_unetr.store.size import check_space, in_words, most_voxels, store_bytes
 from swin_unetr.tasks import Task
@@ -197,6 +198,12 @@ class ScansOnDisk:
             "label": {**encoding_key(task), **label_interpolation_key(self._preprocess)},
         }
 
+    def _name(self, case: Case, content: str) -> str:
+        """Names what a scan in the store holds: its files, and the meaning of its label values if that is its own."""
+        if case.task is None:
+            return content
+        return digest([content, sorted(label_table(case.task, self._task).items())])
+
     def _find_all(self, store: Store) -> list[StoredScan | None]:
         """The scans of files that were read before: found by their stamps, or by their bytes if the stamps differ."""
         found = [self._find(store, case) for case in self._cases]
@@ -214,7 +221,7 @@ class ScansOnDisk:
             facts = store.sources.get(source_key(_files(case)))
         except DataError:
             return None
-        return None if facts is None else store.find(str(facts.get("hash")), case.id)
+        return None if facts is None else store.find(self._name(case, str(facts.get("hash"))), case.id)
 
     def _find_by_bytes(self, store: Store, case: Case) -> StoredScan | None:
         files = _files(case)
@@ -222,7 +229,7 @@ class ScansOnDisk:
             key, content = source_key(files), files_hash(files)
         except DataError:
             return None
-        if (scan := store.find(content, case.id)) is not None:
+        if (scan := store.find(self._name(case, content), case.id)) is not None:
             store.sources.note(key, files, {"hash": content})
         return scan
 
@@ -230,14 +237,15 @@ class ScansOnDisk:
         files = _files(case)
         try:
             key, content = source_key(files), files_hash(files)
-            scan = store.find(content, case.id)
+            name = self._name(case, content)
+            scan = store.find(name, case.id)
             if scan is None:
                 sample = _preprocessed(self._steps, case)
                 if source_key(files) != key:
                     return DataError(f"{case.images[0]}: was changed while it was read; start again")
                 label = sample["label"].numpy()
                 places = class_places(label, len(self._task.targets))
-                scan = store.write(content, case.id, sample["image"].numpy(), label, places)
+                scan = store.write(name, case.id, sample["image"].numpy(), label, places)
         except DataError as error:
             return error
         except (RuntimeError, ValueError, MemoryError) as error:

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from finetune import partial_labels
 from finetune.class_presence import classes_of_cases
 from finetune.config import FinetuneConfig
 from finetune.deciding import refuse_single_patient
 from finetune.notices import of_baseline
+from finetune.partial_labels import RECORDED
 from finetune.scans import store_of
 from swin_unetr.config import NetworkConfig
 from swin_unetr.config_io import to_dict
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.folds import Folds, fit_to_cases, left_out, load_folds, make_folds
+from swin_unetr.datasets.labelled import partly_labelled
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import Task
 from swin_unetr.words import count
@@ -89,16 +92,25 @@ class FoldCases:
             f"{task.name}: {count(len(self.training), 'scan')} to train on, {len(self.validation)} to validate on",
             f"channels: {', '.join(task.channels)}; structures: {', '.join(target.name for target in task.targets)}; "
             f"{parameters:,} parameters{of_baseline(network)}",
+            partial_labels.summary(self._seen, task),
             left_out(self.split, {case.id for case in self.dataset.cases}),
         )
         return "\n".join(filter(None, lines))
 
+    @property
+    def _seen(self) -> list[Case]:
+        """The cases of the split."""
+        return self.cases(dict.fromkeys((*self.training, *self.validation)))
+
     def facts(self) -> dict[str, Any]:
         """The same for the record of a run."""
+        folders = [str(folder.resolve()) for folder in self.dataset.folders]
+        partly = partly_labelled(self.dataset.cases, self.task)
         return {
-            "data": str(self.dataset.root.resolve()),
+            "data": folders[0] if len(folders) == 1 else folders,
             "layout": self.dataset.layout,
             "task": to_dict(self.task),
+            **({RECORDED: partly} if partly else {}),
             "fold": self.fold,
             "training": self.training,
             "validation": self.validation,

@@ -54,7 +54,7 @@ def overlap(scores: Tensor, targets: Tensor, task: Task) -> Tensor:
 
 
 def dice_of(overlap: Tensor) -> Tensor:
-    """Dice of counts as `overlap` gives them; NaN where a structure is in neither."""
+    """Dice of counts as `overlap` gives them; NaN where a structure is in neither, or was not looked for."""
     return 2 * overlap[0] / overlap[1]
 
 
@@ -75,9 +75,18 @@ class ValidationScores:
         # Sum of the Dice of the cases, and how many of them are numbers.
         self._of_cases = torch.zeros(2, count, device=device)
 
-    def add(self, scores: Tensor, targets: Tensor) -> None:
-        """Add a scan; see `overlap`."""
+    def add(self, scores: Tensor, targets: Tensor, labelled: Tensor | None = None) -> None:
+        """Add a scan; see `overlap`.
+
+        Args:
+            scores: of the scan.
+            targets: encoded.
+            labelled: bool, of every output channel of the network whether it was looked for in the case: what was not
+                adds nothing to the scores of its structure, whatever was predicted. If None, all were.
+        """
         counts = overlap(scores, targets, self._task)
+        if labelled is not None:
+            counts = counts * labelled[-len(self._task.targets) :]
         dice = dice_of(counts)
         self._overlap += counts
         self._of_cases[0] += torch.nan_to_num(dice)

@@ -110,6 +110,34 @@ class Shifted:
         return np.asarray(np.ravel_multi_index(shifted, self.shape), np.int64)
 
 
+class LabelledScan:
+    """A scan in which some structures were not looked for: crops are never centred on them.
+
+    Args:
+        scan: the scan.
+        looked_for: of each target.
+    """
+
+    def __init__(self, scan: Scan, looked_for: Sequence[bool]) -> None:
+        self._scan, self._looked_for, self.shape = scan, looked_for, scan.shape
+
+    def crop(self, start: Sequence[int], size: Sequence[int]) -> tuple[Voxels, Voxels]:
+        """A part of it."""
+        return self._scan.crop(start, size)
+
+    def places(self, which: int) -> NDArray[np.int64]:
+        """Voxels of a class; a structure that was not looked for has none, nor has "any" those of such structures."""
+        if which == BACKGROUND:
+            return self._scan.places(which)
+        nothing = np.empty(0, np.int64)
+        if which != ANY:
+            return self._scan.places(which) if self._looked_for[which - 1] else nothing
+        targets = list(enumerate(self._looked_for, 1))
+        if not any(len(self._scan.places(target)) for target, is_so in targets if not is_so):
+            return self._scan.places(ANY)
+        return np.unique(np.concatenate([nothing, *(self._scan.places(target) for target, is_so in targets if is_so)]))
+
+
 class PlaceAtRandom(Randomizable, Transform):  # type: ignore[misc]  # MONAI has no types
     """Pad a scan that is smaller than the crop with 0, the scan at a random place inside.
 
@@ -221,6 +249,15 @@ class RandomCrops:
         placed = self._place(scan)
         starts = self._take.starts(placed)
         return [self.read(placed, *each) for each in zip(starts, draw(len(starts), generator), strict=True)]
+
+    def channels(self, values: Tensor, crop: Sample) -> Tensor:
+        """Values of the output channels of the network, such as whether each is labelled, exchanged as a crop's label.
+
+        Args:
+            values: one for each channel.
+            crop: from here.
+        """
+        return self._exchange.channels(values) if sides_exchanged(crop["draws"], self._augment) else values
 
     def read(self, scan: Scan, start: Triple, draws: Tensor) -> Sample:
         """The sample of one place.

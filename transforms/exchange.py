@@ -58,8 +58,8 @@ class ExchangeSides:
     """
 
     def __init__(self, task: Task, pairs: Sequence[tuple[str, str]]) -> None:
-        order = score_order(task, pairs)
-        self._channels = list(order) if task.activation == "sigmoid" else None
+        self._order = list(order := score_order(task, pairs))
+        self._of_regions = task.activation == "sigmoid"
         # Every value of the type: the ignored one stays.
         self._table = torch.arange(torch.iinfo(target_type(task)).max + 1, dtype=target_type(task))
         self._table[: len(order)] = torch.tensor(order, dtype=self._table.dtype)
@@ -69,6 +69,10 @@ class ExchangeSides:
 
         Ignored voxels stay ignored.
         """
-        if self._channels is not None:
-            return label[self._channels]
+        if self._of_regions:
+            return self.channels(label)
         return self._table.to(label.device)[label.long()].to(label.dtype)
+
+    def channels(self, values: Tensor) -> Tensor:
+        """Values of the output channels of the network, C x ..., with those of both sides exchanged."""
+        return values[self._order]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from swin_unetr.datasets import DESCRIPTION
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.labelled import with_known_structures
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import BRATS_CONVENTIONS, Modality, Target, Task, brats, brats_convention, modality_of
 from transforms.io import read_label_names, read_labels
@@ -68,6 +70,34 @@ def settle_task(
             Target(name=names.get(value, f"label {value}"), labels=(value,), write_as=value) for value in values
         ),
     )
+
+
+def settle_labelled(dataset: Dataset, task: Task, values_of: Callable[[Case], Iterable[int]] = label_values) -> Dataset:
+    """A labelled data set whose cases know which structures were looked for, if that is not all of them.
+
+    By the rule "not_looked_for" of a `task.yaml` these are the structures that a case's label file holds, for cases of
+    which no table says more.
+
+    Args:
+        dataset: with labels.
+        task: what their values mean.
+        values_of: gives the values in a case's label file, if they are known already.
+
+    Raises:
+        DataError: a case names a structure that the task does not have, or a label file cannot be read.
+    """
+    dataset = with_known_structures(dataset, task)
+    if dataset.absent != "not_looked_for":
+        return dataset
+
+    def settled(case: Case) -> Case:
+        if case.labelled is not None or case.label is None:
+            return case
+        held = set(values_of(case))
+        found = (target.name for target in task.targets if not held.isdisjoint(target.labels))
+        return replace(case, labelled=frozenset(found))
+
+    return replace(dataset, cases=tuple(map(settled, dataset.cases)))
 
 
 def _names(cases: Iterable[Case]) -> dict[int, str]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from swin_unetr.datasets.union import label_table
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import Task
 from transforms.unknown_labels import UnknownLabelsError
@@ -76,6 +77,20 @@ def encode_targets(labels: Tensor, task: Task) -> Tensor:
     if task.ignore_label is not None:
         table[task.ignore_label] = ignored_value(table)
     return table[labels.long()]
+
+
+def relabelled(labels: NDArray[Any], own: Task, joint: Task) -> NDArray[np.int32]:
+    """Label values of a joint task, from those of one of its data sets (`datasets.union`).
+
+    Args:
+        labels: values that `own` knows, of any shape.
+        own: what they mean; its structures have the names of the joint task.
+        joint: the task of all data sets.
+    """
+    table = np.zeros(max(own.known_labels) + 1, np.int32)
+    for value, other in label_table(own, joint).items():
+        table[value] = other
+    return table[labels.astype(np.intp)]
 
 
 def encoding_key(task: Task) -> dict[str, Any]:

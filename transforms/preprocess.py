@@ -28,7 +28,7 @@ from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.tasks import Task
 from transforms.geometry import Volume, require_same_geometry
 from transforms.io import read_image, read_labels
-from transforms.labels import check_labels, encode_targets, target_type
+from transforms.labels import check_labels, encode_targets, relabelled, target_type
 from transforms.spacing import resampling
 from transforms.steps import (
     ROUNDING,
@@ -142,9 +142,10 @@ class LoadCase(Transform):  # type: ignore[misc]
                 raise DataError(f"{case.images[0]}: has no label file; add one or leave the case out")
             label = read_labels(case.label, like=volume.geometry)
             require_same_geometry(case.label, label.geometry, case.images[0], volume.geometry)
-            check_labels(np.unique(label.array), self.task, case.label)
+            check_labels(np.unique(label.array), case.task or self.task, case.label)
+            array = label.array if case.task is None else relabelled(label.array, case.task, self.task)
             # The affine of the image: the label's may differ by rounding, and the two must stay voxel on voxel.
-            loaded["label"] = _meta_tensor(label.array.astype(np.float32), volume.geometry.affine)
+            loaded["label"] = _meta_tensor(array.astype(np.float32), volume.geometry.affine)
         return loaded
 
 

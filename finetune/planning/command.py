@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from finetune.planning import PLAN, PLANNED
 from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets.arguments import add_layout_argument
+from swin_unetr.datasets.union import Folders, folders_of
 from swin_unetr.errors import ConfigError
 from swin_unetr.provenance import command
 
-if TYPE_CHECKING:
-    pass
-
-_USAGE = "swin-unetr plan DATA [--output DIR] [--gpu-memory 24GB | --memory 8GB] [--survey FILE] [--overwrite]"
+_USAGE = (
+    "swin-unetr plan DATA [DATA ...] [--output DIR] [--gpu-memory 24GB | --memory 8GB] [--survey FILE] [--overwrite]"
+)
 _DESCRIPTION = """Look at a labelled data set and choose how to train on it.
 
 The output folder receives plan.yaml, a recipe with the reason for every choice, which you can read, change and train
@@ -29,7 +28,8 @@ def build_parser() -> CommandParser:
         prog="swin-unetr plan", usage=_USAGE, description=_DESCRIPTION, add_help=True, allow_abbrev=False
     )
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="folder of scans and labels")
+    several = "folder of scans and labels; several are joined, their structures matched by name"
+    add("data", type=Path, nargs="+", metavar="DATA", help=several)
     add_layout_argument(parser, "DATA")
     add("--output", type=Path, default=Path(), help="folder for plan.yaml and fingerprint.json; by default here")
     add(
@@ -66,17 +66,17 @@ def main(argv: Sequence[str]) -> int:
     )
     path = arguments.output / PLAN
     print(*made.headline(), made.table(), f"plan: {path}", sep="\n")
-    words: list[str | Path] = ["finetune", "--plan", path, "--data", arguments.data, "--output", "RUN"]
+    words: list[str | Path] = ["finetune", "--plan", path, "--data", *arguments.data, "--output", "RUN"]
     words += [] if made.data.patients > 1 else ["--fold", "all"]  # of a single patient nothing can be held back
     print(f"train with it: {command(words)}")
     return 0
 
 
-def plan_of_run(data: Path, run: Path, *, layout: str) -> Path:
+def plan_of_run(data: Folders, run: Path, *, layout: str) -> Path:
     """The plan that a run without a recipe follows: the one in its folder, or a new one for this machine.
 
     Args:
-        data: folder of scans and labels.
+        data: folder of scans and labels, or several.
         run: folder of the run's results.
         layout: of `data`.
 
@@ -92,9 +92,8 @@ def plan_of_run(data: Path, run: Path, *, layout: str) -> Path:
     if run.exists() and (not run.is_dir() or {path.name for path in run.iterdir()} - set(PLANNED)):
         raise ConfigError(f"{run}: is not empty, and holds no plan; give --config or --plan, or another --output")
     if any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
-        raise ConfigError(
-            f"plan: several processes cannot plan together; run {command(['plan', data, '--output', run])} before"
-        )
+        before = command(["plan", *folders_of(data), "--output", run])
+        raise ConfigError(f"plan: several processes cannot plan together; run {before} before")
     from finetune.planning.planner import plan
 
     made = plan(data, run, layout=layout)

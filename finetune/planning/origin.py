@@ -8,7 +8,8 @@ from typing import Any
 
 from finetune.planning import FINGERPRINT, PLAN
 from swin_unetr.config_io import read_yaml
-from swin_unetr.datasets import Dataset, read_dataset
+from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.union import Folders, join, read_parts
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import read_text
 from swin_unetr.provenance import command
@@ -34,12 +35,12 @@ def refuse_edited(plan: Path) -> None:
         raise ConfigError(f"{plan}: {words}; choose another --output, or replace it with --overwrite")
 
 
-def note_of_origin(plan: Path, data: Path, layout: str, *, named: bool) -> str:
+def note_of_origin(plan: Path, data: Folders, layout: str, *, named: bool) -> str:
     """What to say of a plan that was made on other data than it is used for; empty if there is nothing to say.
 
     Args:
         plan: the file, or any other recipe. Without a fingerprint beside it, nothing is known of its data.
-        data: folder of scans and labels that is trained on.
+        data: folder of scans and labels that is trained on, or several.
         layout: of `data`.
         named: whether the user named the plan; if False, it was found in the folder of the run.
 
@@ -50,7 +51,10 @@ def note_of_origin(plan: Path, data: Path, layout: str, *, named: bool) -> str:
     made_for = _beside(plan) if plan.name == PLAN else {}
     if not made_for:
         return ""
-    dataset = read_dataset(data, layout=layout, require_labels=True)
+    parts = read_parts(data, layout)
+    if len(parts) > 1 and any(part.task is None for part in parts):
+        return ""  # only their label files would say
+    dataset = parts[0] if len(parts) == 1 else join(parts)
     ids, here = set(made_for.get("ids") or ()), {case.id for case in dataset.cases}
     root = Path(str(made_for.get("root", "")))
     other = _other_task(made_for.get("task") or {}, dataset)
@@ -68,7 +72,7 @@ def note_of_origin(plan: Path, data: Path, layout: str, *, named: bool) -> str:
     words += f", and {gone} of its {count(len(ids), 'case')} {'is' if gone == 1 else 'are'} not here" if gone else ""
     if named:
         return f"note: {words}"
-    again = command(["plan", dataset.root, "--output", "DIR"])
+    again = command(["plan", *dataset.folders, "--output", "DIR"])
     return f"warning: {words}; if they differ, plan again: {again}"
 
 

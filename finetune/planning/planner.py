@@ -17,8 +17,8 @@ from finetune.planning.origin import refuse_edited, text_hash
 from finetune.planning.plan import Plan, make_plan
 from swin_unetr.config import InferenceConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from swin_unetr.config_io import from_dict
-from swin_unetr.datasets import read_dataset
 from swin_unetr.datasets.case import Dataset
+from swin_unetr.datasets.union import Folders, read_parts
 from swin_unetr.device import is_native
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import write_text
@@ -28,6 +28,7 @@ from swin_unetr.planning.fingerprint import fingerprint
 from swin_unetr.planning.fit import Setting
 from swin_unetr.planning.footprint import Footprint
 from swin_unetr.planning.target import Device, PlanTarget
+from swin_unetr.planning.union import join_surveys
 from swin_unetr.survey.facts import Survey
 from swin_unetr.survey.run import survey
 from swin_unetr.survey.survey_file import read_survey
@@ -37,7 +38,7 @@ _SHARE = 0.8
 
 
 def plan(
-    data: Path | str,
+    data: Folders,
     output: Path | str,
     *,
     layout: str = "auto",
@@ -50,7 +51,7 @@ def plan(
     """Look at a labelled data set, choose how to train on it, and write plan.yaml and fingerprint.json.
 
     Args:
-        data: folder of scans and labels.
+        data: folder of scans and labels, or several that train one model.
         output: folder for both files.
         layout: of `data`.
         memory: bytes that the process may take on a processor, or a size such as "8GB".
@@ -70,8 +71,8 @@ def plan(
     if not overwrite:
         refuse_edited(Path(output) / PLAN)
     machine = this_machine(**sizes)  # before the survey makes this process larger
-    dataset = read_dataset(Path(data), layout=layout, require_labels=True)
-    made = plan_data(_survey(dataset, survey_file, workers), machine)
+    surveys = [(part, _survey(part, survey_file, workers)) for part in read_parts(data, layout)]
+    made = plan_data(surveys[0][1] if len(surveys) == 1 else join_surveys(surveys), machine)
     write_plan(made, Path(output))
     return made
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from swin_unetr.config import InferenceConfig, PreprocessConfig
 from swin_unetr.config_io import CommandParser, from_dict, read_yaml
+from swin_unetr.datasets.description import task_from
 from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import BRATS_CONVENTIONS, BTCV, Task, brats
 
@@ -103,7 +104,7 @@ def _import_parser() -> CommandParser:
 def _task(argument: str) -> Task:
     if argument in _TASKS:
         return _TASKS[argument]
-    return from_dict(Task, read_yaml(Path(argument)), source=argument)
+    return task_from(read_yaml(Path(argument)), source=argument)
 
 
 def _save_encoder(network: SwinUNETR, report: TransferReport, folder: Path) -> None:

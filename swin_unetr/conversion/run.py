@@ -14,14 +14,15 @@ from swin_unetr.conversion.labels import new_values
 from swin_unetr.conversion.layouts import To, Writer
 from swin_unetr.conversion.pieces import How, make
 from swin_unetr.datasets import Case, Dataset, read_sound_cases
+from swin_unetr.datasets.labelled import write_labelled
 from swin_unetr.datasets.patients import write_patients
-from swin_unetr.errors import ConfigError, SwinUnetrError
+from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
 from swin_unetr.files import real_path, remove_partials, write_json
 from swin_unetr.parallel import run_parallel
 from swin_unetr.provenance import versions
 from swin_unetr.tasks import Modality, Task
 from swin_unetr.words import why_not_written
-from transforms.infer_task import settle_task
+from transforms.infer_task import label_values, settle_labelled, settle_task
 from transforms.io import read_verdict
 
 #: Record of a conversion, in its folder.
@@ -87,6 +88,8 @@ def convert(
     dataset, faults = read_sound_cases(source, layout=layout, with_test=True)
     labelled = any(case.label for case in dataset.cases)
     task = settle_task(dataset, modality) if to != "plain" or (dataset.task and labelled) else dataset.task
+    if task is not None:
+        dataset = settle_labelled(dataset, task, _values)
     values = {} if task is None else new_values(task, to)
     settings = {"source": str(source.resolve()), "layout": dataset.layout, "to": to, "file_type": file_type}
     _check_output(output, dataset, settings)
@@ -114,6 +117,7 @@ def convert(
     writer.describe(done)
     if groups := {case.id: case.group for case in done if case.group is not None}:
         write_patients(output, groups)
+    write_labelled(output, done)
     write_json(output / RECORD, {**settings, "state": "finished", **_record(report, made, task)})
     return report
 
@@ -130,6 +134,14 @@ def _convert_case(job: _Job) -> tuple[dict[str, How], tuple[str, ...]]:
         for piece in pieces:
             piece.target.unlink(missing_ok=True)
         raise
+
+
+def _values(case: Case) -> tuple[int, ...]:
+    """The values in a label file; empty if it cannot be read: its case is then not converted."""
+    try:
+        return label_values(case)
+    except DataError:
+        return ()
 
 
 def _check_output(output: Path, dataset: Dataset, settings: dict[str, Any]) -> None:

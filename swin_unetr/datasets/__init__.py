@@ -11,10 +11,11 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from swin_unetr.config_io import load
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.channels import match_channels
+from swin_unetr.datasets.description import DESCRIPTION, read_description
 from swin_unetr.datasets.faults import DoubledIdError, fault_of_case, noting, one_case
+from swin_unetr.datasets.labelled import with_labelled
 from swin_unetr.datasets.listing import posix_path
 from swin_unetr.datasets.patients import with_patients
 from swin_unetr.datasets.plain import is_image_file
@@ -35,9 +36,6 @@ __all__ = [
     "read_dataset",
     "read_sound_cases",
 ]
-
-#: A file in a data set's folder, in any layout, with the fields of a `swin_unetr.tasks.Task`.
-DESCRIPTION = "task.yaml"
 
 
 def is_dataset(path: Path) -> bool:
@@ -79,8 +77,8 @@ def read_dataset(
     dataset = replace(dataset, cases=cases)
     if require_labels:
         _refuse_unlabelled(root, cases)
-    dataset = _with_patients(root, dataset, reader)
-    return replace(dataset, task=task or _described(dataset)).with_counted_channels()
+    dataset = _described(dataset, task)
+    return _with_side_files(root, dataset, reader).with_counted_channels()
 
 
 def read_sound_cases(root: Path, *, layout: str = "auto", with_test: bool) -> tuple[Dataset, list[DataError]]:
@@ -97,39 +95,59 @@ def read_sound_cases(root: Path, *, layout: str = "auto", with_test: bool) -> tu
             raise (faults or [error])[0] from error
 
 
-def _with_patients(root: Path, dataset: Dataset, reader: Reader) -> Dataset:
-    """The data set with its patients; a single file, or one of several lists, is only a part of the folder."""
+def _with_side_files(root: Path, dataset: Dataset, reader: Reader) -> Dataset:
+    """The data set with its patients, and what was looked for in its cases.
+
+    A single file, or one of several lists, is only a part of the folder.
+    """
     if is_image_file(root):
         return dataset
     folder = dataset.whole or dataset.root
 
     def others() -> set[str]:
-        """Ids that the file may name too: those of test cases, and of cases with a fault."""
+        """Ids that the files may name too: those of test cases, and of cases with a fault."""
         with noting() as faults:
             everything = reader.read(folder if folder != dataset.root else root, with_test=True)
         return {case.id for case in everything.cases} | {fault.case for fault in faults if fault.case}
 
-    try:
-        return with_patients(dataset, folder, others, is_part=root.is_file())
-    except DataError as error:
-        fault_of_case(None, error)
-        return dataset
+    for read in (with_patients, with_labelled):
+        try:
+            dataset = read(dataset, folder, others, is_part=root.is_file())
+        except DataError as error:
+            fault_of_case(None, error)
+    return dataset
 
 
-def _described(dataset: Dataset) -> Task | None:
-    """The task that a `task.yaml` gives, else that of the layout.
+def _described(dataset: Dataset, task: Task | None) -> Dataset:
+    """The data set with its task and the rule on what label files lack.
+
+    Args:
+        dataset: as read from its layout.
+        task: the task. If None, that of a `task.yaml`, else that of the layout.
 
     Raises:
         ConfigError: the file is wrong.
         DataError: its channels are not those of the files, or are in another order.
     """
     path = dataset.root / DESCRIPTION
-    task = load(Task, path) if path.is_file() else dataset.task
+    if not path.is_file():
+        return replace(dataset, task=task or _checked(dataset, dataset.task, dataset.root))
+    named, absent = read_description(path)
+    return replace(dataset, task=task or _checked(dataset, named, path), absent=absent)
+
+
+def _checked(dataset: Dataset, task: Task | None, source: Path) -> Task | None:
+    """A task whose channels are those of the files.
+
+    Args:
+        dataset: as read from its layout.
+        task: the task. If None, nothing says what the labels mean.
+        source: the `task.yaml`, or the folder of the data set if its layout gives the task.
+    """
     own = dataset.channels or (dataset.task.channels if dataset.task is not None else ())
     if task is None or not own:
         return task
-    source = path if path.is_file() else dataset.root
-    if path.is_file() and len(own) != len(task.channels):
+    if source.name == DESCRIPTION and len(own) != len(task.channels):
         words = f"{count(len(task.channels), 'channel')}, but the scans have {len(own)}"
         raise DataError(f"{source}: names {words} ({', '.join(own)}); name each of them")
     # A task may give more precise names than the files, but not the same names in another order.

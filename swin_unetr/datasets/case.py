@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from swin_unetr.tasks import Task
 from swin_unetr.words import count
 
 #: Structures that a summary names: BTCV has 13; of the 117 of TotalSegmentator nobody would read on.
 _MOST_NAMED = 15
+#: What it means that a label file holds no voxel of a structure: it is not there, or nobody looked for it.
+Absent = Literal["background", "not_looked_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,10 @@ class Case:
     label: Path | None = None
     #: The patient, if the layout knows: scans of one patient belong in one fold.
     group: str | None = None
+    #: Names of the structures that were looked for; others may be in the scan, unmarked. If None, all were.
+    labelled: frozenset[str] | None = None
+    #: What the values of its label file mean, if this is not the task of the data set (`union.join`). If None, it is.
+    task: Task | None = None
     #: How many channels the data set names. If None, it does not say.
     channels: int | None = field(default=None, compare=False)
 
@@ -45,8 +52,17 @@ class Dataset:
     whole: Path | None = None
     #: Whether the patients are inferred from the names of the scans alone.
     patients_by_names: bool = False
+    #: What it means that a label file holds no voxel of a structure, for cases that do not say what was looked for.
+    absent: Absent = "background"
+    #: Folders of the data sets that were joined; `root` is then a name for messages. Empty if nothing was joined.
+    parts: tuple[Path, ...] = ()
     #: What was left out or assumed, in a line each, for people.
     notes: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Its folder; those of all data sets that were joined."""
+        return self.parts or (self.root,)
 
     @property
     def groups(self) -> dict[str, str]:

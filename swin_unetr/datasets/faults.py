@@ -21,6 +21,10 @@ class PatientsError(DataError):
     """The table of patients is wrong; the scans are not."""
 
 
+class LabelledError(PatientsError):
+    """What a table says of the structures that were looked for is wrong; the scans are not."""
+
+
 _NOTED: ContextVar[list[DataError] | None] = ContextVar("noted", default=None)
 _LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
 

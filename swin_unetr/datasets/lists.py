@@ -1,9 +1,8 @@
-"""Cases listed in a CSV or JSON file: `image` (or one column per channel), `label`, `case`, `patient`."""
+"""Cases listed in a CSV or JSON file: `image` (or one column per channel), `label`, `case`, `patient`, `labelled`."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,15 @@ from typing import Any
 from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.datasets.decathlon import decathlon_task
 from swin_unetr.datasets.faults import one_case
+from swin_unetr.datasets.labelled import LABELLED, is_side_table, names_in
 from swin_unetr.datasets.listing import image_suffix, inside
 from swin_unetr.datasets.reader import Reader
-from swin_unetr.datasets.side_files import CASE, PATIENT, plain, read_json, read_table, value_of
+from swin_unetr.datasets.side_files import CASE, IMAGE, PATIENT, plain, read_json, read_table, value_of
 from swin_unetr.errors import DataError
 from swin_unetr.tasks import Task
 
 #: Lists that are found in a folder by themselves.
 LISTS = ("cases.csv", "cases.json")
-#: `image`, or `image_T1`, `image:T1` with the name of a channel.
-_IMAGE = re.compile(r"image[ _:-]?(.*)", re.IGNORECASE)
 _LABEL = tuple(name + of for name in ("label", "mask", "seg", "segmentation") for of in ("", "path", "file"))
 #: Endings after `image` in the name of a column that are not channels.
 _NO_CHANNEL = ("path", "file", "filename")
@@ -29,9 +27,10 @@ _ENTRIES, _TESTS = ("cases", "training", "validation"), "test"
 
 
 def find_list(path: Path) -> Path | None:
-    """The list that a path is, or that lies in the folder."""
+    """The list that a path is, or that lies in the folder, unless that table lists no images."""
     if path.is_dir():
-        return next((path / name for name in LISTS if (path / name).is_file()), None)
+        found = (path / name for name in LISTS if (path / name).is_file())
+        return next((file for file in found if not is_side_table(file)), None)
     return path if path.suffix.lower() in (".csv", ".tsv", ".json") and path.is_file() else None
 
 
@@ -39,8 +38,8 @@ def read_list(root: Path, *, with_test: bool) -> Dataset:
     """List the cases of a file, or of the `cases.csv` or `cases.json` in a folder.
 
     CSV has a row per case, below a row of names: `image` or `image_<channel>` for each channel, and if wanted `label`,
-    `case` and `patient`; separated by commas, semicolons or tabs. JSON has a list of objects with the same keys, or an
-    object with such a list as "cases" or "training"; its "image" may be a list, or an object of channels.
+    `case`, `patient` and `labelled`; separated by commas, semicolons or tabs. JSON has a list of objects with the same
+    keys, or an object with such a list as "cases" or "training"; its "image" may be a list, or an object of channels.
 
     Args:
         root: the file or the folder.
@@ -65,6 +64,7 @@ def read_list(root: Path, *, with_test: bool) -> Dataset:
                 images=files,
                 label=inside(path, label) if label else None,
                 group=None if (patient := value_of(entry, PATIENT)) is None else str(patient),
+                labelled=names_in(value_of(entry, LABELLED), f"{path}: {where}"),
             )
             cases.append(case)
     if len(channels) > 1:
@@ -98,7 +98,7 @@ def _images(path: Path, where: str, entry: Mapping[str, Any]) -> dict[str, str]:
     """Path by the name of the channel (empty for one without a name)."""
     found: dict[str, Any] = {}
     for key, of in entry.items():
-        if not (match := _IMAGE.fullmatch(str(key).strip())):
+        if not (match := IMAGE.fullmatch(str(key).strip())):
             continue
         if isinstance(of, Mapping):
             found.update({str(name): listed for name, listed in of.items()})
@@ -126,7 +126,7 @@ def _is_described(path: Path) -> bool:
 
 READER = Reader(
     name="list",
-    looks="cases.csv or cases.json with image (or image_T1, image_T2 and so on), label, case, patient",
+    looks="cases.csv or cases.json with image (or image_T1, image_T2 and so on), label, case, patient, labelled",
     structures="the values in the labels, or a task.yaml",
     recognises=_is_described,
     read=read_list,

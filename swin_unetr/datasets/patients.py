@@ -10,13 +10,25 @@ from pathlib import Path
 
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.faults import PatientsError
+from swin_unetr.datasets.labelled import is_side_table
 from swin_unetr.datasets.names import patients_by_names
-from swin_unetr.datasets.side_files import CASE, FILE, PATIENT, has_column, known_id, read_table, value_of
+from swin_unetr.datasets.side_files import (
+    CASE,
+    FILE,
+    PATIENT,
+    has_column,
+    known_id,
+    read_table,
+    refuse_strangers,
+    value_of,
+)
 from swin_unetr.files import write_text
 from swin_unetr.suggestions import listed_with_nearest
 
 PATIENTS = "patients.csv"
 _COLUMNS = ("case", "patient")
+#: May name the patients beside what was looked for (`labelled`).
+_SIDE_TABLE = "cases.csv"
 
 
 def with_patients(
@@ -33,26 +45,28 @@ def with_patients(
     Raises:
         PatientsError: the file lacks its two columns, names two patients for a case, or names cases that are not there.
     """
-    path = folder / PATIENTS
-    if not path.is_file():
+    path = _table_in(folder)
+    if path is None:
         return dataset if dataset.groups else _named(dataset)
     ids = {case.id for case in dataset.cases}
     patients = read_patients(path, ids)
-    there = set(ids)
-    if unmatched := [name for name in patients if name not in ids]:
-        there |= set(others())
-        unmatched = [name for name in unmatched if name not in there]
-    if unmatched and not (is_part and ids <= patients.keys()):
-        raise PatientsError(
-            f"{path}: names {len(unmatched)} of {len(patients)} cases that are not there: "
-            f"{listed_with_nearest(unmatched, sorted(there))}; write the ids of the cases, or take these rows out"
-        )
+    refuse_strangers(path, patients, ids, others, is_part=is_part, error=PatientsError)
     cases = tuple(replace(case, group=patients.get(case.id) or case.group) for case in dataset.cases)
     notes = dataset.notes
     if alone := sorted(case.id for case in cases if case.group is None):
-        words = f"{PATIENTS} does not name the patient of {len(alone)} of {len(cases)} cases, each of which counts as "
+        words = f"{path.name} does not name the patient of {len(alone)} of {len(cases)} cases, each of which counts as "
         notes = (*notes, f"{words}a patient of its own: {listed_with_nearest(alone, ())}")
     return replace(dataset, cases=cases, notes=notes)
+
+
+def _table_in(folder: Path) -> Path | None:
+    """The table of patients in a folder; a `cases.csv` that lists no images may be one too."""
+    if (path := folder / PATIENTS).is_file():
+        return path
+    side = folder / _SIDE_TABLE
+    if not side.is_file() or not is_side_table(side) or not has_column(read_table(side)[0], PATIENT):
+        return None
+    return side
 
 
 def _named(dataset: Dataset) -> Dataset:

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ from typing import Any
 from swin_unetr.datasets.listing import posix_path, stem
 from swin_unetr.errors import DataError
 from swin_unetr.files import read_text
+from swin_unetr.suggestions import listed_with_nearest
 
 #: Names that the columns of a table, or the keys of an entry, have, as `plain` gives them.
 CASE = ("case", "caseid", "id")
 FILE = ("scan", "file", "filename", "image")
 PATIENT = ("patient", "patientid", "subject", "subjectid", "participant", "participantid", "group")
+#: `image`, or `image_T1`, `image:T1` with the name of a channel.
+IMAGE = re.compile(r"image[ _:-]?(.*)", re.IGNORECASE)
 _TABLES = (".csv", ".tsv")
 #: An entry of a list that is the name of its column.
 _HEADINGS = frozenset((*CASE, *FILE, "path"))
@@ -143,6 +146,36 @@ def known_id(name: str, known: Collection[str]) -> str:
 def known_ids(names: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
     """The known ids of several names, each id once."""
     return tuple(dict.fromkeys(known_id(name, known) for name in names))
+
+
+def refuse_strangers(
+    path: Path,
+    named: Collection[str],
+    ids: Collection[str],
+    others: Callable[[], Collection[str]],
+    *,
+    is_part: bool,
+    error: type[DataError],
+) -> None:
+    """Refuse a table that names cases that are not there.
+
+    Args:
+        path: of the table.
+        named: cases that it names.
+        ids: of the cases that are listed.
+        others: gives the ids of cases that are not listed now but may have a row, such as test cases.
+        is_part: whether these are the cases of one of several lists in the folder; then a table may name those of all.
+        error: what is raised.
+    """
+    there = set(ids)
+    if unmatched := [name for name in named if name not in there]:
+        there |= set(others())
+        unmatched = [name for name in unmatched if name not in there]
+    if unmatched and not (is_part and set(ids) <= set(named)):
+        raise error(
+            f"{path}: names {len(unmatched)} of {len(named)} cases that are not there: "
+            f"{listed_with_nearest(unmatched, sorted(there))}; write the ids of the cases, or take these rows out"
+        )
 
 
 def duplicates(names: Iterable[str]) -> Iterator[str]:

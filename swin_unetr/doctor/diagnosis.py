@@ -89,6 +89,7 @@ class Diagnosis:
             "notes": list(self.dataset.notes),
             "task": None if task is None else to_dict(task),
             "cases": len(self.survey.cases),
+            "labelled": {case: list(names) for case, names in self.survey.labelled.items()},
             "errors": self.errors,
             "warnings": self.warnings,
             "seconds": self.survey.seconds,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from swin_unetr.datasets.case import Dataset
-from swin_unetr.datasets.faults import ChannelMissingError, DoubledIdError
+from swin_unetr.datasets.faults import ChannelMissingError, DoubledIdError, LabelledError
 from swin_unetr.datasets.listing import image_suffix
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.errors import DataError
@@ -19,7 +19,11 @@ from swin_unetr.words import count
 #: Labelled cases that a cross-validation with five folds needs.
 _FEWEST_CASES = 5
 #: Codes of the faults of a list.
-_CODES: dict[type[DataError], str] = {ChannelMissingError: "channel-missing", DoubledIdError: "duplicate-id"}
+_CODES: dict[type[DataError], str] = {
+    ChannelMissingError: "channel-missing",
+    DoubledIdError: "duplicate-id",
+    LabelledError: "labelled-wrong",
+}
 #: Folders whose files belong to no training case.
 _TEST_FOLDERS = frozenset({"imagests", "labelsts", "derivatives"})
 

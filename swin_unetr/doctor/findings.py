@@ -121,6 +121,13 @@ KINDS: dict[str, Kind] = {
         "structures lie on the opposite side to that in other cases",
         "image and label are likely mirrored; check the orientation",
     ),
+    "label-not-looked-for": _warning(
+        "label holds what was not looked for",
+        "its voxels count as not looked for; add the structure to the table if it is complete",
+    ),
+    "labelled-wrong": _error(
+        "the table of what was looked for is wrong", "correct the table: it names cases and structures as the data do"
+    ),
     "class-absent": _warning(
         "structure that no case has", "check the numbering of the labels, or take it out of the task"
     ),

@@ -61,10 +61,19 @@ def _values(case: CaseFacts, label: LabelFacts, survey: Survey) -> Iterator[Find
     if survey.task is not None and (unknown := [of for of in label.values if of.value not in survey.task.known_labels]):
         listed = ", ".join(f"{of.value} ({count(of.voxels, 'voxel')})" for of in unknown[:5])
         yield finding("label-unknown", f"{listed}; the task knows {sorted(survey.task.known_labels)}")
+    if hidden := ", ".join(_not_looked_for(case, label, survey)):
+        yield finding("label-not-looked-for", f"{hidden}: not among what was looked for in this case")
     if not label.values and not label.not_integer:
         yield finding("label-empty", "no voxel is labelled")
     elif not label.background_voxels:
         yield finding("label-full", f"values {', '.join(str(of.value) for of in label.values[:5])} and no 0")
+
+
+def _not_looked_for(case: CaseFacts, label: LabelFacts, survey: Survey) -> Iterator[str]:
+    held = {of.value for of in label.values}
+    for target in () if survey.task is None else survey.task.targets:
+        if target.name not in survey.labelled.get(case.id, (target.name,)) and not held.isdisjoint(target.labels):
+            yield target.name
 
 
 def _place(case: CaseFacts, label: LabelFacts, fit: Alignment) -> Iterator[Finding]:

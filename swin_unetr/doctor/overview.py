@@ -20,6 +20,8 @@ class StructureRow:
     values: tuple[int, ...]
     #: Case id to volume in ml, for the cases that have it.
     volumes_ml: dict[str, float]
+    #: Cases in which it was looked for.
+    looked_for: int
 
     @property
     def spread(self) -> tuple[float, float, float] | None:
@@ -55,6 +57,7 @@ def structures(survey: Survey) -> tuple[StructureRow, ...]:
         StructureRow(
             name=name,
             values=labels,
+            looked_for=survey.looked_for(name),
             volumes_ml={
                 case: round(sum(values.get(value, 0.0) for value in labels), 4)
                 for case, values in held.items()

@@ -57,7 +57,13 @@ def _page_data(diagnosis: Diagnosis, values: dict[str, Any]) -> dict[str, Any]:
             for of in values["findings"]
         ],
         "grids": grids(survey),
-        "structures": [{"name": row.name, "values": row.values, "spread": row.spread} for row in rows],
+        "structures": [
+            {
+                **{"name": row.name, "values": row.values, "spread": row.spread},
+                "looked_for": row.looked_for if survey.labelled else None,
+            }
+            for row in rows
+        ],
         "channels": [_channel(row.name, row.all, row.foreground) for row in channels(survey)],
         "cases": [_case(case, rows) for case in survey.cases],
         "machine": [] if diagnosis.machine is None else machine_lines(diagnosis.machine),

@@ -17,6 +17,7 @@ from finetune.trial import TrainingNeeds
 from swin_unetr.doctor.diagnosis import Diagnosis
 from swin_unetr.doctor.findings import Finding
 from swin_unetr.doctor.overview import ChannelRow, StructureRow, channels, grids, structures
+from swin_unetr.survey.facts import Survey
 from swin_unetr.words import count
 
 #: Findings of one kind that are written out; the page has all.
@@ -35,7 +36,7 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> Non
     if rows := channels(survey):
         console.print(_channel_table(rows))
     if found := structures(survey):
-        console.print(_structure_table(found[:_MOST_STRUCTURES], len(survey.cases)))
+        console.print(_structure_table(found[:_MOST_STRUCTURES], survey))
         if len(found) > _MOST_STRUCTURES:
             console.print(f"  and {len(found) - _MOST_STRUCTURES} more structures", highlight=False)
     for code, group in groupby(diagnosis.findings, key=lambda finding: finding.code):
@@ -64,14 +65,16 @@ def _channel_table(rows: Sequence[ChannelRow]) -> Table:
     return table
 
 
-def _structure_table(rows: Sequence[StructureRow], cases: int) -> Table:
+def _structure_table(rows: Sequence[StructureRow], survey: Survey) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("structure", "labels", "cases", "smallest, ml", "median", "largest"):
+    partly = ["looked for"] if survey.labelled else []
+    for title in ("structure", "labels", *partly, "cases", "smallest, ml", "median", "largest"):
         table.add_column(title, justify="left" if title == "structure" else "right")
     for row in rows:
         volumes = (f"{value:.3g}" if value < 1000 else f"{value:,.0f}" for value in row.spread or ())
         labels = ", ".join(map(str, row.values))
-        table.add_row(escape(row.name), labels, f"{len(row.volumes_ml)}/{cases}", *volumes)
+        cells = [str(row.looked_for) for _ in partly]
+        table.add_row(escape(row.name), labels, *cells, f"{len(row.volumes_ml)}/{len(survey.cases)}", *volumes)
     return table
 
 

@@ -50,6 +50,10 @@ def evaluate(
     task does not know) becomes a failure: it is listed, counted beside every mean, and is not in `Summary.mean`;
     `Summary.mean_with_failures` counts it as 0.
 
+    A structure that was not looked for in a case is left out there, and counted. The data set of the references says it
+    (`datasets.labelled`, the rule of its `task.yaml`); for a folder of label files, the tables and the `task.yaml` in
+    this folder or in the one above it.
+
     Args:
         predictions: folder of `<case id>.nii.gz`, or a file.
         references: folder of label files, root of a data set (Decathlon, BTCV, BraTS, plain), or a file.
@@ -115,6 +119,7 @@ def _measure(
         surfaces=any(metric.kind == "surface" for metric in inputs.metrics),
         lesions=inputs.lesion_rules,
         resample=options.resample_prediction,
+        looked_for=inputs.looked_for,
     )
     measurements, failures = measure_all(inputs.pairing.pairs, measuring, options.workers, on_case)
     return measurements, sorted([*inputs.pairing.failures, *failures], key=lambda failure: failure.case)
@@ -124,7 +129,7 @@ def _result(
     inputs: Inputs, options: Options, measurements: list[Measurement], failures: list[Failure]
 ) -> EvaluationResult:
     reference, metrics, patients = inputs.tasks.reference, inputs.metrics, inputs.patients
-    rows = tabulate(measurements, failures, reference, metrics, patients)
+    rows = tabulate(measurements, failures, reference, metrics, patients, inputs.looked_for)
     return EvaluationResult(
         rows=rows,
         summary=summarise_rows(rows, reference, [failure.case for failure in failures], metrics, patients),

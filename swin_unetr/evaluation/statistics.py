@@ -52,6 +52,8 @@ class Summary:
     failed: int
     #: Case and value, worst first.
     worst: tuple[tuple[str, float], ...]
+    #: Cases in which the structure was not looked for; they are in none of the numbers above.
+    not_looked_for: int = 0
 
 
 def summarise(
@@ -61,6 +63,7 @@ def summarise(
     metric: Metric,
     failed: Collection[str],
     both_empty: int = 0,
+    not_looked_for: int = 0,
     patients: Mapping[str, str] | None = None,
     generator: np.random.Generator | None = None,
 ) -> Summary:
@@ -72,6 +75,7 @@ def summarise(
         metric: the metric; says which end is the worst and what a failure counts as.
         failed: the cases that were asked for and could not be evaluated.
         both_empty: number of evaluated cases that have the structure in neither mask.
+        not_looked_for: number of cases in which the structure was not looked for.
         patients: patient by case; a case without one is a patient alone.
         generator: source of the bootstrap. If None, a new one of a fixed seed, so that the interval of a structure
             depends on nothing but its values.
@@ -103,6 +107,7 @@ def summarise(
         infinite=int(np.isinf(sample).sum()),
         failed=len(failed),
         worst=tuple(worst),
+        not_looked_for=not_looked_for,
     )
 
 

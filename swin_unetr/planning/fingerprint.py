@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from swin_unetr.files import write_json
 from swin_unetr.provenance import command
 from swin_unetr.survey.facts import CaseFacts, FileFacts, Survey
 from swin_unetr.survey.run import look_like_ct
-from swin_unetr.tasks import Task
+from swin_unetr.tasks import Target, Task
 from transforms.geometry import Geometry
 from transforms.grids import Turn
 from transforms.labels import check_labels
@@ -50,6 +50,8 @@ class TargetPrint:
     #: Medians over these cases.
     volume_mm3: float
     share: float
+    #: Cases in which it was looked for. If None, in all.
+    looked_for: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,7 @@ def fingerprint(survey: Survey) -> Fingerprint:
         shapes=tuple(shape for shape, _ in turned),
         spacings_mm=tuple(spacing for _, spacing in turned),
         channels=tuple(_channel(usable, index, name) for index, name in enumerate(task.channels)),
-        targets=tuple(_target(usable, target.name, frozenset(target.labels)) for target in task.targets),
+        targets=tuple(_target(usable, target, survey.labelled) for target in task.targets),
         ids=tuple(case.id for case in usable),
         left_out=tuple(case.id for case in survey.cases if case not in usable),
     )
@@ -168,9 +170,12 @@ def _channel(cases: Sequence[CaseFacts], index: int, name: str) -> ChannelPrint:
     )
 
 
-def _target(cases: Sequence[CaseFacts], name: str, labels: frozenset[int]) -> TargetPrint:
+def _target(cases: Sequence[CaseFacts], target: Target, labelled: Mapping[str, Collection[str]]) -> TargetPrint:
+    """A structure over the cases in which it was looked for and found."""
+    name, labels = target.name, frozenset(target.labels)
     volumes, shares = [], []
-    for case in cases:
+    known = [case for case in cases if name in labelled.get(case.id, (name,))]
+    for case in known:
         assert case.label is not None  # `fingerprint` has chosen cases with one
         parts = [value for value in case.label.values if value.value in labels]
         if parts:
@@ -180,6 +185,7 @@ def _target(cases: Sequence[CaseFacts], name: str, labels: frozenset[int]) -> Ta
     return TargetPrint(
         name=name,
         cases=len(volumes),
+        looked_for=None if len(known) == len(cases) else len(known),
         volume_mm3=float(np.median(volumes)) if volumes else 0.0,
         share=float(np.median(shares)) if shares else 0.0,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from swin_unetr.config import Triple
@@ -204,5 +204,11 @@ class Survey:
     #: What the layout or the label values say of it; None if nothing does.
     task: Task | None
     cases: tuple[CaseFacts, ...]
+    #: Structures that were looked for by case, of cases in which that is not all of them.
+    labelled: dict[str, tuple[str, ...]] = field(default_factory=dict)
     #: Seconds that reading took.
     seconds: float = 0.0
+
+    def looked_for(self, structure: str) -> int:
+        """In how many cases a structure was looked for."""
+        return sum(structure in self.labelled.get(case.id, (structure,)) for case in self.cases)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.datasets.labelled import partly_labelled
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.file_stamps import parts_of
 from swin_unetr.machine import available, cores
@@ -15,7 +17,7 @@ from swin_unetr.parallel import run_parallel
 from swin_unetr.survey.case import Reading, read_case
 from swin_unetr.survey.facts import CaseFacts, Problem, Survey
 from swin_unetr.tasks import Task
-from transforms.infer_task import settle_task
+from transforms.infer_task import settle_labelled, settle_task
 from transforms.io import read_header
 
 #: Share of the free memory that all processes may take together, and what a process takes before it reads anything.
@@ -59,11 +61,13 @@ def survey(
         if on_case is not None:
             on_case(len(facts), len(readings))
     cases = tuple(facts[index] for index in range(len(readings)))
+    task = settled(dataset, cases)
     return Survey(
         root=dataset.root,
         layout=dataset.layout,
-        task=settled(dataset, cases),
+        task=task,
         cases=cases,
+        labelled={} if task is None else partly_labelled(settled_by(dataset, task, cases).cases, task),
         seconds=round(time.monotonic() - started, 2),
     )
 
@@ -89,6 +93,18 @@ def settled(dataset: Dataset, cases: Sequence[CaseFacts]) -> Task | None:
         )
     except (DataError, ConfigError):
         return dataset.task
+
+
+def settled_by(dataset: Dataset, task: Task, cases: Sequence[CaseFacts]) -> Dataset:
+    """A data set with its task, whose cases know what was looked for, by the values that a survey found.
+
+    Args:
+        dataset: as listed.
+        task: what its label values mean.
+        cases: the facts of its cases.
+    """
+    found = {case.id: [of.value for of in case.label.values] if case.label else [] for case in cases}
+    return replace(settle_labelled(dataset, task, lambda case: found[case.id]), task=task)
 
 
 def look_like_ct(cases: Sequence[CaseFacts], channel: int = 0) -> bool:

@@ -20,10 +20,12 @@ from lightning.pytorch import Callback
 
 import finetune.run
 import pretrain.run
-from finetune.config import FinetuneConfig
+from finetune.config import FinetuneConfig, LossConfig
+from finetune.losses import SegmentationLoss
 from pretrain.config import PretrainConfig
 from swin_unetr.config_io import from_dict
 from swin_unetr.errors import SwinUnetrError
+from swin_unetr.tasks import Task, exclusive
 
 TINY: dict[str, Any] = {
     "network": {"feature_size": 4, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4, 4]},
@@ -87,6 +89,33 @@ def pre_train(data: Path, run: Path, **other: Any) -> None:
     pretrain.run.pretrain(from_dict(PretrainConfig, {**ENCODER, **other}, source="test"), data=[data], output=run)
 
 
+def marginal(folder: Path) -> None:
+    """The marginal loss of this process's crops of a batch of two, and its gradients as DDP adds them.
+
+    Of exclusive classes and of regions, each with the Dice of the batch and of the crops; notes 2 x 2 losses and all
+    gradients, which are 0 for the other process's crop.
+    """
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if size > 1:
+        torch.distributed.init_process_group("gloo")
+    mine = slice(rank, rank + 1) if size > 1 else slice(None)
+    generator = torch.Generator().manual_seed(0)
+    found: list[torch.Tensor] = []
+    for activation in ("softmax", "sigmoid"):
+        task = Task(name="t", modality="CT", channels=("CT",), targets=exclusive("abc"), activation=activation)
+        scores = torch.randn(2, task.num_classes, 4, 4, 4, generator=generator)
+        targets = torch.randint(0, 2 if activation == "sigmoid" else 4, scores.shape, generator=generator)
+        targets = targets if activation == "sigmoid" else targets[:, :1]
+        labelled = torch.tensor([[True, True, False, False], [True, True, True, True]])[:, -task.num_classes :]
+        for batch in (True, False):
+            leaf = scores.clone().requires_grad_()
+            loss = SegmentationLoss(LossConfig(batch=batch), task)(leaf[mine], targets[mine].byte(), labelled[mine])
+            loss.backward()
+            assert leaf.grad is not None
+            found += [loss.detach().reshape(1), leaf.grad.flatten()]
+    torch.save(torch.cat(found), f"{folder}.{rank}")
+
+
 def watched(module: Any, run: Path, after: int = 0, action: Any = None) -> None:
     build = module.build_trainer
     watch = Watch(run, after, 1, action)
@@ -136,6 +165,8 @@ def processes(number: int, work: Callable[[], None]) -> None:
 
 if __name__ == "__main__":
     data, folder = map(Path, sys.argv[1:])
+    processes(1, lambda: marginal(folder / "marginal_one"))
+    processes(2, lambda: marginal(folder / "marginal_two"))
     processes(1, lambda: train(data, folder / "one", 2))
     processes(2, lambda: train(data, folder / "two", 1))
     processes(2, lambda: train(data, folder / "stopped", 1, after=3, action=terminate))

@@ -57,6 +57,13 @@ def test_two_processes_have_the_losses_of_one_with_twice_the_batch(runs: Path) -
     assert float(tables[0][-1]["val/dice"]) == pytest.approx(float(tables[1][-1]["val/dice"]), abs=0.01)
 
 
+def test_partial_labels_count_the_same_in_two_processes(runs: Path) -> None:
+    """What was looked for differs between their crops; the mean of both is the loss of both crops together."""
+    whole, *parts = (torch.load(runs / name) for name in ("marginal_one.0", "marginal_two.0", "marginal_two.1"))
+    torch.testing.assert_close(sum(parts) / 2, whole)
+    assert not torch.equal(parts[0], parts[1])
+
+
 def test_a_signal_to_one_of_them_stops_all_after_the_same_step(runs: Path) -> None:
     # the third step is the first of the second epoch; what follows is trained after the resume
     assert losses(runs, "before") == losses(runs, "two.0")[:3]

@@ -32,10 +32,11 @@ function drawFindings() {
 function drawHeld() {
   byId("grids").replaceChildren(definitions(data.grids));
   const heads = (titles) => el("thead", {}, el("tr", {}, titles.map((title) => el("th", { scope: "col" }, title))));
+  const partly = data.structures.some((row) => row.looked_for !== null);
   if (data.structures.length) byId("structures").replaceChildren(
-    heads(["Structure", "Label values", "Cases", "Smallest, ml", "Median", "Largest"]),
+    heads(["Structure", "Label values", ...(partly ? ["Looked for in"] : []), "Cases", "Smallest, ml", "Median", "Largest"]),
     el("tbody", {}, data.structures.map((row, index) => el("tr", { "data-structure": row.name }, el("td", {}, row.name),
-      el("td", {}, row.values.join(", ")), number(data.cases.filter((item) => item.volumes && item.volumes[index] !== null).length),
+      el("td", {}, row.values.join(", ")), partly ? number(row.looked_for) : null, number(data.cases.filter((item) => item.volumes && item.volumes[index] !== null).length),
       [0, 1, 2].map((at) => number(row.spread && row.spread[at]))))));
   byId("channels").replaceChildren(
     heads(["Channel", "Lowest", ...percents, "Highest", "Mean", "SD", ...percents.map((name) => `In labels, ${name}`)]),

@@ -21,6 +21,8 @@ from swin_unetr.tasks import BRATS_AFTER_TREATMENT, BRATS_CONVENTIONS, Task
 
 #: Name of the file that makes a folder a report.
 REPORT = "results.json"
+#: Status of the rows that have a value, or have none since the structure is in neither mask.
+_MEASURED = ("evaluated", "both_empty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class Method:
     patients: Mapping[str, str] = field(default_factory=dict)
     #: How the grid of a prediction differed from its reference's, by case, where it was resampled.
     resampled: Mapping[str, str] = field(default_factory=dict)
+    #: Cases and structures that were not looked for in the reference; they have no values.
+    not_looked_for: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def cases(self) -> set[str]:
@@ -120,6 +124,11 @@ def check_methods(methods: Mapping[str, Method]) -> None:
                     f"{other.path}: case {case} has another reference than for {name} (their SHA-256 differ); "
                     "evaluate both against the same references"
                 )
+        if odd := _looked_for_otherwise(first, other):
+            raise DataError(
+                f"{other.path}: {odd} was looked for in one evaluation, and not in the other ({name}); evaluate "
+                "both with the same tables beside the references"
+            )
         if not first.cases & other.cases:
             near = near_names(first.cases, other.cases)
             raise DataError(
@@ -127,6 +136,13 @@ def check_methods(methods: Mapping[str, Method]) -> None:
             )
     if not set.intersection(*(method.cases for method in methods.values())):
         raise DataError(f"{first.path}: no case that all {len(methods)} methods have; compare fewer of them")
+
+
+def _looked_for_otherwise(one: Method, other: Method) -> str:
+    """A structure and a case of both that only one of two evaluations leaves out; empty if there is none."""
+    both = one.cases & other.cases
+    odd = sorted(cell for cell in one.not_looked_for ^ other.not_looked_for if cell[0] in both)
+    return f"{odd[0][1]} of case {odd[0][0]}" if odd else ""
 
 
 def metrics_of(methods: Iterable[Method], wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -146,7 +162,7 @@ def _of_result(path: Path, result: EvaluationResult) -> Method:
     rules = result.lesion_rules
     return Method(
         path=path,
-        values={(row.case, row.structure, row.metric): row.value for row in result.rows if row.status != "failed"},
+        values={(row.case, row.structure, row.metric): row.value for row in result.rows if row.status in _MEASURED},
         failures={failure.case: failure.message for failure in result.failures},
         structures=tuple(target.name for target in result.reference_task.targets),
         task=_task_for_others(result.prediction_task),
@@ -156,6 +172,7 @@ def _of_result(path: Path, result: EvaluationResult) -> Method:
         sha256=result.sha256,
         patients=result.patients,
         resampled=result.resampled,
+        not_looked_for=frozenset((case, name) for case, names in result.not_looked_for.items() for name in names),
     )
 
 
@@ -175,8 +192,9 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
         values = {
             (row["case"], row["structure"], row["metric"]): float("nan" if row["value"] is None else row["value"])
             for row in rows
-            if row["status"] != "failed"
+            if row["status"] in _MEASURED
         }
+        left_out = frozenset((row["case"], row["structure"]) for row in rows if row["status"] == "not_looked_for")
         method = Method(
             path=report.parent,
             values=values,
@@ -191,6 +209,7 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
             resampled={
                 case: str(how) for case, how in results["resampled"].items() if selected is None or case in selected
             },
+            not_looked_for=left_out,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -198,7 +217,7 @@ def _of_report(report: Path, options: Mapping[str, Any]) -> Method:
     for case in set(selected or ()) - method.cases - failures.keys():
         failures[case] = NOT_ASKED
     if not method.cases:
-        evaluated = {row["case"] for row in results["rows"] if row["status"] != "failed"}
+        evaluated = {row["case"] for row in results["rows"] if row["status"] in _MEASURED}
         near = "" if selected is None else near_names(set(selected), evaluated)
         raise DataError(f"{report}: holds no evaluated case that was asked for{near}; check --cases, or evaluate again")
     return method

@@ -61,6 +61,8 @@ class Difference:
     p_least: float
     #: Holm's correction over the structures and pairs of the metric; their mean is a family of its own.
     p_holm: float
+    #: Cases left out since the structure was not looked for there.
+    not_looked_for: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ class Pair:
     second_values: NDArray[np.float64]
     #: Whether the case counts: both methods have it.
     held: NDArray[np.bool_]
+    #: Whether the structure was looked for in the case. If None, in all.
+    looked_for: NDArray[np.bool_] | None = None
 
 
 def differences(
@@ -192,6 +196,7 @@ def _difference(
     low, high = mean_interval(finite, np.random.default_rng(seed))
     gain = np.round(unit if metric.higher_is_better else -unit, DECIMALS)
     pairs = int((~np.isnan(delta)).sum())
+    known = np.ones_like(pair.held) if pair.looked_for is None else pair.looked_for
     return Difference(
         metric=metric.name,
         structure=pair.structure,
@@ -199,8 +204,8 @@ def _difference(
         second=pair.second,
         pairs=pairs,
         patients=unit.size,
-        undefined=int(pair.held.sum()) - pairs,
-        lacking=int((~pair.held).sum()),
+        undefined=int((pair.held & known).sum()) - pairs,
+        lacking=int((~pair.held & known).sum()),
         infinite=unit.size - finite.size,
         first_infinite=int((gain == -math.inf).sum()),
         second_infinite=int((gain == math.inf).sum()),
@@ -215,4 +220,5 @@ def _difference(
         p_method=test.method,
         p_least=least_p(unit.size),
         p_holm=p_holm,
+        not_looked_for=int((~known).sum()),
     )

@@ -28,16 +28,20 @@ class Table:
     values: NDArray[np.float64]
     #: Methods x cases: whether the method has the case.
     held: NDArray[np.bool_]
+    #: Cases x structures: whether the structure was looked for in the case. If None, everywhere.
+    looked_for: NDArray[np.bool_] | None = None
 
     @property
     def settled(self) -> NDArray[np.float64]:
         """The values; where one method invented a structure or lacks the case, with the others' correct rejections."""
-        return settled(self.values, self.held, higher_is_better=self.metric.higher_is_better)
+        values = settled(self.values, self.held, higher_is_better=self.metric.higher_is_better)
+        return values if self.looked_for is None else np.where(self.looked_for, values, math.nan)
 
     @property
     def filled(self) -> NDArray[np.float64]:
         """The settled values, with the metric's value of failure for cases that a method lacks."""
-        return np.where(self.held[:, :, None], self.settled, self.metric.value_of_failure)
+        values = np.where(self.held[:, :, None], self.settled, self.metric.value_of_failure)
+        return values if self.looked_for is None else np.where(self.looked_for, values, math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,8 @@ def case_ranks(table: Table) -> NDArray[np.float64]:
     finite = cost[np.isfinite(cost)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     nothing = (np.isnan(values) & table.held[:, :, None]).any(axis=0)
+    if table.looked_for is not None:
+        nothing |= ~table.looked_for
     cost = np.where(table.held[:, :, None], np.clip(cost, low - 1, high + 1), high + 2)
     ranks: NDArray[np.float64] = rankdata(np.nan_to_num(cost), axis=0)
     return np.where(nothing, math.nan, ranks)

@@ -20,6 +20,7 @@ from swin_unetr.evaluation.comparison.tables import (
     counts_line,
     headline,
     lacking_lines,
+    not_looked_for_lines,
     resampled_lines,
     too_few,
 )
@@ -90,7 +91,7 @@ def write_comparison(result: Comparison, methods: Mapping[str, Method], seed: in
     write_text(folder / "compare.md", _markdown(result, methods, values))
     data = {
         **values,
-        "lead": f"{headline(result)} {counts_line(result)}",
+        "lead": " ".join([headline(result), counts_line(result), *not_looked_for_lines(result)]),
         "too_few": too_few(result),
         "all_structures": ALL_STRUCTURES,
         "command": values["provenance"]["command"],
@@ -120,6 +121,7 @@ def _json(result: Comparison, methods: Mapping[str, Method], seed: int) -> dict[
             for name, of in result.lacking.items()
         },
         "resampled": {name: dict(method.resampled) for name, method in methods.items()},
+        "not_looked_for": dict(result.not_looked_for),
         "rankings": [asdict(ranking) for ranking in result.rankings],
         "differences": [asdict(item) for item in result.differences],
         "values": {
@@ -162,6 +164,7 @@ def _rows(result: Comparison) -> Iterator[Sequence[Any]]:
                     )
                     status = "evaluated" if not math.isnan(value) else "undefined"
                     status = "lacking" if case in result.lacking[name] else status
+                    status = "not_looked_for" if (case, structure) in result.left_out else status
                     yield case, structure, metric, name, value, status, float(rank), result.patients.get(case)
 
 
@@ -178,6 +181,8 @@ def _markdown(result: Comparison, methods: Mapping[str, Method], values: Mapping
     parts += [table.markdown() for table in comparison_tables(result, result.metrics)]
     if lines := lacking_lines(result):
         parts += ["## Cases that a method lacks", "\n".join(f"- {line}" for line in lines)]
+    if lines := not_looked_for_lines(result):
+        parts += ["## Structures that were not looked for", "\n".join(f"- {line}" for line in lines)]
     if lines := resampled_lines(methods):
         parts += [f"## Predictions {RESAMPLED}", "\n".join(f"- {line}" for line in lines)]
     parts += ["## How this was made", _DIFFERENCES, _RANKINGS, _MISSING[result.missing]]

@@ -105,6 +105,7 @@ def compare_methods(
         missing=missing,
         seed=seed,
         patients=_patients(methods, options.get("patients")),
+        not_looked_for=frozenset().union(*(method.not_looked_for for method in methods.values())),
     )
     if output is not None:
         write_comparison(result, methods, seed, output)

@@ -28,6 +28,8 @@ def print_comparison(result: Comparison, methods: Mapping[str, Method]) -> None:
         print(f"further metrics, in the report of --output: {', '.join(further)}")
     if lines := lacking_lines(result):
         print("\n".join(["lacking:", *(f"  {line}" for line in lines)]))
+    if lines := not_looked_for_lines(result):
+        print("\n".join(lines))
     if lines := resampled_lines(methods):
         print("\n".join([f"{RESAMPLED}:", *(f"  {line}" for line in lines)]))
     if words := too_few(result):
@@ -84,6 +86,14 @@ def resampled_lines(methods: Mapping[str, Method]) -> list[str]:
 def lacking_lines(result: Comparison) -> list[str]:
     """One line per method and case that it lacks."""
     return [f"{name}, {case}: {message}" for name, of in result.lacking.items() for case, message in of.items()]
+
+
+def not_looked_for_lines(result: Comparison) -> list[str]:
+    """In how many cases which structure was not looked for, in a line; empty if all were, in all."""
+    if not result.not_looked_for:
+        return []
+    named = ", ".join(f"{name} in {count(number, 'case')}" for name, number in result.not_looked_for.items())
+    return [f"Not looked for in the references, and not counted there: {named}."]
 
 
 def comparison_tables(result: Comparison, metrics: Sequence[Metric]) -> list[TextTable]:

@@ -63,6 +63,14 @@ class Comparison:
     values: Mapping[str, NDArray[np.float64]] = field(repr=False)
     #: By metric, of the same shape: ranks in the ranked cases, NaN in the others and where a structure is in no mask.
     ranks: Mapping[str, NDArray[np.float64]] = field(repr=False)
+    #: Cases and structures that were not looked for in the references; they count nowhere.
+    left_out: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def not_looked_for(self) -> dict[str, int]:
+        """In how many of the cases a structure was not looked for, of the structures that have some."""
+        numbers = {of: sum((case, of) in self.left_out for case in self.cases) for of in self.structures}
+        return {name: number for name, number in numbers.items() if number}
 
     def number_of_patients(self, cases: Collection[str]) -> int:
         """How many patients some of the cases are of."""
@@ -79,6 +87,7 @@ def compare_values(
     missing: Missing = "worst",
     seed: int = SEED,
     patients: Mapping[str, str] | None = None,
+    not_looked_for: Collection[tuple[str, str]] = (),
 ) -> Comparison:
     """Compare two or more methods.
 
@@ -93,6 +102,7 @@ def compare_values(
         missing: what to do with a case that some method lacks.
         seed: of every bootstrap.
         patients: patient by case: the unit of intervals, tests and rankings. A case without one is a patient alone.
+        not_looked_for: cases and structures that no method is measured by.
 
     Raises:
         ConfigError: a metric to rank by that the values do not have.
@@ -117,10 +127,11 @@ def compare_values(
     # A metric that has no value anywhere would make every rank a tie.
     shown = tuple(m for m in metrics if m.name in values and not np.isnan(values[m.name]).all())
     ranked_by = _ranked_by(rank_by, shown)
+    looked_for = np.array([[(case, of) not in not_looked_for for of in structures] for case in cases], dtype=np.bool_)
     in_all: NDArray[np.bool_] = np.logical_and.reduce(held, axis=0)
     in_some: NDArray[np.bool_] = np.logical_or.reduce(held, axis=0)
     counted = in_all if missing == "common" else in_some
-    tables = {m.name: Table(m, values[m.name][:, counted], held[:, counted]) for m in shown}
+    tables = {m.name: Table(m, values[m.name][:, counted], held[:, counted], looked_for[counted]) for m in shown}
     ranks = {name: np.full_like(values[name], math.nan) for name in tables}
     for name, table in tables.items():
         ranks[name][:, counted] = case_ranks(table)
@@ -142,12 +153,15 @@ def compare_values(
             for name in names
         },
         differences=tuple(
-            item for m in shown for item in _differences(m, values[m.name], usable, names, structures, seed, unit)
+            item
+            for m in shown
+            for item in _differences(m, values[m.name], usable, names, structures, seed, unit, looked_for)
         ),
         rankings=rankings(names, [tables[name] for name in ranked_by], seed, ranked_unit)
         if ranked_by and counted.any()
         else (),
         ranked_by=ranked_by,
+        left_out=frozenset(not_looked_for),
         values={metric.name: values[metric.name] for metric in shown},
         ranks=ranks,
     )
@@ -170,17 +184,24 @@ def _differences(
     structures: Sequence[str],
     seed: int,
     unit: NDArray[np.int64],
+    looked_for: NDArray[np.bool_],
 ) -> list[Difference]:
-    """Differences of one metric; `values` are methods x cases x structures, `unit` the patient of every case."""
+    """Differences of one metric.
 
-    def pairs(structure: str, of: NDArray[np.float64]) -> list[Pair]:
+    `values` are methods x cases x structures, `unit` the patient of every case, `looked_for` cases x structures.
+    """
+
+    def pairs(structure: str, of: NDArray[np.float64], known: NDArray[np.bool_]) -> list[Pair]:
         return [
-            Pair(structure, names[one], names[two], of[one], of[two], held[one] & held[two])
+            Pair(structure, names[one], names[two], of[one], of[two], held[one] & held[two], known)
             for one, two in combinations(range(len(names)), 2)
         ]
 
     found: list[Difference] = []
     if len(structures) > 1:
-        found += differences(metric, pairs(ALL_STRUCTURES, values), seed, unit)
-    by_structure = [pair for index, name in enumerate(structures) for pair in pairs(name, values[:, :, index])]
+        some: NDArray[np.bool_] = np.logical_or.reduce(looked_for, axis=1)
+        found += differences(metric, pairs(ALL_STRUCTURES, values, some), seed, unit)
+    by_structure = [
+        pair for index, name in enumerate(structures) for pair in pairs(name, values[:, :, index], looked_for[:, index])
+    ]
     return found + differences(metric, by_structure, seed, unit)

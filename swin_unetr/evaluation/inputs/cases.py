@@ -14,6 +14,7 @@ from swin_unetr.datasets.faults import first_look, noting
 from swin_unetr.datasets.listing import images_by_stem, stem, unique
 from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.errors import DataError
+from swin_unetr.evaluation.inputs.looked_for import Labelled, beside_labels, of_dataset
 from swin_unetr.files import require
 from swin_unetr.suggestions import near_names, nearest
 from swin_unetr.tasks import Task, brats
@@ -61,6 +62,8 @@ class References:
     task: Task | None = None
     #: Patient by case, as far as the data set says.
     patients: Mapping[str, str] = field(default_factory=dict)
+    #: What is said of the structures that were looked for in each case.
+    labelled: Labelled = field(default_factory=Labelled)
 
 
 @dataclass(frozen=True)
@@ -175,19 +178,20 @@ def _references(path: Path, known: Collection[str]) -> References:
     if not is_dataset(path):
         # Two files are a pair, whatever their names.
         case = next(iter(known)) if len(known) == 1 else _case_of(stem(path), known)
-        return References(path, {case: _existing(path)})
+        return References(path, {case: _existing(path)}, labelled=beside_labels(path.parent, [case]))
     stray = (path / "labelsTr").is_dir()  # files beside the folders of a data set are not its labels
     if path.is_dir() and not stray and not _is_brats(path) and (files := _label_files(path)):
-        return References(path, unique((_case_of(name, known), file) for name, file in files.items()))
+        labels = unique((_case_of(name, known), file) for name, file in files.items())
+        return References(path, labels, labelled=beside_labels(path, labels))
     if find_layout(path) in ("brats", "plain") and (cases := brats_labels(path)):
-        return References(path, cases, task=brats())
+        return References(path, cases, task=brats(), labelled=beside_labels(path, cases))
     dataset = read_dataset(path, require_labels=False, with_test=False)
     labels = {case.id: case.label for case in dataset.cases if case.label is not None}
     if not labels:
         verb = "has" if len(dataset.cases) == 1 else "have"
         number = count(len(dataset.cases), "case")
         raise DataError(f"{path}: its {number} (layout {dataset.layout}) {verb} no labels")
-    return References(path, labels, task=dataset.task, patients=dataset.groups)
+    return References(path, labels, task=dataset.task, patients=dataset.groups, labelled=of_dataset(dataset))
 
 
 def _is_brats(path: Path) -> bool:

@@ -12,6 +12,7 @@ from swin_unetr.datasets.side_files import known_ids
 from swin_unetr.evaluation.inputs.cases import Pairing, Predictions, find_predictions, find_references, pair_cases
 from swin_unetr.evaluation.inputs.images import find_images
 from swin_unetr.evaluation.inputs.label_tasks import TaskArgument, find_labels
+from swin_unetr.evaluation.inputs.looked_for import LookedFor, settle_looked_for
 from swin_unetr.evaluation.inputs.options import Options
 from swin_unetr.evaluation.inputs.reading import Tasks
 from swin_unetr.evaluation.lesions.rules import LesionRules
@@ -37,6 +38,8 @@ class Inputs:
     tasks: Tasks
     metrics: tuple[Metric, ...]
     lesion_rules: LesionRules | None
+    #: Which structures count in each case.
+    looked_for: LookedFor
     #: Patient by case, where it is known.
     patients: Mapping[str, str]
     patient_notes: tuple[str, ...]
@@ -76,13 +79,15 @@ def find_inputs(
     scans, image_notes = find_images(_path(images), references, evaluated)
     recent = any(pair.case.startswith("BraTS-") for pair in pairing.pairs)
     values = label_values(pairing.pairs, options.workers) if labels.told_from_data else ()
+    tasks = labels.tasks(values, recent=recent)
     return Inputs(
         pairing=pairing,
-        tasks=labels.tasks(values, recent=recent),
+        tasks=tasks,
+        looked_for=settle_looked_for(found.labelled, tasks.reference, asked, references),
         metrics=metrics,
         lesion_rules=rules,
         patients=known,
-        patient_notes=patient_notes,
+        patient_notes=(*patient_notes, *labels.notes),
         images=scans,
         image_notes=image_notes,
         sources={

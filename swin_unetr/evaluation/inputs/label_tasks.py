@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from swin_unetr.config_io import from_dict, read_yaml
+from swin_unetr.config_io import read_yaml
 from swin_unetr.datasets import read_sound_cases
 from swin_unetr.datasets.decathlon import DESCRIPTION as DECATHLON
 from swin_unetr.datasets.decathlon import read_decathlon_task
+from swin_unetr.datasets.description import task_from
 from swin_unetr.datasets.faults import first_look
 from swin_unetr.datasets.listing import images_by_stem, stem
+from swin_unetr.datasets.side_files import plain
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.evaluation.inputs.reading import Labels
 from swin_unetr.tasks import BRATS_AFTER_TREATMENT, BRATS_CONVENTIONS, BTCV, Target, Task, brats
@@ -37,7 +40,8 @@ def find_labels(argument: TaskArgument, predictions: Path, of_dataset: Task | No
     """What the labels mean: what the argument says, else what the predictions and the data set say.
 
     A named year of BraTS, or a `Task`, holds for both sides unchanged. A BraTS task from a file only names the
-    regions: the label values of each side are inferred from the data, as under `brats`.
+    regions: the label values of each side are inferred from the data, as under `brats`. If predictions and data set
+    name the same structures with other values, or the predictions name more, each side keeps its own values.
 
     Args:
         argument: see `evaluate`.
@@ -61,6 +65,8 @@ def find_labels(argument: TaskArgument, predictions: Path, of_dataset: Task | No
         return _labels(_task_at(Path(argument)), source=str(argument))
     of_predictions, source = _task_beside(predictions)
     if of_predictions and of_dataset and not _compatible(of_predictions, of_dataset):
+        if (matched := _by_name(of_predictions, of_dataset, source)) is not None:
+            return matched
         raise ConfigError(
             f"task: {source} says {_labels_of(of_predictions)}, the data set of the references says "
             f"{_labels_of(of_dataset)}; say which holds with --task or --labels"
@@ -145,11 +151,34 @@ def _task_in(path: Path) -> Task:
     task: Any = values if "targets" in values else values.get("task")
     if not isinstance(task, dict):
         raise DataError(f"{path}: holds no task; give a model folder, a dataset.json, or --labels NAME=VALUE ...")
-    return from_dict(Task, task, source=str(path))
+    return task_from(task, source=str(path))
 
 
 def _compatible(one: Task, other: Task) -> bool:
     return _labels_of(one) == _labels_of(other) or {one.name, other.name} <= set(BRATS_CONVENTIONS)
+
+
+def _by_name(predicted: Task, expected: Task, source: str) -> Labels | None:
+    """Each side with its own label values, as a model of several data sets needs it; None if names do not match.
+
+    Args:
+        predicted: the task of the predictions, which has every structure of the references.
+        expected: the task of the data set of the references.
+        source: of the first, for the report.
+    """
+    spelt = {plain(target.name): target.name for target in expected.targets}
+    names = [spelt.get(plain(target.name), target.name) for target in predicted.targets]
+    if len(set(names)) < len(names) or not set(spelt.values()) <= set(names):
+        return None
+    targets = tuple(replace(target, name=name) for target, name in zip(predicted.targets, names, strict=True))
+    others = [name for name in names if name not in spelt.values()]
+    note = f"structures of the predictions that the references do not name, not evaluated: {', '.join(others)}"
+    return Labels(
+        replace(predicted, targets=targets),
+        source=f"{source} for the predictions, the data set of the references for these; matched by name",
+        reference=expected,
+        notes=(note,) if others else (),
+    )
 
 
 def _labels_of(task: Task) -> str:

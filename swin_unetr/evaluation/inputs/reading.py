@@ -42,6 +42,10 @@ class Labels:
     task: Task
     #: Where the task comes from, for the report.
     source: str
+    #: The task of the references, where their values mean something else. If None, `task` is theirs too.
+    reference: Task | None = None
+    #: Things to know, for the report.
+    notes: tuple[str, ...] = ()
     #: Whether each side's BraTS convention is inferred from its label values; otherwise `task` holds for both.
     told_from_data: bool = False
 
@@ -53,6 +57,8 @@ class Labels:
             recent: whether the cases have names as BraTS gives them since 2023. There 4 beside 3 is the resection
                 cavity of 2024; before, 3 is the non-enhancing core of 2013 and 4 the enhancing tumour.
         """
+        if self.reference is not None:
+            return Tasks(self.task, self.reference)
         return Tasks(
             self._of_side([values.prediction for values in cases], recent),
             self._of_side([values.reference for values in cases], recent),

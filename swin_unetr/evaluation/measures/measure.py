@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from swin_unetr.batch import Failure
 from swin_unetr.errors import DataError, GeometryError
 from swin_unetr.evaluation.inputs.cases import Pair
 from swin_unetr.evaluation.inputs.hashes import label_hashes
+from swin_unetr.evaluation.inputs.looked_for import LookedFor
 from swin_unetr.evaluation.inputs.reading import LabelValues, Tasks, check_values
 from swin_unetr.evaluation.lesions.cases import StructureLesions, lesions_of_case
 from swin_unetr.evaluation.lesions.rules import LesionRules
@@ -47,6 +48,8 @@ class Measuring:
     lesions: LesionRules | None = None
     #: Whether a prediction on another grid is resampled to the reference's rather than refused.
     resample: bool = False
+    #: Which structures count in each case.
+    looked_for: LookedFor = field(default_factory=LookedFor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class Measurement:
     """What is known of a case."""
 
     pair: Pair
-    #: What was measured, by structure in the order of the reference's task.
+    #: What was measured, by structure in the order of the reference's task; those that were looked for.
     structures: dict[str, Compared]
     #: How the prediction's own grid differed, where it was resampled.
     resampled: str | None
@@ -84,6 +87,8 @@ class Measurement:
     sha256: dict[str, str]
     #: What the reading of its files found odd.
     notes: tuple[str, ...] = ()
+    #: Structures that were not looked for in the reference.
+    not_looked_for: tuple[str, ...] = ()
 
     @property
     def lesions(self) -> dict[str, StructureLesions]:
@@ -170,8 +175,13 @@ def measure(pair: Pair, measuring: Measuring) -> Measurement:
         sides = labels.prediction, labels.reference
         both = tasks.prediction, tasks.reference
         lesions = lesions_of_case(*sides, labels.geometry.affine, both, measuring.lesions)
+    every = {name: expected for name, _, expected in tasks.structures()}
+    held = [name for name, expected in every.items() if not set(expected).isdisjoint(counts.reference_values)]
+    left_out = measuring.looked_for.left_out(pair.case, every, held)
     structures = {}
     for name, predicted, expected in tasks.structures():
+        if name in left_out:
+            continue
         distances = None
         if boxes is not None:
             masks = boxes[0].cut(predicted), boxes[1].cut(expected)
@@ -190,6 +200,7 @@ def measure(pair: Pair, measuring: Measuring) -> Measurement:
         resampled=labels.resampled,
         sha256=label_hashes(files),
         notes=labels.notes,
+        not_looked_for=left_out,
     )
 
 

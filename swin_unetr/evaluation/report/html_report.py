@@ -107,7 +107,7 @@ def _pictures(
     """Pictures of the worst cases by the first metric; a case that cannot be drawn has none."""
     sign = 1 if metric.higher_is_better else -1
     worst = sorted((case for case in means if not math.isnan(means[case])), key=lambda case: (sign * means[case], case))
-    drawn = {}
+    drawn, left_out = {}, result.not_looked_for
     for case in worst[:number]:
         files = result.files.get(case)
         if files is None:
@@ -123,5 +123,6 @@ def _pictures(
         prediction, reference = (Volume(side[None], labels.geometry) for side in (labels.prediction, labels.reference))
         if image is not None and image.geometry.difference(labels.geometry):
             image = padded(image, labels.geometry) if is_part_of(image.geometry, labels.geometry) else None
-        drawn[case] = [asdict(plane) for plane in case_pictures(prediction, reference, image, **tasks)]
+        planes = case_pictures(prediction, reference, image, **tasks, left_out=left_out.get(case, ()))
+        drawn[case] = [asdict(plane) for plane in planes]
     return drawn

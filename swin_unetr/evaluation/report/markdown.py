@@ -41,6 +41,10 @@ _POLICIES = {
     "nan": "A structure that is in neither mask has no Dice; it is left out of the mean and counted (policy `nan`).",
     "brats": "A structure that is in neither mask has a Dice of 1 (policy `brats`).",
 }
+_NOT_LOOKED_FOR = (
+    "A structure that was not looked for in the reference of a case is not evaluated there, whatever is predicted; "
+    "such cases are counted."
+)
 _DEFINITIONS = (
     f"*{ALL_STRUCTURES}* averages the structures of each case that have a value, and then the cases. Means are over "
     "patients, each with the mean of the scans; SD is the sample standard deviation over the scans. "
@@ -108,6 +112,7 @@ def _json(result: EvaluationResult, provenance: dict[str, Any]) -> dict[str, Any
         "files": {case: dict(files) for case, files in result.files.items()},
         "sha256": {case: dict(hashes) for case, hashes in result.sha256.items()},
         "resampled": dict(result.resampled),
+        "not_looked_for": {case: list(names) for case, names in result.not_looked_for.items()},
         "summary": [asdict(summary) for summary in result.summary],
         "rows": [asdict(row) for row in result.rows],
         "lesions": _lesions(result),
@@ -132,6 +137,8 @@ def _policy(result: EvaluationResult) -> str:
         words.append(result.distances.in_words())
     if result.lesion_rules is not None:
         words.append(result.lesion_rules.in_words())
+    if result.not_looked_for:
+        words.append(_NOT_LOOKED_FOR)
     return " ".join(words)
 
 

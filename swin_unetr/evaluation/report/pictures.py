@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,7 @@ def case_pictures(
     *,
     prediction_task: Task,
     reference_task: Task,
+    left_out: Collection[str] = (),
 ) -> tuple[Plane, ...]:
     """Draw a case.
 
@@ -91,14 +92,15 @@ def case_pictures(
         image: scan C x X x Y x Z on the same grid, of which the first channel is shown. If None, draws on black.
         prediction_task: what the label values of the prediction mean.
         reference_task: the same of the reference, with the same structures by name.
+        left_out: structures that were not looked for in the reference: they are drawn nowhere.
 
     Returns:
         Axial, coronal, sagittal plane, each where the largest connected error has the most voxels; where there is no
         error, where the reference has the most.
     """
     geometry = reference.geometry
-    ours = _to_ras(_paint(prediction.array[0], prediction_task, reference_task), geometry)
-    theirs = _to_ras(_paint(reference.array[0], reference_task, reference_task), geometry)
+    ours = _to_ras(_paint(prediction.array[0], prediction_task, reference_task, left_out), geometry)
+    theirs = _to_ras(_paint(reference.array[0], reference_task, reference_task, left_out), geometry)
     scan = None if image is None else _to_ras(image.array[0], geometry)
     grey = None if scan is None else _window(scan, reference_task.modality)
     spacing = np.array(geometry.spacing_mm)[_ras_axes(geometry)]
@@ -116,13 +118,14 @@ def nested_structures(task: Task) -> dict[int, list[int]]:
     }
 
 
-def _paint(labels: NDArray[Any], task: Task, order: Task) -> NDArray[np.int32]:
+def _paint(labels: NDArray[Any], task: Task, order: Task, left_out: Collection[str]) -> NDArray[np.int32]:
     """Index of the structure, from 1, of every voxel; inner regions over outer ones."""
     by_name: dict[str, Target] = {target.name: target for target in task.targets}
     table = np.zeros(int(labels.max(initial=0)) + 1, np.int32)  # there may be more than 255 structures
     for index in order.painting_order:
-        for value in by_name[order.targets[index].name].labels:
-            if value < table.size:
+        name = order.targets[index].name
+        for value in by_name[name].labels:
+            if value < table.size and name not in left_out:
                 table[value] = index + 1
     painted: NDArray[np.int32] = table[labels]
     return painted

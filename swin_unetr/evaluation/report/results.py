@@ -19,7 +19,7 @@ from swin_unetr.tasks import Task
 #: Name of the summary over the structures' mean of each case.
 ALL_STRUCTURES = "mean of structures"
 
-Status = Literal["evaluated", "both_empty", "failed"]
+Status = Literal["evaluated", "both_empty", "failed", "not_looked_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,12 @@ class Row:
     case: str
     structure: str
     metric: str
-    #: NaN for a failed case, and for a structure in neither mask under the policy "nan".
+    #: NaN for a failed case, for what was not looked for, and for a structure in neither mask under the policy "nan".
     value: float
     #: "both_empty": the structure is in neither mask. "failed": nothing could be measured; see the failures.
+    #: "not_looked_for": the reference does not say whether the structure is there.
     status: Status
-    #: None for a failed case, as are the volumes.
+    #: None for a failed case and for what was not looked for, as are the volumes.
     reference_voxels: int | None = None
     predicted_voxels: int | None = None
     reference_ml: float | None = None
@@ -83,6 +84,15 @@ class EvaluationResult:
     def number_of_patients(self) -> int:
         """Patients of the evaluated cases; a case without one counts as a patient alone."""
         return len(set(patient_indices(self.evaluated, self.patients).tolist()))
+
+    @property
+    def not_looked_for(self) -> dict[str, tuple[str, ...]]:
+        """Structures that were not looked for, by case, of the cases that have some."""
+        found: dict[str, dict[str, None]] = {}
+        for row in self.rows:
+            if row.status == "not_looked_for":
+                found.setdefault(row.case, {})[row.structure] = None
+        return {case: tuple(names) for case, names in found.items()}
 
     @property
     def exit_code(self) -> int:

@@ -96,6 +96,9 @@ def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
     infinite = any(summary.infinite for summary in summaries)
     if infinite:
         headings.append("infinite")
+    partly = any(summary.not_looked_for for summary in summaries)
+    if partly:
+        headings.append("not looked for")
     if any(summary.both_empty for summary in summaries):
         headings.append("in neither" + _as_what(result, metric))
     rows = []
@@ -108,6 +111,7 @@ def _summary_table(result: EvaluationResult, metric: Metric) -> TextTable:
             *(decimal(worst), str(summary.evaluated), str(summary.failed)),
             *([str(summary.patients)] if grouped else []),
             *([str(summary.infinite)] if infinite else []),
+            *([str(summary.not_looked_for)] if partly else []),
             str(summary.both_empty),
         ]
         rows.append(tuple(row[: len(headings)]))

@@ -74,11 +74,11 @@ def test_crops_of_a_visit_follow_it(phantom_data: Path) -> None:
     scans = open_scans(dataset.cases, dataset.task, CONFIG, None)
     only_last = [0.0] * (len(dataset.task.targets) - 1) + [1.0]
     config = replace(CONFIG, sampling=replace(CONFIG.sampling, negative=0, crop_size=(8, 8, 8), crops_per_scan=8))
-    crops = TrainingCrops(scans, dataset.task, config, only_last)[Visit(0, 0, 0)]
+    crops = TrainingCrops(scans, dataset.task, config, rarity=only_last)[Visit(0, 0, 0)]
     assert isinstance(crops, list)
     assert all((crop["label"] == len(only_last)).any() for crop in crops)
     plain, ones = (
-        TrainingCrops(scans, dataset.task, CONFIG, of)[Visit(0, 0, 1)] for of in (None, [1.0] * len(only_last))
+        TrainingCrops(scans, dataset.task, CONFIG, rarity=of)[Visit(0, 0, 1)] for of in (None, [1.0] * len(only_last))
     )
     assert isinstance(plain, list)
     assert isinstance(ones, list)

@@ -39,7 +39,7 @@ function drawMeans(table, metrics) {
 
 const COLUMNS = [["mean", "Mean"], ["ci_low", "95 % CI, from"], ["ci_high", "95 % CI, to"], ["std", "SD"], ["median", "Median"],
   ["quartile1", "Lower quartile"], ["quartile3", "Upper quartile"], ["minimum", "Lowest"], ["maximum", "Highest"]];
-const COUNTS = [["evaluated", "Cases"], ["patients", "Patients"], ["both_empty", "In neither mask"], ["infinite", "Infinite"], ["failed", "Failed"]];
+const COUNTS = [["evaluated", "Cases"], ["patients", "Patients"], ["both_empty", "In neither mask"], ["infinite", "Infinite"], ["not_looked_for", "Not looked for"], ["failed", "Failed"]];
 
 function drawSummary() {
   const shown = data.summary.filter((item) => item.metric === state.metric && !(single && item.structure === ALL)
