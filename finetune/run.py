@@ -42,7 +42,6 @@ from swin_unetr.training.session import Session
 from swin_unetr.words import count, decimal
 from transforms.exchange import exchanged_pairs
 from transforms.likeness import describe_scans
-from transforms.monai_changes import try_monai_changes
 
 #: What may differ when a run is resumed: how long, where and how fast it trains, and what comes after it.
 MAY_CHANGE = (
