@@ -116,7 +116,27 @@ def joint_task(tasks: Sequence[tuple[Path, Task]]) -> Task:
         if ignored is None and task.ignore_label is not None:
             ignored = _free(task.ignore_label, known)
     name = "+".join(dict.fromkeys(task.name for _, task in tasks))
-    return replace(first, name=name, targets=tuple(targets), ignore_label=ignored)
+    return replace(first, name=name, targets=tuple(targets), ignore_label=ignored, pairs=_joint_pairs(tasks, targets))
+
+
+def _joint_pairs(tasks: Sequence[tuple[Path, Task]], targets: Sequence[Target]) -> tuple[tuple[str, str], ...]:
+    """The pairs of all tasks, each once, by the names of the joint task.
+
+    Raises:
+        DataError: a structure has different partners.
+    """
+    names = {_key(target): target.name for target in targets}
+    partners: dict[str, str] = {}
+    pairs = []
+    for root, task in tasks:
+        keys = {target.name: _key(target) for target in task.targets}
+        for one, other in ((names[keys[one]], names[keys[other]]) for one, other in task.pairs):
+            if partners.get(one, other) != other or partners.get(other, one) != one:
+                raise DataError(f"{root}: pairs {one} with {other}, another data set pairs one of them otherwise")
+            if one not in partners:
+                pairs.append((one, other))
+            partners |= {one: other, other: one}
+    return tuple(pairs)
 
 
 def label_table(own: Task, joint: Task, source: Path | None = None) -> dict[int, int]:

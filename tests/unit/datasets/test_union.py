@@ -1,5 +1,6 @@
 """Several data sets as one: names, values, ids, patients."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swin_unetr.datasets.case import Case, Dataset
-from swin_unetr.datasets.union import folders_of, join, label_table
+from swin_unetr.datasets.union import folders_of, join, joint_task, label_table
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.tasks import BTCV, Target, Task, brats
 
@@ -85,6 +86,16 @@ def test_values_of_no_structure_and_ignored_ones_keep_their_meaning() -> None:
     x, y = both.cases
     assert label_table(x.task, both.task) == {0: 0, 1: 1, 2: 2, 5: 0}
     assert label_table(y.task, both.task) == {0: 0, 1: 2, 2: 6, 3: 0, 5: 7, 7: 1}
+
+
+def test_pairs_of_all_parts_are_kept_by_the_names_of_the_joint_task() -> None:
+    first = replace(task("a", left_lung=1, right_lung=2), pairs=(("right lung", "left lung"),))
+    second = task("b", LEFT_LUNG=1, right_lung=2, eye_one=3, eye_two=4)
+    paired = replace(second, pairs=(("LEFT LUNG", "right lung"), ("eye one", "eye two")))
+    assert joint_task([(Path("a"), first), (Path("b"), paired)]).pairs == (*first.pairs, ("eye one", "eye two"))
+    other = replace(second, pairs=(("LEFT LUNG", "eye one"),))
+    with pytest.raises(DataError, match="b: pairs left lung with eye one"):
+        joint_task([(Path("a"), first), (Path("b"), other)])
 
 
 def test_ids_and_patients_that_both_have_stay_together() -> None:

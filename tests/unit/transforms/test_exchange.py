@@ -51,6 +51,18 @@ def test_an_exchange_of_scores_is_one_of_labels(found: list[int], task: Task) ->
     assert torch.equal(decode_activations(scores[order].float(), task), written)
 
 
+def test_what_was_looked_for_on_one_side_is_on_the_other_in_a_mirrored_crop() -> None:
+    augment = replace(NONE, flip_probability=(0.5, 0.0, 0.0), exchange_sides=True)
+    crops = RandomCrops(SamplingConfig(crop_size=(2, 3, 4), crops_per_scan=8), augment, CLASSES)
+    label = torch.ones(1, 2, 3, 4, dtype=torch.uint8)  # left kidney throughout
+    scan = ScanInMemory(torch.zeros(1, 2, 3, 4), label, [])
+    known = torch.tensor([True, True, False, False, True, True])  # of the kidneys, only the left
+    for crop in crops(scan, torch.Generator().manual_seed(0)):
+        mirrored = bool((crop["label"] == 3).all())
+        assert mirrored or bool((crop["label"] == 1).all())
+        assert crops.channels(known, crop).tolist()[1:4] == ([False, False, True] if mirrored else [True, False, False])
+
+
 def test_without_pairs_nothing_is_exchanged() -> None:
     assert score_order(CLASSES, ()) == tuple(range(6))
     assert score_order(REGIONS, ()) == tuple(range(5))
