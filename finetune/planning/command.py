@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.planning import PLAN, PLANNED
+from swin_unetr.budget_arguments import add_budget_arguments
 from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets.arguments import add_layout_argument
 from swin_unetr.errors import ConfigError
@@ -16,7 +17,10 @@ from swin_unetr.provenance import command
 if TYPE_CHECKING:
     pass
 
-_USAGE = "swin-unetr plan DATA [--output DIR] [--gpu-memory 24GB | --memory 8GB] [--survey FILE] [--overwrite]"
+_USAGE = (
+    "swin-unetr plan DATA [--output DIR] [--gpu-memory 24GB | --memory 8GB] "
+    "[--time TIME | --steps N] [--survey FILE] [--overwrite]"
+)
 _DESCRIPTION = """Look at a labelled data set and choose how to train on it.
 
 The output folder receives plan.yaml, a recipe with the reason for every choice, which you can read, change and train
@@ -38,6 +42,7 @@ def build_parser() -> CommandParser:
         help="plan for a GPU with this memory, such as 24GB; by default for this machine",
     )
     add("--memory", metavar="SIZE", help="plan for a processor, and this memory for the process, such as 8GB")
+    add_budget_arguments(parser, repeats=False)
     add("--survey", type=Path, help="survey.json that `doctor` wrote: files that are unchanged are not read again")
     add("--overwrite", action="store_true", help="replace a plan.yaml that was changed by hand")
     add("--workers", type=int, default=0, help="processes that read; 0 for as many as suit cores and memory")
@@ -63,6 +68,8 @@ def main(argv: Sequence[str]) -> int:
         survey_file=arguments.survey,
         workers=arguments.workers,
         overwrite=arguments.overwrite,
+        max_time=arguments.time,
+        max_steps=arguments.steps,
     )
     path = arguments.output / PLAN
     print(*made.headline(), made.table(), f"plan: {path}", sep="\n")
@@ -72,13 +79,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def plan_of_run(data: Path, run: Path, *, layout: str) -> Path:
+def plan_of_run(
+    data: Path, run: Path, *, layout: str, max_time: str | None = None, max_steps: int | None = None
+) -> Path:
     """The plan that a run without a recipe follows: the one in its folder, or a new one for this machine.
 
     Args:
         data: folder of scans and labels.
         run: folder of the run's results.
         layout: of `data`.
+        max_time: time that the training may take. If this and `max_steps` are None, the plan decides.
+        max_steps: steps that it makes.
 
     Raises:
         ConfigError: several processes would plan at a time, or the folder holds something else.
@@ -97,6 +108,6 @@ def plan_of_run(data: Path, run: Path, *, layout: str) -> Path:
         )
     from finetune.planning.planner import plan
 
-    made = plan(data, run, layout=layout)
+    made = plan(data, run, layout=layout, max_time=max_time, max_steps=max_steps)
     print(*made.headline(), made.table(), f"plan: {run / PLAN}", sep="\n", flush=True)
     return run / PLAN
