@@ -11,6 +11,7 @@ from finetune.config import FinetuneConfig
 from finetune.planning.command import plan_of_run
 from finetune.planning.origin import note_of_origin
 from finetune.recipes import find_recipe, shipped_recipes
+from swin_unetr.budget_arguments import BUDGET_OPTIONS, add_budget_arguments, recipe_of_schedule, take_budget
 from swin_unetr.config_io import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.errors import ConfigError
 from swin_unetr.provenance import resume_command, telling_how_to_go_on
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _USAGE = (
     "swin-unetr finetune --data DIR [DIR ...] --output DIR [--config RECIPE | --plan PLAN] [--fold K | --folds all] "
-    "[--init MODEL] [--resume auto] ..."
+    "[--time TIME | --steps N] [--init MODEL] [--resume auto] ..."
 )
 _DESCRIPTION = """Train on a labelled folder of scans.
 
@@ -48,7 +49,8 @@ _DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes
 #: Value of --folds that is no file.
 _ALL = "all"
 #: Options that are not fields of the configuration.
-_OWN = ("data", "output", "fold", "folds", "split", "parallel", "init", "init_preprocess", "resume", "config", "plan")
+_OWN = ("data", "output", "fold", "folds", "split", "parallel", "init", "init_preprocess", "resume", "config", "plan",
+        *BUDGET_OPTIONS)  # fmt: skip
 
 
 def build_parser(recipe: dict[str, Any]) -> CommandParser:
@@ -80,6 +82,7 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     parser.add_argument(
         "--resume", choices=["auto", "never"], default="never", help="auto: go on from where the run stopped, if it did"
     )
+    add_budget_arguments(parser)
     add_config_arguments(parser, FinetuneConfig, recipe, hidden=_DERIVED)
     return parser
 
@@ -101,6 +104,7 @@ def _main(argv: Sequence[str]) -> int:
     parser = build_parser(recipe)
     values = parser.parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
+    take_budget(values, own, argv)
     resumed = own["output"] if own["resume"] == "auto" else None
     warmup = keep_warmup_share(values, parser.get_defaults().as_dict(), argv, resumed)
     config = from_dict(FinetuneConfig, values, source="arguments")
@@ -147,7 +151,10 @@ def _recipe(argv: Sequence[str]) -> tuple[dict[str, Any], Path | None, bool]:
         return {}, None, False
     else:
         arguments = build_parser({}).parse_args(list(argv))  # what is wrong is said before anything is planned
-        path = plan_of_run(arguments.data, arguments.output, layout=arguments.layout)
+        limits = {"max_time": arguments.time, "max_steps": arguments.steps}
+        path = recipe_of_schedule(argv) or plan_of_run(
+            arguments.data, arguments.output, layout=arguments.layout, **limits
+        )
     recipe = read_yaml(path)
     from_dict(FinetuneConfig, recipe, source=str(path))  # blames the file for what is wrong in the file
     return recipe, path, bool(named.config or named.plan)

@@ -100,11 +100,7 @@ class FinetuneConfig:
                     raise ValueError(f"speed.{name}: transforms of augment.monai are made on the host; leave it out")
         if self.num_folds < 2:
             raise ValueError(f"num_folds: at least 2 are needed, got {self.num_folds}")
-        if self.optimizer.warmup_epochs >= self.trainer.max_epochs:
-            raise ValueError(
-                f"optimizer.warmup_epochs: {self.optimizer.warmup_epochs:g} leave nothing of the "
-                f"{self.trainer.max_epochs} epochs of trainer.max_epochs"
-            )
+        self.optimizer.warmup_of(self.trainer.max_epochs)  # refuses one that leaves nothing
         if self.trainer.strategy == "fsdp" and compiled:  # nobody has seen it train
             raise ValueError("speed.compile: is not supported with trainer.strategy fsdp; leave one of them out")
         divisor, baseline = self.network.size_divisor, self.network.baseline

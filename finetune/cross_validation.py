@@ -27,6 +27,7 @@ from finetune.scans import store_of
 from finetune.split import SPLIT, STORE, choose_split
 from swin_unetr.checkpoints.model_folder import read_description, write_description
 from swin_unetr.checkpoints.starting_point import refuse_other_start, starting_point
+from swin_unetr.config import BUDGETS
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.folds import Folds
 from swin_unetr.datasets.labelled import partly_labelled
@@ -38,7 +39,8 @@ from swin_unetr.evaluation.run import evaluate
 from swin_unetr.inference.batch.run import predict
 from swin_unetr.model_description import ComponentRule
 from swin_unetr.tasks import Task
-from swin_unetr.training.run_folder import check_run_folder, write_config
+from swin_unetr.training.budget import BudgetTooShortError
+from swin_unetr.training.run_folder import check_run_folder, nothing_left_after, write_config
 from swin_unetr.training.run_record import RECORD, read_record
 from swin_unetr.words import count
 
@@ -102,19 +104,20 @@ def cross_validate(
         record = read_record(of_fold / RECORD)
         refuse_other_start(of_fold, record, start, left_out=not todo)
         refuse_other_labels(of_fold, record, partly_labelled(dataset.cases, known_task))
-    write_config(run, config)
-    split.save(run / SPLIT)
-    if todo:
-        (run / CROSS_VALIDATION).unlink(missing_ok=True)  # not to be used as a model until all folds are done
-    if kept := len(folders) - len(todo):
-        print(f"{kept} of {len(folders)} folds are finished and are kept", flush=True)
-    if environments:
-        commands = {fold: _command(run, fold, root, init, init_preprocess) for fold in todo}
-        failures = FoldProcesses(commands, environments, run / LOGS if parallel > 1 else None).run()
-    else:
-        given: dict[str, Any] = {"data": root, "folds": run / SPLIT, "task": task, "resume": True}
-        given |= {"plan_note": plan_note, "init": init, "init_preprocess": init_preprocess}
-        failures = _one_by_one(todo, lambda fold: finetune(config, output=folders[fold], fold=fold, **given))
+    with nothing_left_after(BudgetTooShortError, run, kept=lambda: any(folder.is_dir() for folder in folders)):
+        write_config(run, config)
+        split.save(run / SPLIT)
+        if todo:
+            (run / CROSS_VALIDATION).unlink(missing_ok=True)  # not to be used as a model until all folds are done
+        if kept := len(folders) - len(todo):
+            print(f"{kept} of {len(folders)} folds are finished and are kept", flush=True)
+        if environments:
+            commands = {fold: _command(run, fold, root, init, init_preprocess) for fold in todo}
+            failures = FoldProcesses(commands, environments, run / LOGS if parallel > 1 else None).run()
+        else:
+            given: dict[str, Any] = {"data": root, "folds": run / SPLIT, "task": task, "resume": True}
+            given |= {"plan_note": plan_note, "init": init, "init_preprocess": init_preprocess}
+            failures = _one_by_one(todo, lambda fold: finetune(config, output=folders[fold], fold=fold, **given))
     if failures:
         lines = "".join(f"\n  fold {fold}: {words}" for fold, words in sorted(failures.items()))
         raise SwinUnetrError(
@@ -205,10 +208,11 @@ def _is_finished(folder: Path, config: FinetuneConfig) -> bool:
     """Whether a fold was trained to its end, for as long as is asked for now."""
     if not (folder / RECORD).is_file() or not (folder / "best" / "model.json").is_file():
         return False
-    record = read_record(folder / RECORD)
-    sessions, before = record.get("sessions", []), record.get("config", {})
+    record, trainer = read_record(folder / RECORD), config.trainer
+    sessions, before = record.get("sessions", []), record.get("config", {}).get("trainer", {})
     ended = bool(sessions) and sessions[-1].get("status") == "finished"
-    return ended and before.get("trainer", {}).get("max_epochs") == config.trainer.max_epochs
+    lasting = (*BUDGETS, *(() if trainer.budget else ("max_epochs",)))
+    return ended and all(before.get(name) == getattr(trainer, name) for name in lasting)
 
 
 def _command(

@@ -15,7 +15,7 @@ from finetune.partial_labels import LABELLED, PartialLabels, of_hidden_voxels
 from finetune.rarity import rarity_weights
 from finetune.scans import Scans, ScansInMemory, ScansOnDisk, open_scans
 from finetune.scans_on_device import ScansOnDevice, fits
-from swin_unetr.config import AugmentConfig
+from swin_unetr.config import AugmentConfig, Triple
 from swin_unetr.datasets.case import Case
 from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
 from swin_unetr.machine import cores
@@ -204,8 +204,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
 
     def train_dataloader(self) -> Loader[Any]:
         """Batches of scans_per_batch x crops_per_scan crops; after a resume, those that are still to come."""
-        sampler = self._sampler()
-        sampler.go_on(self.trainer)
+        sampler = self._sampler().in_training(self.trainer)
         return Loader(
             TrainingCrops(self._scans, self._task, self._config, self._labels, self.rarity()),
             batch_size=self._sampling.scans_per_batch,
@@ -224,15 +223,26 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             world_size=self.trainer.world_size,
         )
 
+    def validation_shapes(self) -> list[Triple]:
+        """Voxels of the scans that this process validates."""
+        return [self._scans.scan(index).shape for index in self._validated_here()]
+
+    def first_validated(self) -> Sample | SwinUnetrError:
+        """The first of them; empty if there is none."""
+        return WholeScans(self._scans)[next(iter(self._validated_here()), None)]
+
     def val_dataloader(self) -> Loader[Any]:
         """Whole scans, one at a time, each on one of the processes; if there are too few, the others get empty batches.
 
         A process without any would skip the validation, in which the others wait for it.
         """
-        mine: Sequence[int | None] = self._validation[self.trainer.global_rank :: self.trainer.world_size] or [None]
+        mine: Sequence[int | None] = self._validated_here() or [None]
         # One process reads the next scan while this one is segmented; more would fill the memory with scans.
         workers = 0 if isinstance(self._scans, ScansInMemory) else min(1, self._sampling.num_workers)
         return Loader(WholeScans(self._scans, self._labels), batch_size=None, sampler=mine, **self._workers(workers))
+
+    def _validated_here(self) -> list[int]:
+        return self._validation[self.trainer.global_rank :: self.trainer.world_size]
 
     def on_before_batch_transfer(self, batch: Batch | SwinUnetrError, dataloader_idx: int) -> Batch:
         """Raise, in the process that trains, what went wrong in one that reads."""

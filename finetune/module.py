@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,13 +17,15 @@ from finetune.deep_supervision import AuxiliaryHeads, supervise
 from finetune.losses import SegmentationLoss
 from finetune.partial_labels import LABELLED
 from finetune.validation import POOLED, SMOOTHED, ValidationScores, score_names
+from swin_unetr.errors import SwinUnetrError
 from swin_unetr.inference.engine.sliding_window import slide
+from swin_unetr.inference.engine.windows import lay_windows
 from swin_unetr.networks import SegmentationNetwork, SwinUNETR
 from swin_unetr.tasks import Task
+from swin_unetr.training.budget import configure_optimizers
 from swin_unetr.training.choice import SmoothedScore
 from swin_unetr.training.decay import parameter_groups
 from swin_unetr.training.gradient_clip import clip_gradients
-from swin_unetr.training.optimizer import build_optimizer
 
 #: Key in a checkpoint of the average of the scores so far.
 _AVERAGE = "smoothed_score"
@@ -89,6 +92,27 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         scores = self._scores.summary(lambda values: self.trainer.strategy.reduce(values.clone(), reduce_op="sum"))
         self.log_dict({SMOOTHED: self._smoothed.add(scores[POOLED]), **scores}, batch_size=1)
 
+    def validation_seconds(self) -> float:
+        """Seconds that a validation takes in this process: one scan is segmented, and the windows of all counted.
+
+        A budget of time asks for it before the first validation.
+        """
+        data: Any = self.trainer.datamodule
+        inference = replace(self._config.inference, overlap=self._config.validation_overlap)
+        windows = [len(lay_windows(shape, inference)) for shape in data.validation_shapes()]
+        started = time.monotonic()
+        scan = data.first_validated()
+        if isinstance(scan, SwinUnetrError):
+            raise scan
+        self.on_validation_epoch_start()
+        self.eval()
+        with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
+            self.validation_step({name: values.to(self.device) for name, values in scan.items()}, 0)
+        self.train()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return (time.monotonic() - started) * sum(windows) / max(1, *windows[:1])
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the average of the scores."""
         checkpoint[_AVERAGE] = self._smoothed.value
@@ -99,16 +123,9 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with warm-up and cosine, stepped by optimiser steps."""
-        trainer = self._config.trainer
-        steps_per_epoch = math.ceil(self.trainer.datamodule.steps_per_epoch / trainer.accumulate_batches)
-        optimizer, schedule = build_optimizer(
-            parameter_groups(self, self._config.optimizer),
-            self._config.optimizer,
-            steps_per_epoch=steps_per_epoch,
-            total_steps=steps_per_epoch * trainer.max_epochs,
-            fused=self._config.speed.fused_optimizer is True,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        config, fused = self._config, self._config.speed.fused_optimizer is True
+        groups = parameter_groups(self, config.optimizer)
+        return configure_optimizers(self.trainer, groups, config.optimizer, config.trainer, fused)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

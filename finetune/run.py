@@ -55,8 +55,11 @@ MAY_CHANGE = (
     "trainer.devices",
     "trainer.early_stop_patience",
     "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
     "trainer.strategy",
     "trainer.validate_every",
+    "trainer.validations",
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,27 +13,23 @@ from torch import Tensor
 
 from finetune.config import FinetuneConfig
 from finetune.data import Batches, TrainingCrops
-from finetune.module import FinetuneModule
 from finetune.planning.memory import training_footprint
 from finetune.planning.planner import plan_data, recipe_of, this_machine
+from finetune.planning.timing import timed_steps
 from finetune.recipes import find_recipe
 from finetune.scans import ScansInMemory
 from finetune.speed import settled_speed
 from swin_unetr.config_io import load
 from swin_unetr.datasets.case import Case, Dataset
+from swin_unetr.durations import parse_duration
 from swin_unetr.errors import SwinUnetrError
 from swin_unetr.machine import available, cores, peak_during, resident
-from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.planning.footprint import Footprint
 from swin_unetr.store.size import store_bytes
 from swin_unetr.survey.facts import Survey
 from swin_unetr.tasks import Task
-from swin_unetr.training.decay import parameter_groups
-from swin_unetr.training.optimizer import build_optimizer
 from swin_unetr.training.sampler import Visit
 
-#: A first step takes longer than later ones; if it takes more seconds than this, no second one is measured.
-_LONG_STEP = 20.0
 #: Copies of the weights that a run keeps: two checkpoints with gradients' moments and average, two models.
 _COPIES = 10
 
@@ -177,14 +172,24 @@ def _step(
         batch = _batch(config, cases, task)
         device = torch.device(machine.device)
         taken: list[float] = []
-        memory = _peak(device, lambda: taken.extend(_timed_steps(batch, config, task, device)))
+        memory = _peak(device, lambda: taken.extend(timed_steps(batch, config, task, device)))
     except (SwinUnetrError, RuntimeError, MemoryError) as error:
         words = str(error).strip().partition("\n")[0]
         return machine, [Obstacle("step-failed", words)]
     seconds = taken[-1]
-    training = max(1, len(cases) * (config.num_folds - 1) // config.num_folds)
-    steps = config.trainer.max_epochs * max(1, training // config.sampling.scans_per_batch)
-    return replace(machine, step_seconds=seconds, step_memory=memory, training_seconds=steps * seconds), []
+    whole = _training_seconds(config, seconds, len(cases))
+    return replace(machine, step_seconds=seconds, step_memory=memory, training_seconds=whole), []
+
+
+def _training_seconds(config: FinetuneConfig, step: float, cases: int) -> float:
+    """Of the whole training, by the seconds of a step."""
+    trainer = config.trainer
+    if trainer.max_time is not None:
+        return parse_duration(trainer.max_time)
+    if trainer.max_steps is not None:
+        return trainer.max_steps * step
+    training = max(1, cases * (config.num_folds - 1) // config.num_folds)
+    return trainer.max_epochs * max(1, training // config.sampling.scans_per_batch) * step
 
 
 def _batch(config: FinetuneConfig, cases: list[Case], task: Task) -> dict[str, Tensor]:
@@ -196,32 +201,6 @@ def _batch(config: FinetuneConfig, cases: list[Case], task: Task) -> dict[str, T
     if isinstance(found, SwinUnetrError):
         raise found
     return found
-
-
-def _timed_steps(batch: dict[str, Tensor], config: FinetuneConfig, task: Task, device: torch.device) -> Iterator[float]:
-    """Seconds of a first and a second step."""
-    counted = (1.0,) * task.num_classes if config.loss.class_weights == "frequencies" else None
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(config.trainer.seed)
-        module = FinetuneModule(build_network(config.network), task, config, counted).to(device)
-        choose_fast_paths(module.network, config.speed)
-    fused = config.speed.fused_optimizer is True
-    optimizer, _ = build_optimizer(
-        parameter_groups(module, config.optimizer), config.optimizer, steps_per_epoch=1, total_steps=10**6, fused=fused
-    )
-    low = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config.trainer.precision)
-    for _ in range(2):
-        started = time.monotonic()
-        optimizer.zero_grad()
-        with torch.autocast(device.type, low or torch.bfloat16, enabled=low is not None):
-            loss = module.training_step({name: values.to(device) for name, values in batch.items()}, 0)
-        loss.backward()
-        optimizer.step()
-        if not torch.isfinite(loss):  # waits for a GPU, too
-            raise RuntimeError(f"the loss of the first step is {float(loss)}")
-        yield (seconds := time.monotonic() - started)
-        if seconds > _LONG_STEP:
-            return
 
 
 def _peak(device: torch.device, call: Any) -> int:

@@ -9,11 +9,15 @@ from typing import Any
 
 from pretrain.config import PretrainConfig
 from pretrain.recipes import find_recipe, shipped_recipes
+from swin_unetr.budget_arguments import BUDGET_OPTIONS, add_budget_arguments, recipe_of_schedule, take_budget
 from swin_unetr.config_io import CommandParser, add_config_arguments, from_dict, read_yaml
 from swin_unetr.provenance import resume_command, telling_how_to_go_on
 from swin_unetr.warmup import keep_warmup_share
 
-_USAGE = "swin-unetr pretrain --config RECIPE --data PATH ... --output DIR [--exclude FILE] [--probe DIR] ..."
+_USAGE = (
+    "swin-unetr pretrain --config RECIPE --data PATH ... --output DIR [--exclude FILE] [--probe DIR] "
+    "[--time TIME | --steps N] ..."
+)
 _DESCRIPTION = """Train an encoder on scans without labels.
 
 The folder of results holds config.yaml, run.json, metrics.csv, curves.png, pictures/, tensorboard/,
@@ -21,7 +25,7 @@ checkpoints/last.ckpt and the encoder folders best/ and last/, which finetune --
 be given as an option, such as --network.feature_size 24; with --config, the defaults below are those of the recipe."""
 _DERIVED = ("network.in_channels", "network.num_classes", "trainer.early_stop_patience")
 #: Options that are not fields of the configuration.
-_OWN = ("data", "output", "exclude", "test", "cache", "probe", "init", "resume", "config")
+_OWN = ("data", "output", "exclude", "test", "cache", "probe", "init", "resume", "config", *BUDGET_OPTIONS)
 
 
 def build_parser(recipe: dict[str, Any]) -> CommandParser:
@@ -45,6 +49,7 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     parser.add_argument(
         "--resume", choices=["auto", "never"], default="never", help="auto: continue the run if it was stopped"
     )
+    add_budget_arguments(parser)
     add_config_arguments(parser, PretrainConfig, recipe, hidden=_DERIVED)
     return parser
 
@@ -66,13 +71,14 @@ def _main(argv: Sequence[str]) -> int:
     first.add_argument("--config", nargs="?")
     name = first.parse_known_args(list(argv))[0].config
     recipe: dict[str, Any] = {}
-    if name is not None:
-        path = find_recipe(name)
+    path = recipe_of_schedule(argv) if name is None else find_recipe(name)
+    if path is not None:
         recipe = read_yaml(path)
         from_dict(PretrainConfig, recipe, source=str(path))  # errors in the file name the file
     parser = build_parser(recipe)
     values = parser.parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
+    take_budget(values, own, argv)
     resumed = own["output"] if own["resume"] == "auto" else None
     warmup = keep_warmup_share(values, parser.get_defaults().as_dict(), argv, resumed)
     config = from_dict(PretrainConfig, values, source="arguments")

@@ -50,11 +50,7 @@ class PretrainConfig:
     health: HealthConfig = field(default_factory=HealthConfig)
 
     def __post_init__(self) -> None:
-        if self.optimizer.warmup_epochs >= self.trainer.max_epochs:
-            raise ValueError(
-                f"optimizer.warmup_epochs: {self.optimizer.warmup_epochs:g} leave nothing of the "
-                f"{self.trainer.max_epochs} epochs of trainer.max_epochs"
-            )
+        self.optimizer.warmup_of(self.trainer.max_epochs)  # refuses one that leaves nothing
         if self.network.baseline is not None:
             name = self.network.architecture
             raise ValueError(f"network.architecture: pre-training needs the Swin encoder, which {name} does not have")

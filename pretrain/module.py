@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from pretrain.proxies.build import build_proxies
 from pretrain.proxies.proxy import Judged, Proxy
 from pretrain.views import Views, start_views
 from swin_unetr.networks import SwinEncoder
+from swin_unetr.training.budget import configure_optimizers
 from swin_unetr.training.decay import parameter_groups
 from swin_unetr.training.gradient_clip import clip_gradients
-from swin_unetr.training.optimizer import build_optimizer
 from swin_unetr.training.step_hooks import derived_seed
 
 #: Gives the random numbers of the views their own stream in a step.
@@ -124,16 +123,9 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with warm-up and cosine, stepped by optimiser steps."""
-        trainer = self._config.trainer
-        steps_per_epoch = math.ceil(self.trainer.datamodule.steps_per_epoch / trainer.accumulate_batches)
-        optimizer, schedule = build_optimizer(
-            parameter_groups(self.network, self._config.optimizer),
-            self._config.optimizer,
-            steps_per_epoch=steps_per_epoch,
-            total_steps=steps_per_epoch * trainer.max_epochs,
-            fused=self._config.speed.fused_optimizer is True,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        config, fused = self._config, self._config.speed.fused_optimizer is True
+        groups = parameter_groups(self.network, config.optimizer)
+        return configure_optimizers(self.trainer, groups, config.optimizer, config.trainer, fused)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -44,8 +44,11 @@ MAY_CHANGE = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
     "trainer.strategy",
     "trainer.validate_every",
+    "trainer.validations",
 )
 
 
@@ -157,7 +160,7 @@ def _train(session: Session[PretrainConfig], cached: CachedScans, probe: Path | 
         **decay_facts(module.network, config.optimizer),
         **session.facts(speed, fast_paths, init=report, init_preprocess=differs),
     }
-    folders = EncoderFolders(run, every=config.trainer.validate_every, save=SaveEncoder(config, facts))
+    folders = EncoderFolders(run, every=config.trainer.epochs_between_validations, save=SaveEncoder(config, facts))
     trainer = _trainer(session, module, folders, probe)
     seconds = session.run(trainer, module, scans, speed=speed, facts=facts, results=lambda: _results(trainer, folders))
     trainer.strategy.barrier()  # the first process writes the folder

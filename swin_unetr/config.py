@@ -15,6 +15,8 @@ from swin_unetr.augment_config import AugmentConfig as AugmentConfig
 from swin_unetr.baseline_config import Architecture, BaselineConfig, BaselinesConfig
 from swin_unetr.preprocess_config import IntensityConfig as IntensityConfig
 from swin_unetr.preprocess_config import PreprocessConfig as PreprocessConfig
+from swin_unetr.trainer_config import BUDGETS as BUDGETS
+from swin_unetr.trainer_config import TrainerConfig as TrainerConfig
 
 #: Order in which patch merging concatenates the neighbours of a 2x2x2 block.
 #: "legacy": MONAI up to 1.4, two neighbours twice, two never; every checkpoint published before 2025.
@@ -183,8 +185,33 @@ class OptimizerConfig:
     #: Epochs in which the learning rate rises from 0; may be a fraction. A command that asks for fewer epochs than its
     #: recipe keeps the share, unless it gives this too.
     warmup_epochs: float = 50
+    #: The warm-up as a share of the training, such as 0.04, instead of `warmup_epochs`. If None, a training with a
+    #: budget of time or steps takes the share that `warmup_epochs` have of `trainer.max_epochs`.
+    warmup_share: float | None = None
     #: Norm to which gradients are clipped. If None, they are not clipped.
     gradient_clip: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.warmup_share is not None and not 0 <= self.warmup_share < 1:
+            raise ValueError(f"warmup_share: must lie in 0..1, 1 excluded, got {self.warmup_share}")
+
+    def warmup_of(self, max_epochs: int) -> float:
+        """Share of the training that is its warm-up.
+
+        Args:
+            max_epochs: of a training without a budget.
+
+        Raises:
+            ValueError: the warm-up is the whole of it.
+        """
+        if self.warmup_share is not None:
+            return self.warmup_share
+        if self.warmup_epochs >= max_epochs:
+            raise ValueError(
+                f"optimizer.warmup_epochs: {self.warmup_epochs:g} leave nothing of the {max_epochs} epochs of "
+                "trainer.max_epochs"
+            )
+        return self.warmup_epochs / max_epochs
 
 
 #: Equal ways to compute attention: window by window in the cache (CPU), torch's fused kernels, or as it is written.
@@ -223,43 +250,6 @@ class SpeedConfig:
     def __post_init__(self) -> None:
         if self.memory is not None and self.recompute != "auto":
             raise ValueError(f"memory: is for recompute 'auto', not {self.recompute!r}; leave one of them out")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerConfig:
-    """What Lightning's Trainer is built from."""
-
-    #: Epochs of the training.
-    max_epochs: int = 300
-    #: Epochs between validations; there is always one after the last epoch.
-    validate_every: int = 10
-    #: Lightning's accelerator: "auto", "cpu", "gpu" or "mps".
-    accelerator: str = "auto"
-    #: Lightning's devices: how many, or "auto" for all.
-    devices: int | str = "auto"
-    #: How several processes train together: "ddp", each with all weights, which "auto" takes if there are several;
-    #: "fsdp" divides weights, gradients, averages and the optimiser's state: less memory, more exchange.
-    strategy: str = "auto"
-    #: Lightning's precision, such as "32-true", "bf16-mixed", "16-mixed".
-    precision: str = "32-true"
-    #: Batches whose gradients are added up for one step of the optimiser.
-    accumulate_batches: int = 1
-    #: Decay of the exponential moving average of the weights. If None, no average is kept.
-    ema_decay: float | None = None
-    #: Stop after this many validations without a better smoothed pooled Dice. If None, never stop early.
-    early_stop_patience: int | None = None
-    #: Seed of everything that is drawn at random: the same seed gives the same result on the same machine.
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "validate_every", "accumulate_batches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}")
-        if self.strategy == "fsdp" and self.precision.startswith("16"):
-            # Each process would skip the steps in which its own part of the gradients overflows.
-            raise ValueError("precision: strategy fsdp goes with bfloat16 and float32; use bf16-mixed")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay: must lie between 0 and 1, got {self.ema_decay}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ def keep_warmup_share(
     """
     before = recipe["optimizer"]["warmup_epochs"]
     given = any(word.partition("=")[0] == _OPTION for word in argv) or values["optimizer"]["warmup_epochs"] != before
-    if given:
+    if given or values["optimizer"].get("warmup_share") is not None:
         return None
     if run is not None and (begun := run / RUN_CONFIG).is_file():
         values["optimizer"]["warmup_epochs"] = read_yaml(begun).get("optimizer", {}).get("warmup_epochs", before)

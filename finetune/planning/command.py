@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.planning import PLAN, PLANNED
+from swin_unetr.budget_arguments import add_budget_arguments
 from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets.arguments import add_layout_argument
 from swin_unetr.datasets.union import Folders, folders_of
@@ -14,7 +15,8 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.provenance import command
 
 _USAGE = (
-    "swin-unetr plan DATA [DATA ...] [--output DIR] [--gpu-memory 24GB | --memory 8GB] [--survey FILE] [--overwrite]"
+    "swin-unetr plan DATA [DATA ...] [--output DIR] [--gpu-memory 24GB | --memory 8GB] "
+    "[--time TIME | --steps N] [--survey FILE] [--overwrite]"
 )
 _DESCRIPTION = """Look at a labelled data set and choose how to train on it.
 
@@ -38,6 +40,7 @@ def build_parser() -> CommandParser:
         help="plan for a GPU with this memory, such as 24GB; by default for this machine",
     )
     add("--memory", metavar="SIZE", help="plan for a processor, and this memory for the process, such as 8GB")
+    add_budget_arguments(parser, repeats=False)
     add("--survey", type=Path, help="survey.json that `doctor` wrote: files that are unchanged are not read again")
     add("--overwrite", action="store_true", help="replace a plan.yaml that was changed by hand")
     add("--workers", type=int, default=0, help="processes that read; 0 for as many as suit cores and memory")
@@ -63,6 +66,8 @@ def main(argv: Sequence[str]) -> int:
         survey_file=arguments.survey,
         workers=arguments.workers,
         overwrite=arguments.overwrite,
+        max_time=arguments.time,
+        max_steps=arguments.steps,
     )
     path = arguments.output / PLAN
     print(*made.headline(), made.table(), f"plan: {path}", sep="\n")
@@ -72,13 +77,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def plan_of_run(data: Folders, run: Path, *, layout: str) -> Path:
+def plan_of_run(
+    data: Folders, run: Path, *, layout: str, max_time: str | None = None, max_steps: int | None = None
+) -> Path:
     """The plan that a run without a recipe follows: the one in its folder, or a new one for this machine.
 
     Args:
         data: folder of scans and labels, or several.
         run: folder of the run's results.
         layout: of `data`.
+        max_time: time that the training may take. If this and `max_steps` are None, the plan decides.
+        max_steps: steps that it makes.
 
     Raises:
         ConfigError: several processes would plan at a time, or the folder holds something else.
@@ -96,6 +105,6 @@ def plan_of_run(data: Folders, run: Path, *, layout: str) -> Path:
         raise ConfigError(f"plan: several processes cannot plan together; run {before} before")
     from finetune.planning.planner import plan
 
-    made = plan(data, run, layout=layout)
+    made = plan(data, run, layout=layout, max_time=max_time, max_steps=max_steps)
     print(*made.headline(), made.table(), f"plan: {run / PLAN}", sep="\n", flush=True)
     return run / PLAN

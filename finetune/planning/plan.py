@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
+from finetune.planning.length import Asked, Length
 from finetune.planning.rules import rules
 from swin_unetr.machine import size_in_words
 from swin_unetr.planning.choices import Choice
 from swin_unetr.planning.fingerprint import Fingerprint
-from swin_unetr.planning.fit import Fitted, Trace, fit
-from swin_unetr.planning.target import PlanTarget
+from swin_unetr.planning.fit import Fitted, Trace, fit, smaller_fit
+from swin_unetr.planning.target import EFFORTS, PlanTarget
 from swin_unetr.words import by, count
 
 _WIDTH = 120
@@ -29,6 +30,8 @@ class Plan:
     machine: PlanTarget
     fitted: Fitted
     choices: tuple[Choice, ...]
+    #: How long it trains, if a person has said it.
+    length: Length | None = None
 
     def text(self) -> str:
         """The recipe as YAML, with the reason of every choice beside it."""
@@ -84,10 +87,16 @@ class Plan:
             ("intensities", _intensities(values)),
             ("crop", f"{by(values['sampling.crop_size'])}, {self.fitted.setting.batch} of them a batch"),
             ("network", self._network()),
-            ("training", f"{values['trainer.max_epochs']} epochs, {self._folds(values['num_folds'])}"),
+            ("training", f"{self._length(values)}, {self._folds(values['num_folds'])}"),
             ("memory", f"{size_in_words(self.fitted.needs)} of {size_in_words(self.machine.memory)}{modelled}"),
         ]
         return "\n".join(f"  {name:12} {value}" for name, value in rows)
+
+    def _length(self, values: Mapping[str, Any]) -> str:
+        if self.length is None:
+            return f"{values['trainer.max_epochs']} epochs"
+        steps = f"{self.length.steps:,} steps"
+        return steps if self.length.field == "max_steps" else f"{self.length.value}, about {steps}"
 
     def _folds(self, number: int) -> str:
         return f"{number} folds" if self.data.patients > 1 else "on all cases: a single patient has no folds"
@@ -101,20 +110,25 @@ class Plan:
         )
 
 
-def make_plan(data: Fingerprint, machine: PlanTarget, trace: Trace) -> Plan:
+def make_plan(data: Fingerprint, machine: PlanTarget, trace: Trace, asked: Asked | None = None) -> Plan:
     """Choose everything.
 
     Args:
         data: the data set in short.
         machine: what to train on.
         trace: goes through a training step of a setting.
+        asked: how long a person wants to train. If None, the machine decides.
 
     Raises:
         ConfigError: the memory is too little for anything.
     """
-    fitted = fit(data, machine, trace)
-    first, *others = rules(data, fitted, machine)
-    return Plan(data, machine, fitted, (first, *_of_network(data, fitted), *others))
+    fitted, length = fit(data, machine, trace), None
+    if asked is not None:
+        fitted, length = asked.choose(
+            fitted, lambda halvings: smaller_fit(fitted, data, machine, trace, halvings), EFFORTS[machine.device]
+        )
+    first, *others = rules(data, fitted, machine, length)
+    return Plan(data, machine, fitted, (first, *_of_network(data, fitted), *others), length)
 
 
 def _of_network(data: Fingerprint, fitted: Fitted) -> Iterator[Choice]:

@@ -12,20 +12,23 @@ from rich.progress import Progress
 
 from finetune.config import FinetuneConfig, LossConfig
 from finetune.planning import FINGERPRINT, PLAN
+from finetune.planning.length import Asked
 from finetune.planning.memory import training_footprint
 from finetune.planning.origin import refuse_edited, text_hash
 from finetune.planning.plan import Plan, make_plan
+from finetune.planning.timing import seconds_of_step
 from swin_unetr.config import InferenceConfig, OptimizerConfig, SamplingConfig, TrainerConfig
 from swin_unetr.config_io import from_dict
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.union import Folders, read_parts
 from swin_unetr.device import is_native
+from swin_unetr.durations import parse_duration
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import write_text
 from swin_unetr.machine import available, cores, parse_size, resident
 from swin_unetr.planning.choices import as_recipe
 from swin_unetr.planning.fingerprint import fingerprint
-from swin_unetr.planning.fit import Setting
+from swin_unetr.planning.fit import Fitted, Setting
 from swin_unetr.planning.footprint import Footprint
 from swin_unetr.planning.target import Device, PlanTarget
 from swin_unetr.planning.union import join_surveys
@@ -47,6 +50,8 @@ def plan(
     survey_file: Path | None = None,
     workers: int = 0,
     overwrite: bool = False,
+    max_time: str | None = None,
+    max_steps: int | None = None,
 ) -> Plan:
     """Look at a labelled data set, choose how to train on it, and write plan.yaml and fingerprint.json.
 
@@ -60,6 +65,9 @@ def plan(
         survey_file: survey.json that `doctor` wrote; files that are unchanged since then are not read again.
         workers: processes that read; 0 for as many as suit cores and memory.
         overwrite: whether a plan that a person changed may be replaced.
+        max_time: time that the training may take, such as "90min". Steps are timed here for it; with little time,
+            voxels are coarser and the network smaller.
+        max_steps: steps that the training makes. If both are None, the plan says how many.
 
     Raises:
         ConfigError: options that do not go together, too little memory, or a plan that a person changed.
@@ -67,12 +75,15 @@ def plan(
     """
     if memory is not None and gpu_memory is not None:
         raise ConfigError("memory: --memory plans for a processor and --gpu-memory for a GPU; give one of them")
+    _check_length(max_time, max_steps)
     sizes = {"memory": _bytes(memory, "memory"), "gpu_memory": _bytes(gpu_memory, "gpu_memory")}
     if not overwrite:
         refuse_edited(Path(output) / PLAN)
     machine = this_machine(**sizes)  # before the survey makes this process larger
     surveys = [(part, _survey(part, survey_file, workers)) for part in read_parts(data, layout)]
-    made = plan_data(surveys[0][1] if len(surveys) == 1 else join_surveys(surveys), machine)
+    found = surveys[0][1] if len(surveys) == 1 else join_surveys(surveys)
+    foreign = machine.device == "cuda" and not torch.cuda.is_available()
+    made = plan_data(found, machine, max_time=max_time, max_steps=max_steps, timed=not foreign)
     write_plan(made, Path(output))
     return made
 
@@ -96,8 +107,23 @@ def this_machine(*, memory: int | None = None, gpu_memory: int | None = None) ->
     return PlanTarget(device=device, memory=taken, bfloat16=low, cores=cores(), base=base)
 
 
-def plan_data(survey: Survey, machine: PlanTarget) -> Plan:
+def plan_data(
+    survey: Survey,
+    machine: PlanTarget,
+    *,
+    max_time: str | None = None,
+    max_steps: int | None = None,
+    timed: bool = True,
+) -> Plan:
     """Plan for a data set.
+
+    Args:
+        survey: of its scans.
+        machine: what to train on.
+        max_time: time that the training may take. If this and `max_steps` are None, the plan says how many
+            steps it makes.
+        max_steps: steps that it makes.
+        timed: whether steps can be timed, since the machine is this one.
 
     Raises:
         ConfigError: nothing says what the labels mean, or the memory is too little for anything.
@@ -109,7 +135,12 @@ def plan_data(survey: Survey, machine: PlanTarget) -> Plan:
     def trace(setting: Setting) -> Footprint:
         return training_footprint(_step_of(setting, machine), data.task, device=machine.device)
 
-    return make_plan(data, machine, trace)
+    def seconds(fitted: Fitted) -> float:
+        return seconds_of_step(_step_of(fitted.setting, machine), data.task, torch.device(machine.device))
+
+    if max_time is None and max_steps is None:
+        return make_plan(data, machine, trace)
+    return make_plan(data, machine, trace, Asked(max_time, max_steps, seconds if timed else None))
 
 
 def recipe_of(plan: Plan) -> FinetuneConfig:
@@ -151,3 +182,16 @@ def _survey(dataset: Dataset, known: Path | None, workers: int) -> Survey:
 
 def _bytes(size: int | str | None, field: str) -> int | None:
     return parse_size(size, field) if isinstance(size, str) else size
+
+
+def _check_length(max_time: str | None, max_steps: int | None) -> None:
+    """Refuse a wrong length before scans are read."""
+    if max_time is not None and max_steps is not None:
+        raise ConfigError("steps: --time and --steps both say how long to train; give one of them")
+    if max_steps is not None and max_steps < 1:
+        raise ConfigError(f"steps: must be positive, got {max_steps}")
+    if max_time is not None:
+        try:
+            parse_duration(max_time)
+        except ValueError as error:
+            raise ConfigError(f"time: {error}") from error

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
+from finetune.planning.length import Length
 from swin_unetr.planning.choices import Choice
 from swin_unetr.planning.fingerprint import ChannelPrint, Fingerprint
 from swin_unetr.planning.fit import Fitted
@@ -34,14 +35,21 @@ CT_SCHEME: Literal["hu_window", "hu_zscore"] = "hu_window"
 _RATE, _RATE_FEATURES = 2e-3, 16
 
 
-def rules(data: Fingerprint, fitted: Fitted, machine: PlanTarget) -> Iterator[Choice]:
-    """All choices but those of network and crop, in the order of a recipe."""
+def rules(data: Fingerprint, fitted: Fitted, machine: PlanTarget, length: Length | None = None) -> Iterator[Choice]:
+    """All choices but those of network and crop, in the order of a recipe.
+
+    Args:
+        data: the data set in short.
+        fitted: network and crop.
+        machine: what to train on.
+        length: of the training, if a person has said it. If None, the machine decides.
+    """
     yield Choice("layout", data.layout, f"the layout of {data.root.name}")
     yield from _intensity(data)
     yield from _sampling(data, fitted, machine)
     yield from _augmentation(data)
     yield from _loss(data, machine)
-    yield from _training(data, fitted, machine)
+    yield from _training(data, fitted, machine, length)
 
 
 def _intensity(data: Fingerprint) -> Iterator[Choice]:
@@ -176,23 +184,30 @@ def _loss(data: Fingerprint, machine: PlanTarget) -> Iterator[Choice]:
     yield Choice("deep_supervision", deep, "faster to a good model" if deep else "saves the time on a processor")
 
 
-def _training(data: Fingerprint, fitted: Fitted, machine: PlanTarget) -> Iterator[Choice]:
+def _training(data: Fingerprint, fitted: Fitted, machine: PlanTarget, length: Length | None) -> Iterator[Choice]:
     effort, features = EFFORTS[machine.device], fitted.setting.features
-    training = training_cases(data)
-    per_epoch = training // scans_per_batch(data, fitted.setting.batch)
+    steps = effort.steps if length is None else length.steps
+    per_epoch = training_cases(data) // scans_per_batch(data, fitted.setting.batch)
     epochs = max(1, round(effort.steps / per_epoch))
-    words = f"{effort.steps:,} steps of {per_epoch} an epoch: {effort.words}"
     rate = float(f"{_RATE * _RATE_FEATURES / features:.2g}")
     yield Choice("optimizer.learning_rate", rate, f"of AdamW for {features} features; wider networks want less")
     yield Choice("optimizer.weight_decay", 0.01, "of AdamW, as usual for transformers")
-    yield Choice("optimizer.warmup_epochs", _short(0.04 * epochs), "4 % of the training")
+    if length is None:
+        yield Choice("optimizer.warmup_epochs", _short(0.04 * epochs), "4 % of the training")
+    else:
+        yield Choice("optimizer.warmup_share", 0.04, "4 % of the training")
     yield Choice("optimizer.gradient_clip", 1.0, "the first steps with attention are rough")
-    yield Choice("trainer.max_epochs", epochs, words)
-    often = max(1, round(epochs / effort.validations))
-    yield Choice("trainer.validate_every", often, f"{effort.validations} times in the course of the training")
+    often = f"{effort.validations} times in the course of the training"
+    if length is None:
+        words = f"{effort.steps:,} steps of {per_epoch} an epoch: {effort.words}"
+        yield Choice("trainer.max_epochs", epochs, words)
+        yield Choice("trainer.validate_every", max(1, round(epochs / effort.validations)), often)
+    else:
+        yield length.choice()
+        yield Choice("trainer.validations", effort.validations, often)
     low = machine.bfloat16
     yield Choice("trainer.precision", "bf16-mixed" if low else "32-true", _native(machine))
-    decay = 1 - 1 / (0.05 * effort.steps)
+    decay = 1 - 1 / max(2.0, 0.05 * steps)
     yield Choice(
         "trainer.ema_decay", float(f"{decay:.4f}"), "an average over the last twentieth of the training is validated"
     )

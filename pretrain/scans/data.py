@@ -113,8 +113,7 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
 
     def train_dataloader(self) -> Loader[Batch]:
         """The batches of an epoch; after a resume, those that are still to come."""
-        sampler = self._sampler()
-        sampler.go_on(self.trainer)
+        sampler = self._sampler().in_training(self.trainer)
         workers = min(self._config.num_workers, cores())
         return Loader(
             RandomCrops(self._scans, self._config, self._seed),

@@ -10,12 +10,14 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.machine import size_in_words
 from swin_unetr.planning.fingerprint import Fingerprint
 from swin_unetr.planning.footprint import Footprint
-from swin_unetr.planning.grid import Grid, coarser_grid, target_grid
+from swin_unetr.planning.grid import Grid, coarser_grid, faster_grid, target_grid
 from swin_unetr.planning.shape import Shape, shapes
 from swin_unetr.planning.target import EFFORTS, Effort, PlanTarget
 
 #: Fewest voxels of a crop: a smaller one shows too little. A smaller scan is taken whole.
 FEWEST_VOXELS = 16**3
+#: Fewest features of a network.
+FEWEST_FEATURES = 8
 #: Share of the data set's voxels that a batch may hold (nnU-Net).
 _BATCH_SHARE = 0.05
 
@@ -63,8 +65,32 @@ def fit(data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
     return _enlarge_batch(fitted, data, machine, trace)
 
 
-def _fit_on(grid: Grid, data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
-    effort = EFFORTS[machine.device]
+def smaller_fit(fitted: Fitted, data: Fingerprint, machine: PlanTarget, trace: Trace, halvings: int) -> Fitted | None:
+    """A training whose steps take less time: crops that show as much, on a coarser grid, by a smaller network.
+
+    Args:
+        fitted: the training for a person with time.
+        data: the data set in short.
+        machine: what to train on.
+        trace: goes through a training step of a setting.
+        halvings: how often the voxels of a crop are halved; from the second time on with three quarters of
+            the features.
+
+    Returns:
+        What fits; None if a crop would show too little.
+    """
+    most_voxels = fitted.setting.shape.voxels >> halvings
+    if most_voxels < FEWEST_VOXELS:
+        return None
+    smallest = min((target.volume_mm3 for target in data.targets if target.cases), default=0.0)
+    effort = replace(EFFORTS[machine.device], most_voxels=most_voxels)
+    if halvings >= 2:
+        effort = replace(effort, features=tuple(max(FEWEST_FEATURES, of * 3 // 4) for of in effort.features))
+    return _fit_on(faster_grid(fitted.grid, 2.0**halvings, smallest), data, machine, trace, effort)
+
+
+def _fit_on(grid: Grid, data: Fingerprint, machine: PlanTarget, trace: Trace, effort: Effort | None = None) -> Fitted:
+    effort = effort or EFFORTS[machine.device]
     shape = grid.shape_of(data.median_shape, data.median_spacing_mm)
     candidates = list(shapes(shape, grid.spacing_mm, effort.most_voxels))
     wanted = candidates[0]

@@ -51,8 +51,9 @@ class Effort:
     #: Crops of a batch: the number aimed at, and the most if crops are small.
     batch: int
     most_batch: int
-    #: Optimiser steps of a training.
+    #: Optimiser steps of a training; with little time, those that are enough before a smaller one is chosen.
     steps: int
+    least_steps: int
     #: Validations of a training.
     validations: int
     words: str
@@ -65,6 +66,7 @@ EFFORTS: dict[Device, Effort] = {
         batch=2,
         most_batch=8,
         steps=25_000,
+        least_steps=2_500,
         validations=25,
         words="about a day on a GPU, by estimate",
     ),
@@ -74,6 +76,7 @@ EFFORTS: dict[Device, Effort] = {
         batch=2,
         most_batch=2,
         steps=2_000,
+        least_steps=1_500,
         validations=3,
         words="a quarter of an hour to an hour or two on a processor",
     ),

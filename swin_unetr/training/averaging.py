@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -21,10 +21,11 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
     with the rest.
 
     Args:
-        decay: share of the average that a step keeps, once about `10 * decay / (1 - decay)` steps were taken.
+        decay: share of the average that a step keeps, once about `10 * decay / (1 - decay)` steps were taken; or what
+            gives it at the step under way.
     """
 
-    def __init__(self, decay: float) -> None:
+    def __init__(self, decay: float | Callable[[], float]) -> None:
         # Lightning would also average buffers, and integer indices do not survive that.
         super().__init__(use_buffers=False, multi_avg_fn=self._move)
         self._decay = decay
@@ -34,7 +35,8 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
         """After every optimiser step; never at the end of an epoch."""
         if step_idx is None:
             return False
-        self._share = 1.0 - min(self._decay, (1 + step_idx) / (10 + step_idx))
+        decay = self._decay() if callable(self._decay) else self._decay
+        self._share = 1.0 - min(decay, (1 + step_idx) / (10 + step_idx))
         return True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, distributed
 
 from swin_unetr.errors import SwinUnetrError
+from swin_unetr.training.budget import budget_of
 from swin_unetr.training.progress import READ_EVERY_STEPS
 from swin_unetr.training.sharding import own_part
 
@@ -30,15 +31,16 @@ class FiniteLoss(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder
-        #: Epoch, batch and loss of the steps that are not checked yet.
-        self._recent: list[tuple[int, int, Tensor]] = []
+        #: Epoch, batch, batch of the whole training, and loss of the steps that are not checked yet.
+        self._recent: list[tuple[int, int, int, Tensor]] = []
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note the loss of the step, and check when it is time to."""
         loss = outputs["loss"].detach()
-        self._recent.append((trainer.current_epoch, batch_idx, loss))
+        total = trainer.fit_loop.epoch_loop.total_batch_idx
+        self._recent.append((trainer.current_epoch, batch_idx, total, loss))
         last = batch_idx + 1 >= trainer.num_training_batches
         if loss.device.type == "cpu" or last or len(self._recent) >= READ_EVERY_STEPS:
             self._check_losses(trainer)
@@ -68,19 +70,22 @@ class FiniteLoss(Callback):  # type: ignore[misc]  # Lightning is untyped here
 
     def _check_losses(self, trainer: Trainer) -> None:
         recent, self._recent = self._recent, []
-        finite = torch.stack([loss for _, _, loss in recent]).isfinite().tolist() if recent else []
+        finite = torch.stack([loss for *_, loss in recent]).isfinite().tolist() if recent else []
         wrong = next((step for step, good in zip(recent, finite, strict=True) if not good), None)
         if not _anywhere(trainer, wrong is not None):
             return
         found = [line for line in _from_all(trainer, self._describe(trainer, wrong)) if line]
         raise SwinUnetrError(f"{'; '.join(found)}; {self._kept()}")
 
-    def _describe(self, trainer: Trainer, step: tuple[int, int, Tensor] | None) -> str:
+    def _describe(self, trainer: Trainer, step: tuple[int, int, int, Tensor] | None) -> str:
         if step is None:
             return ""
-        epoch, batch_idx, loss = step
+        epoch, batch_idx, total, loss = step
         data: Any = getattr(trainer, "datamodule", None)
-        names = data.case_names(epoch, batch_idx) if hasattr(data, "case_names") else []
+        names = []
+        if hasattr(data, "case_names"):
+            visited = (epoch, batch_idx) if budget_of(trainer) is None else divmod(total, data.steps_per_epoch)
+            names = data.case_names(*visited)
         cases = f" (cases: {', '.join(names)})" if names else ""
         return f"the training loss is {float(loss)} in epoch {epoch + 1}, batch {batch_idx + 1}{cases}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
@@ -36,6 +36,7 @@ def build_optimizer(
     steps_per_epoch: float,
     total_steps: int,
     fused: bool = True,
+    rate: Callable[[], float] | None = None,
 ) -> tuple[AdamW, LambdaLR]:
     """AdamW, and the schedule that is to be stepped after each of its steps.
 
@@ -45,11 +46,15 @@ def build_optimizer(
         steps_per_epoch: optimiser steps of an epoch.
         total_steps: optimiser steps of the whole training.
         fused: update all tensors in one kernel.
+        rate: share of the full learning rate at the step under way. If None, it follows from the steps.
     """
-    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    warmup = config.warmup_share
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch if warmup is None else warmup * total_steps)
 
     # A plain function, not an object: its state must not be restored, so that a resumed run may train for longer.
     def share(step: int) -> float:
+        if rate is not None:
+            return rate()
         return warmup_cosine(step, warmup_steps=warmup_steps, total_steps=total_steps)
 
     optimizer = AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)

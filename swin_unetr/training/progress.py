@@ -11,9 +11,10 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
 from swin_unetr.machine import cores
+from swin_unetr.training.budget import budget_of
 from swin_unetr.training.model_folders import ModelFolders
 from swin_unetr.words import count, decimal
 
@@ -39,7 +40,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         self._bar: Progress | None = None
         self._task: Any = None
         self._started_at = 0.0
-        self._first_epoch = 0
+        self._first = 0.0
         self._validation_at = self._wrote_at = 0.0
         self._validated = False
         self._label = monitor.rpartition("/")[2].replace("_", " ").replace("dice", "Dice")
@@ -47,26 +48,26 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock and the bar; say what comes, since the first step may take minutes."""
-        self._started_at, self._first_epoch = time.monotonic(), trainer.current_epoch
+        self._started_at, self._first = time.monotonic(), _done(trainer, -1)
         if trainer.is_global_zero:
             self._say(f"{words_on_device(trainer.strategy.root_device)}; the first step takes longer than the others")
         if trainer.is_global_zero and self._console.is_terminal:
-            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[text]}")
+            far = MofNCompleteColumn() if budget_of(trainer) is None else TaskProgressColumn()
+            columns = ("{task.description}", BarColumn(), far, "{task.fields[text]}")
             self._bar = Progress(
                 *(TextColumn(column) if isinstance(column, str) else column for column in columns),
                 console=self._console,
                 refresh_per_second=2,
             )
-            self._task = self._bar.add_task("", total=int(trainer.num_training_batches), text="")
+            self._task = self._bar.add_task("", total=_total(trainer), text="")
             self._bar.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Name the epoch."""
         self._validated = False
         if self._bar is not None:
-            self._bar.update(
-                self._task, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", completed=0
-            )
+            name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._bar.update(self._task, description=name, completed=_completed(trainer, -1))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -74,17 +75,16 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         """Move the bar; now and then read the loss."""
         if self._bar is None:
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
-            step = f"step {batch_idx + 1}/{trainer.num_training_batches}"
-            self._say_if_quiet(trainer, f"{epoch}: {step}, {self._time_left(trainer, done)}")
+            of = f"/{trainer.num_training_batches}" if budget_of(trainer) is None else ""
+            left = self._time_left(trainer, _done(trainer, batch_idx))
+            self._say_if_quiet(trainer, f"{epoch}: step {batch_idx + 1}{of}, {left}")
             return
         if batch_idx % READ_EVERY_STEPS == 0:
-            done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
             loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
-            text = f"loss {loss:.4f}{self._score}  {self._time_left(trainer, done)}"
-            self._bar.update(self._task, completed=batch_idx + 1, text=text)
+            text = f"loss {loss:.4f}{self._score}  {self._time_left(trainer, _done(trainer, batch_idx))}"
+            self._bar.update(self._task, completed=_completed(trainer, batch_idx), text=text)
         else:
-            self._bar.update(self._task, completed=batch_idx + 1)
+            self._bar.update(self._task, completed=_completed(trainer, batch_idx))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the validation."""
@@ -127,7 +127,7 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
             parts = [f"{name} {decimal(score, 3)}" for name, score in scores.items()]
             highest = any(isinstance(each, ModelFolders) and each.is_highest for each in trainer.callbacks)
             line += f"{self._score} ({', '.join(parts)})" + (" best" if highest else "")
-        line += f"  {self._time_left(trainer, trainer.current_epoch + 1)}"
+        line += f"  {self._time_left(trainer, _done(trainer, trainer.num_training_batches - 1))}"
         self._say(line)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -159,10 +159,34 @@ class ProgressReport(Callback):  # type: ignore[misc]  # Lightning is untyped he
         if trainer.is_global_zero and time.monotonic() - self._wrote_at > QUIET_SECONDS:
             self._say(line)
 
-    def _time_left(self, trainer: Trainer, epochs_done: float) -> str:
-        elapsed = time.monotonic() - self._started_at
-        left = elapsed / (epochs_done - self._first_epoch) * (trainer.max_epochs - epochs_done)
+    def _time_left(self, trainer: Trainer, done: float) -> str:
+        """In words; of a training without a budget of time by what is done of it."""
+        budget = budget_of(trainer)
+        left = None if budget is None else budget.seconds_left
+        if left is None:
+            if done <= self._first:  # no step of the optimiser yet
+                return "time left not known yet"
+            left = (time.monotonic() - self._started_at) / (done - self._first) * (1 - done)
         return f"{timedelta(seconds=round(left))} left"
+
+
+def _done(trainer: Trainer, batch_idx: float) -> float:
+    """Share of the training that is done after a batch of the epoch; -1: before the first."""
+    budget = budget_of(trainer)
+    if budget is not None:
+        return budget.share_after(trainer.global_step)
+    done = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
+    return float(done / trainer.max_epochs)
+
+
+def _total(trainer: Trainer) -> int:
+    """What the bar counts: batches of an epoch, or of a budget hundredths."""
+    return int(trainer.num_training_batches) if budget_of(trainer) is None else 100
+
+
+def _completed(trainer: Trainer, batch_idx: int) -> float:
+    """How many of them there are after a batch; -1: before the first."""
+    return batch_idx + 1 if budget_of(trainer) is None else 100 * _done(trainer, batch_idx)
 
 
 def words_on_device(device: torch.device) -> str:

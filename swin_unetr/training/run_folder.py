@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,31 @@ def write_config(folder: Path, config: Any) -> None:
     """Write `config.yaml`, which is a recipe for the same run."""
     text = yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=120)
     write_text(folder / CONFIG, text)
+
+
+@contextmanager
+def nothing_left_after(
+    error: type[Exception], folder: Path, kept: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """If the block ends with an error, remove what it has written into a folder; what was there before it stays.
+
+    Args:
+        error: others leave everything as it is.
+        folder: need not be there before the block.
+        kept: called when the block ends with the error; whether to keep everything all the same.
+    """
+    before = {path.name for path in folder.iterdir()} if folder.is_dir() else None
+    try:
+        yield
+    except error:
+        if kept():
+            raise
+        for path in list(folder.iterdir()) if folder.is_dir() else ():
+            if path.name not in (before or ()):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if before is None and folder.is_dir():
+            folder.rmdir()
+        raise
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

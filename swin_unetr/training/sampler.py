@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from typing import NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import Sampler
 
+from swin_unetr.training.budget import budget_of
 from swin_unetr.training.step_hooks import derived_seed
 
 
@@ -78,6 +79,13 @@ class VisitSampler(Sampler[Visit]):
         """Leave out the first visits of the next iteration, which a stopped run has made already."""
         self._skip = visits
 
+    def in_training(self, trainer: Trainer) -> Sampler[Visit]:
+        """The visits that come next in a training: of its epoch, or without an end if it has a budget."""
+        if budget_of(trainer) is not None:
+            return EndlessVisits(self, trainer)
+        self.go_on(trainer)
+        return self
+
     def go_on(self, trainer: Trainer) -> None:
         """Choose the epoch in which a training is; in one that was stopped, leave out the batches that it has had."""
         progress = trainer.fit_loop.epoch_progress.current
@@ -96,9 +104,34 @@ class VisitSampler(Sampler[Visit]):
         skip, self._skip = self._skip, 0
         yield from islice(self._visits_of(self._epoch), skip, None)
 
-    def _visits_of(self, epoch: int) -> Iterator[Visit]:
+    def whole_steps(self, epoch: int, first: int) -> Iterator[Visit]:
+        """The visits of an epoch from a step on; if they do not fill a step, the first ones are made again."""
+        yield from islice(self._visits_of(epoch, self.steps * self._batch), first * self._batch, None)
+
+    def _visits_of(self, epoch: int, length: int | None = None) -> Iterator[Visit]:
         generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch))
         orders = [torch.randperm(self._scans, generator=generator) for _ in range(self._visits)]
-        order = islice(cycle(torch.cat(orders).tolist()), self._length * self._world_size)
+        order = islice(cycle(torch.cat(orders).tolist()), (length or self._length) * self._world_size)
         for place, scan in islice(enumerate(order), self._rank, None, self._world_size):
             yield Visit(epoch, place, scan)
+
+
+class EndlessVisits(Sampler[Visit]):
+    """The visits of one pass over the scans after another, from where a training with a budget is.
+
+    It has no length, by which Lightning knows that the loader does not say when an epoch ends.
+
+    Args:
+        passes: the visits of each pass.
+        trainer: of the training.
+    """
+
+    def __init__(self, passes: VisitSampler, trainer: Trainer) -> None:
+        self._passes, self._trainer = passes, trainer
+
+    def __iter__(self) -> Iterator[Visit]:
+        done = self._trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        epoch, step = divmod(done, self._passes.steps)
+        yield from self._passes.whole_steps(epoch, step)
+        for later in count(epoch + 1):
+            yield from self._passes.whole_steps(later, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,11 +12,13 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer, see
 
 from swin_unetr.checkpoints import start_from
 from swin_unetr.checkpoints.starting_point import StartingPoint
-from swin_unetr.config import SpeedConfig, TrainerConfig
+from swin_unetr.config import BUDGETS, SpeedConfig, TrainerConfig
 from swin_unetr.config_io import to_dict
+from swin_unetr.errors import ConfigError
 from swin_unetr.networks import SegmentationNetwork, SwinEncoder
+from swin_unetr.training.budget import BudgetTooShortError, budget_of
 from swin_unetr.training.resume_point import ResumePoint, TrainingStopped
-from swin_unetr.training.run_folder import check_run_folder, write_config
+from swin_unetr.training.run_folder import check_run_folder, nothing_left_after, write_config
 from swin_unetr.training.run_record import RECORD, RunRecord, read_record
 from swin_unetr.training.speed import float32_products, hardware, trainer_for
 from swin_unetr.training.trainer import train
@@ -86,6 +89,7 @@ class Session(Generic[Config]):
         """
         checkpoint = check_run_folder(folder, config, resume=resume, may_change=may_change, beside=beside)
         before = {} if checkpoint is None else read_record(folder / RECORD)
+        _refuse_other_budget(folder, before, config.trainer)
         trainer, notices = trainer_for(config.trainer, hardware(config.trainer.accelerator))
         return cls(
             folder=folder,
@@ -160,14 +164,17 @@ class Session(Generic[Config]):
 
         Raises:
             KeyboardInterrupt: stopped; the checkpoint to resume from is written.
+            BudgetTooShortError: the time is too short; nothing is left of a run that began.
         """
-        if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
-            write_config(self.folder, self.config)
-            if save is not None:
-                save()
-            self._record = RunRecord(self.folder / RECORD, facts)
-        with float32_products(speed):
-            return self._train(trainer, module, data, results)
+        begins = self.checkpoint is None and trainer.is_global_zero
+        with nothing_left_after(BudgetTooShortError, self.folder) if begins else nullcontext():
+            if trainer.is_global_zero:  # only now: what cannot start leaves nothing behind
+                write_config(self.folder, self.config)
+                if save is not None:
+                    save()
+                self._record = RunRecord(self.folder / RECORD, facts)
+            with float32_products(speed):
+                return self._train(trainer, module, data, results)
 
     def add_results(self, **results: Any) -> None:
         """Add to the record of a run that is finished."""
@@ -190,8 +197,26 @@ class Session(Generic[Config]):
             status = "stopped"
             raise error.interrupt from error
         finally:
-            seconds = clock.seconds
+            seconds, budget = clock.seconds, budget_of(trainer)
+            spent = {} if budget is None else {"budget": {**budget.facts(), "steps": trainer.global_step}}
             if self._record is not None:
-                self._record.close(status, epochs=trainer.current_epoch, seconds=round(seconds, 1), **results())
+                epochs = trainer.current_epoch
+                self._record.close(status, epochs=epochs, seconds=round(seconds, 1), **spent, **results())
         clock.stop_after_end()
         return seconds
+
+
+def _refuse_other_budget(folder: Path, before: Mapping[str, Any], trainer: TrainerConfig) -> None:
+    """Refuse to go on with epochs where a run counts its time or its steps, or the other way round.
+
+    Raises:
+        ConfigError: it would.
+    """
+    began: Mapping[str, Any] = (before.get("config") or {}).get("trainer") or {}
+    kinds = tuple(name for name in BUDGETS if began.get(name) is not None)
+    if before and kinds != trainer.budget:
+        kind = (kinds or ("max_epochs",))[0]
+        raise ConfigError(
+            f"{folder}: its run began with trainer.{kind} {began.get(kind)}, and cannot go on with "
+            f"trainer.{(trainer.budget or ('max_epochs',))[0]}; give --trainer.{kind}"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from swin_unetr.config import TrainerConfig
 from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
 from swin_unetr.training.averaging import ValidatedWeights, WeightAverage
+from swin_unetr.training.budgets import Clock, build_budget
 from swin_unetr.training.checkpoint_files import PlainCheckpoints, newest_whole
 from swin_unetr.training.early_stop import EarlyStop
 from swin_unetr.training.finite_loss import FiniteLoss
@@ -44,6 +46,7 @@ def build_trainer(
     decides: str | None = None,
     gradient_clip: float | None = None,
     callbacks: Sequence[Callback] = (),
+    timer: Clock = time.monotonic,
 ) -> Trainer:
     """The Trainer: precision, devices, progress, tables, averaging, early stop, checkpoint to resume from.
 
@@ -55,14 +58,18 @@ def build_trainer(
         decides: name of the score by which training stops early. If None, `monitor`.
         gradient_clip: norm to which gradients are clipped.
         callbacks: what else is to be called.
+        timer: gives the seconds that a budget of time counts; another one for tests.
 
     Raises:
         ConfigError: devices or a precision that this machine does not have, or a strategy that is not supported.
+        DataError: the schedule to repeat cannot be read.
     """
     if config.strategy.startswith(_FOREIGN):
         raise ConfigError(f"trainer.strategy: {config.strategy!r} is not supported; 'fsdp' divides the weights")
     clock = LoaderClock()
+    budget = build_budget(config, run_folder, timer)
     own: list[Callback] = [
+        *([] if budget is None else [budget]),  # others see by it that an epoch ends
         finite := FiniteLoss(run_folder),  # first, before anything is written
         Course(config.seed),  # before others, which read the loss that it logs
         ValidatedWeights(),
@@ -73,15 +80,15 @@ def build_trainer(
         ResumePoint(run_folder / "checkpoints" / "last.ckpt", finite),
     ]
     if config.ema_decay is not None:
-        own.append(WeightAverage(config.ema_decay))
+        own.append(WeightAverage(config.ema_decay if budget is None else lambda: budget.decay))
     with _quiet():
         try:
             return Trainer(
                 accelerator=config.accelerator,
                 **_placement(config),
                 precision=config.precision,
-                max_epochs=config.max_epochs,
-                check_val_every_n_epoch=config.validate_every,
+                max_epochs=config.max_epochs if budget is None else budget.epochs,
+                check_val_every_n_epoch=config.epochs_between_validations,
                 accumulate_grad_batches=config.accumulate_batches,
                 gradient_clip_val=gradient_clip,
                 logger=TensorBoardLogger(run_folder, name="tensorboard", version="", default_hp_metric=False),

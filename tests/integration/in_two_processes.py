@@ -22,6 +22,7 @@ import finetune.run
 import pretrain.run
 from finetune.config import FinetuneConfig, LossConfig
 from finetune.losses import SegmentationLoss
+from finetune.module import FinetuneModule
 from pretrain.config import PretrainConfig
 from swin_unetr.config_io import from_dict
 from swin_unetr.errors import SwinUnetrError
@@ -47,6 +48,7 @@ DEEP: dict[str, Any] = {
     "optimizer": {**TINY["optimizer"], "warmup_epochs": 0, "decay_all": True},
     "trainer": {**TINY["trainer"], "max_epochs": 1, "precision": "bf16-mixed", "ema_decay": None},
 }
+TIMED: dict[str, Any] = {"trainer": {**TINY["trainer"], "max_time": "4s", "validations": 2}}
 FSDP: dict[str, Any] = {"trainer": {**TINY["trainer"], "strategy": "fsdp"}}
 DEEP_FSDP: dict[str, Any] = {**DEEP, "trainer": {**DEEP["trainer"], "strategy": "fsdp"}}
 ENCODER: dict[str, Any] = {
@@ -70,8 +72,12 @@ class Watch(Callback):
             self.action(pl_module)
 
 
-def train(data: Path, run: Path, scans_per_batch: int, after: int = 0, action: Any = None, **other: Any) -> None:
-    watched(finetune.run, run, after, action)
+def train(
+    data: Path, run: Path, scans_per_batch: int, after: int = 0, action: Any = None, timer: Any = None, **other: Any
+) -> None:
+    watched(finetune.run, run, after, action, **({} if timer is None else {"timer": timer}))
+    if timer is not None:
+        FinetuneModule.validation_seconds = lambda _: 0.2  # of the clock that is given
     values = {**TINY, "sampling": {**TINY["sampling"], "scans_per_batch": scans_per_batch}, **other}
     config = from_dict(FinetuneConfig, values, source="test")
     try:
@@ -116,10 +122,21 @@ def marginal(folder: Path) -> None:
     torch.save(torch.cat(found), f"{folder}.{rank}")
 
 
-def watched(module: Any, run: Path, after: int = 0, action: Any = None) -> None:
+def watched(module: Any, run: Path, after: int = 0, action: Any = None, **added: Any) -> None:
     build = module.build_trainer
     watch = Watch(run, after, 1, action)
-    module.build_trainer = lambda *given, callbacks, **named: build(*given, callbacks=[watch, *callbacks], **named)
+    module.build_trainer = lambda *given, callbacks, **named: build(
+        *given, callbacks=[watch, *callbacks], **named, **added
+    )
+
+
+def hurried() -> float:
+    """A clock that goes a hundred times as fast in the second process."""
+    hurried.looks += 1
+    return 0.1 * hurried.looks * (100 if os.environ.get("RANK") == "1" else 1)
+
+
+hurried.looks = 0
 
 
 def terminate(module: Any) -> None:
@@ -173,6 +190,9 @@ if __name__ == "__main__":
     (folder / "stopped.0").rename(folder / "before")
     shutil.copytree(folder / "stopped", folder / "to_fsdp")
     processes(2, lambda: train(data, folder / "stopped", 1))
+    processes(2, lambda: train(data, folder / "timed", 1, timer=hurried, **TIMED))
+    again = {**TINY["trainer"], "schedule": str(folder / "timed")}
+    processes(2, lambda: train(data, folder / "repeated", 1, trainer=again))
     processes(2, lambda: train(data, folder / "spoilt", 1, after=3, action=spoil))
     processes(2, lambda: pre_train(data, folder / "encoder"))
 

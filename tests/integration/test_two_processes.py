@@ -73,6 +73,17 @@ def test_a_signal_to_one_of_them_stops_all_after_the_same_step(runs: Path) -> No
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
+def test_the_clock_of_the_first_process_ends_epochs_and_training_in_all(runs: Path) -> None:
+    first, second = losses(runs, "timed.0"), losses(runs, "timed.1")
+    assert [(runs / f"timed.end{rank}").read_text() for rank in range(2)] == ["finished", "finished"]
+    ends = json.loads((runs / "timed" / "schedule.json").read_text())["epoch_ends"]
+    assert len(first) == len(second) == ends[-1] > 6
+    assert len(ends) == 2
+    assert (losses(runs, "repeated.0"), losses(runs, "repeated.1")) == (first, second)
+    weights = [load_model(runs / name / "last").network.state_dict() for name in ("timed", "repeated")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
 @pytest.mark.parametrize("name", ["spoilt", "spoilt_fsdp"])
 def test_a_loss_that_is_no_number_in_one_of_them_ends_all_with_the_same_line(runs: Path, name: str) -> None:
     ends = [(runs / f"{name}.end{rank}").read_text() for rank in range(2)]
