@@ -7,7 +7,6 @@ other training; all of them share one store of preprocessed scans.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -21,12 +20,9 @@ import torch
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.machine import cores
-from swin_unetr.signals import Terminated
+from swin_unetr.signals import Terminated, ending_with_this
 
 _POLL_SECONDS = 0.2
-#: Put before a command on Linux: if this process is killed, the folds save and end too, and are not trained twice when
-#: the cross-validation is resumed.
-_UNTIL_THIS_ENDS = ("setpriv", "--pdeathsig", "TERM", "--")
 
 
 def slots(parallel: int, accelerator: str) -> list[dict[str, str]]:
@@ -117,7 +113,7 @@ class FoldProcesses:
 
     def _start(self, fold: int, command: Sequence[str]) -> None:
         slot = self._free.pop(0)
-        command = [*(_UNTIL_THIS_ENDS if shutil.which("setpriv") else ()), *command]
+        command = ending_with_this(command)  # saves, and is not trained twice when the cross-validation is resumed
         options = {"env": {**os.environ, **slot}, "start_new_session": True}  # Ctrl-C reaches it through this process
         if self._logs is None:
             process = subprocess.Popen(command, **options)  # type: ignore[call-overload]

@@ -23,6 +23,7 @@ _PUBLIC = {
     "segment": "swin_unetr.inference.segment",
     "evaluate": "swin_unetr.evaluation.run",
     "compare": "swin_unetr.evaluation.comparison.run",
+    "run_study": "swin_unetr.study.run",
     "pretrain": "pretrain.run",
     "plan": "finetune.planning.planner",
     "convert": "swin_unetr.conversion.run",

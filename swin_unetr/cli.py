@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "swin_unetr.evaluation.comparison.command:main",
         "which of several models is better, with tests and ranks",
     ),
+    "study": ("swin_unetr.study.command:main", "which way to train is better, on the same cases and the same budget"),
     "import-weights": ("swin_unetr.checkpoints.command:import_main", "published weights into a model folder"),
     "export-weights": ("swin_unetr.checkpoints.command:export_main", "a model folder into weights for MONAI"),
     "export": ("swin_unetr.inference.export_command:main", "a model for ONNX, OpenVINO or torch.export, checked"),

@@ -7,15 +7,18 @@ is still saved; the processes that read data for it go on until it tells them to
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import parent_process
 
 #: Those that ask a command to stop. Windows has no SIGUSR1, which SLURM sends ahead of a job's end where asked to.
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+#: Put before a command on Linux: the system ends it by SIGTERM when its parent is gone.
+_ENDING_WITH_THIS = ("setpriv", "--pdeathsig", "TERM", "--")
 #: Seconds between two looks at whether the parent of a process is alive.
 _LOOK_EVERY = 1.0
 
@@ -51,6 +54,11 @@ def ignore_ending() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
+
+
+def ending_with_this(command: Sequence[str]) -> list[str]:
+    """A command that is sent SIGTERM when this process ends, even if it is killed; only on Linux, with `setpriv`."""
+    return [*(_ENDING_WITH_THIS if shutil.which("setpriv") else ()), *command]
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from finetune.recipes import shipped_recipes
 from pretrain.config import PretrainConfig
 from swin_unetr.cli import COMMANDS, main
 from swin_unetr.config_io import CommandParser, documented_fields, from_dict
+from swin_unetr.study.config import ArmConfig, DataConfig, StudyConfig
+from swin_unetr.study.read import read_study
 from swin_unetr.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +99,7 @@ def test_every_recipe_is_in_the_table_and_every_one_in_the_table_is_shipped() ->
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(shipped_recipes())
 
 
-@pytest.mark.parametrize("config", [FinetuneConfig, PretrainConfig])
+@pytest.mark.parametrize("config", [FinetuneConfig, PretrainConfig, StudyConfig, DataConfig, ArmConfig])
 def test_every_field_of_a_recipe_is_explained(config: Any) -> None:
     assert [path for path, _, comment in documented_fields(config) if not comment] == []
 
@@ -105,6 +107,14 @@ def test_every_field_of_a_recipe_is_explained(config: Any) -> None:
 def test_the_task_of_the_example_is_a_task() -> None:
     (example,) = fenced((ROOT / "docs/how-to/prepare-data.md").read_text(), "yaml")
     assert from_dict(Task, yaml.safe_load(example), source="prepare-data.md").num_classes == 3
+
+
+def test_the_studies_of_the_examples_can_be_read(tmp_path: Path) -> None:
+    examples = [yaml.safe_load(text) for text in fenced((ROOT / "docs/how-to/study.md").read_text(), "yaml")]
+    assert len(examples) == 4
+    for example in examples:
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump({**examples[0], "budget": {"minutes": 1}, **example}))
+        read_study(tmp_path / "study.yaml")
 
 
 def test_python_of_the_examples_uses_names_that_exist() -> None:

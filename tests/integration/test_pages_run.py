@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pages import Command, commands
+from pages import Command, commands, fenced
 
 from swin_unetr.cli import main
 from swin_unetr.config_io import to_dict
@@ -19,7 +19,7 @@ from swin_unetr.phantoms import make_phantoms
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Commands that take seconds; trainings, predictions and exports have tests of their own.
-QUICK = ("phantoms", "doctor", "plan", "convert", "evaluate", "compare")
+QUICK = ("phantoms", "doctor", "plan", "convert", "evaluate", "compare", "study")
 #: What a page names and this folder does not hold: a challenge's data, a trained run, another machine's GPU.
 ELSEWHERE = {"btcv", "--folds", "--gpu-memory", "liver=1", "phantoms/labelsTs"}
 
@@ -34,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(made / "labelsTs", root / "reference_labels")
     write_patients(root, {case.name.removesuffix(".nii.gz"): case.name for case in (made / "labelsTs").iterdir()})
     task = to_dict(read_dataset(made, require_labels=True).task)
+    (root / "study.yaml").write_text(fenced((ROOT / "docs/how-to/study.md").read_text(), "yaml")[0])
     for name in ("segmented", "segmented_a", "segmented_b"):
         shutil.copytree(made / "labelsTs", root / name)
         write_json(root / name / PREDICTIONS_JSON, {"task": task})  # as predict does
@@ -42,6 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def quick(command: Command) -> bool:
     program, *words = command.words
+    if words[:1] == ["study"] and "--plan-only" not in words:
+        return False  # it trains
     return program == "swin-unetr" and words[0] in QUICK and not ELSEWHERE & set(words)
 
 
@@ -52,7 +55,7 @@ def test_quick_commands_of_the_pages_run(folder: Path, monkeypatch: pytest.Monke
     for command in filter(quick, commands(ROOT)):
         if command.page != page:  # each page starts afresh, but for reports that the page before it made
             page = command.page
-            for left in ("checked", "planned", "phantoms", "Dataset101_Kidneys", "comparison"):
+            for left in ("checked", "planned", "phantoms", "Dataset101_Kidneys", "comparison", "my_study"):
                 shutil.rmtree(left, ignore_errors=True)
         words = list(command.words[1:])
         for report in ("report", "report_a", "report_b", "other_report"):  # what `compare` is given

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
 
-from swin_unetr.datasets import Case
 from swin_unetr.errors import ConfigError
+
+
+class Named(Protocol):
+    """A case of a batch, or a cell of a study."""
+
+    @property
+    def id(self) -> str:
+        """Its name, which no other one has."""
+
+
+T = TypeVar("T", bound=Named)
 
 #: Which part, from 1, and of how many.
 Part = tuple[int, int]
@@ -55,12 +66,12 @@ def part_of_array(environment: Mapping[str, str]) -> Part | None:
     if off or not 0 <= index < count:
         raise ConfigError(
             f"part: the {count} tasks of this SLURM array are not numbered in even steps, so that the part of task "
-            f"{number} is unknown; give --part K/N, or --part 1/1 to segment all cases here"
+            f"{number} is unknown; give --part K/N, or --part 1/1 to do all of them here"
         )
     return index + 1, count
 
 
-def deal(cases: Sequence[Case], part: Part) -> list[Case]:
+def deal(cases: Sequence[T], part: Part) -> list[T]:
     """The cases of a part: every N-th by name, so that each case is in one part, whoever lists them."""
     number, of = part
     mine = {case.id for case in sorted(cases, key=lambda case: case.id)[number - 1 :: of]}

@@ -1,4 +1,4 @@
-"""The cases of a run, one at a time, shared with other processes that write into the same folder.
+"""The cases of a run (or the cells of a study), one at a time, shared with other processes that write into its folder.
 
 Whoever holds the lock `<output>/.queue/<case>.lock` works on the case; the system releases the lock of a process
 that dies, so nothing has to be cleaned up after one. On a disk without such locks nothing is shared.
@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
-from swin_unetr.datasets import Case
+from swin_unetr.inference.batch.parts import Named
+
+T = TypeVar("T", bound=Named)
 
 #: Folder of the locks, in that of the results.
 QUEUE = ".queue"
@@ -23,10 +26,10 @@ QUEUE = ".queue"
 _WAIT_SECONDS = 0.5
 
 
-class Claim:
+class Claim(Generic[T]):
     """A case that nobody else works on until it is released."""
 
-    def __init__(self, case: Case, lock: FileLock | None) -> None:
+    def __init__(self, case: T, lock: FileLock | None) -> None:
         self.case = case
         self._lock = lock
 
@@ -43,7 +46,7 @@ class Claim:
             self._lock.release()
 
 
-class CaseQueue:
+class CaseQueue(Generic[T]):
     """Hands out cases that are not done, first come first served.
 
     Args:
@@ -57,9 +60,9 @@ class CaseQueue:
     def __init__(
         self,
         output: Path,
-        cases: Iterable[Case],
-        is_done: Callable[[Case], bool],
-        on_done_elsewhere: Callable[[Case], None] = lambda case: None,
+        cases: Iterable[T],
+        is_done: Callable[[T], bool],
+        on_done_elsewhere: Callable[[T], None] = lambda case: None,
         *,
         locks: bool = True,
     ) -> None:
@@ -67,12 +70,12 @@ class CaseQueue:
         self._locks = locks
         self._fresh = deque(cases)
         #: Cases that were locked by another process when it was their turn.
-        self._set_aside: deque[Case] = deque()
-        self._claims: list[Claim] = []
+        self._set_aside: deque[T] = deque()
+        self._claims: list[Claim[T]] = []
         self._is_done = is_done
         self._on_done_elsewhere = on_done_elsewhere
 
-    def __enter__(self) -> CaseQueue:
+    def __enter__(self) -> CaseQueue[T]:
         return self
 
     def __exit__(
@@ -85,7 +88,7 @@ class CaseQueue:
         with suppress(OSError):  # not empty: others are still working
             self._folder.rmdir()
 
-    def take(self, *, wait: bool) -> Claim | None:
+    def take(self, *, wait: bool) -> Claim[T] | None:
         """The next case, locked.
 
         Args:
@@ -108,7 +111,7 @@ class CaseQueue:
                 time.sleep(_WAIT_SECONDS)
         return None
 
-    def _path(self, case: Case) -> Path:
+    def _path(self, case: T) -> Path:
         return self._folder / f"{case.id}.lock"
 
     @staticmethod
@@ -120,7 +123,7 @@ class CaseQueue:
             path.unlink()
         lock.release()
 
-    def _try(self, case: Case) -> Claim | None:
+    def _try(self, case: T) -> Claim[T] | None:
         """Claim a case, unless it is done or another process works on it."""
         lock = FileLock(self._path(case), thread_local=False) if self._locks else None
         claim = Claim(case, lock)

@@ -40,7 +40,7 @@ from transforms.prepare_memory import prepare_bytes
 class Job:
     """A case on its way."""
 
-    claim: Claim
+    claim: Claim[Case]
     #: Its files as they were before they were read.
     sources: list[dict[str, Any]] = field(default_factory=list)
     #: Seconds by phase; phases of different cases overlap.
@@ -74,7 +74,7 @@ class CaseSteps:
 
     predictor: Predictor
     records: Records
-    queue: CaseQueue
+    queue: CaseQueue[Case]
     progress: PredictionProgress
     #: Called in any thread with each case that ends, and with its failure or None.
     on_end: Callable[[Case, Failure | None], None]

@@ -1,0 +1,121 @@
+"""The configuration of a cell: the recipe of its arm with the arm's changes, on the budget of the study."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from finetune.config import FinetuneConfig
+from finetune.recipes import find_recipe
+from swin_unetr.config_io import from_dict, read_yaml
+from swin_unetr.errors import ConfigError
+from swin_unetr.study.config import PLANNED, ArmConfig, BudgetConfig
+
+
+def recipe_of(name: str, arm: ArmConfig, plan: Path | None) -> FinetuneConfig:
+    """The recipe of an arm with its changes.
+
+    Args:
+        name: of the arm, for messages.
+        arm: says which recipe, and what is changed.
+        plan: file of the plan, if the arm is planned.
+
+    Raises:
+        ConfigError: names the file or the changed field that is wrong.
+    """
+    path = find_recipe(arm.recipe) if plan is None else plan
+    values = read_yaml(path)
+    from_dict(FinetuneConfig, values, source=str(path))  # blames the file for what is wrong in the file
+    return from_dict(FinetuneConfig, with_overrides(values, arm.overrides, name), source=f"arms.{name}.overrides")
+
+
+def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A recipe with the values of dotted fields replaced; the recipe itself stays as it is.
+
+    Raises:
+        ConfigError: a field of something that is no group of fields.
+    """
+    changed = copy.deepcopy(dict(values))
+    for path, value in overrides.items():
+        *groups, field = path.split(".")
+        inner = changed
+        for group in groups:
+            inner = inner.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"arms.{name}.overrides: {path}: {group} is no group of fields")
+        inner[field] = value
+    return changed
+
+
+def budget_overrides(config: FinetuneConfig, budget: BudgetConfig, cases: int, points: int) -> FinetuneConfig:
+    """The configuration with its training on the budget, the same share of warm-up, and no choice by a validation.
+
+    Args:
+        config: the recipe; how long it would train does not matter.
+        budget: steps or minutes.
+        cases: training cases.
+        points: about so many validations.
+
+    Raises:
+        ConfigError: a budget in minutes.
+    """
+    if budget.steps is None:
+        raise ConfigError("budget.minutes: is for the commands of other programs; give budget.steps")
+    epochs = math.ceil(budget.steps / steps_per_epoch(config, cases))
+    warmup = config.optimizer.warmup_epochs / config.trainer.max_epochs * epochs
+    trainer = replace(
+        config.trainer, max_epochs=epochs, validate_every=math.ceil(epochs / points), early_stop_patience=None
+    )
+    return replace(config, trainer=trainer, optimizer=replace(config.optimizer, warmup_epochs=warmup))
+
+
+def steps_per_epoch(config: FinetuneConfig, cases: int) -> int:
+    """Optimiser steps of an epoch, as the training counts them."""
+    batches = max(1, cases // config.sampling.scans_per_batch)
+    return math.ceil(batches / config.trainer.accumulate_batches)
+
+
+def config_of(
+    recipe: FinetuneConfig,
+    budget: BudgetConfig,
+    *,
+    cases: int,
+    points: int,
+    seed: int,
+    store: Path,
+    rate: float | None = None,
+) -> FinetuneConfig:
+    """The configuration that a training of a cell gets.
+
+    Args:
+        recipe: of the arm, with its changes.
+        budget: of this training.
+        cases: training cases.
+        points: about so many validations.
+        seed: of the training.
+        store: where preprocessed scans are kept, if the recipe leaves that open.
+        rate: the learning rate. If None, that of the recipe.
+    """
+    config = budget_overrides(recipe, budget, cases, points)
+    optimizer = config.optimizer if rate is None else replace(config.optimizer, learning_rate=rate)
+    return replace(
+        config,
+        optimizer=optimizer,
+        trainer=replace(config.trainer, seed=seed),
+        layout="auto",
+        store=str(store.absolute()) if config.store == "auto" else config.store,
+    )
+
+
+def is_planned(arm: ArmConfig) -> bool:
+    """Whether an arm has its recipe planned."""
+    return arm.command is None and arm.recipe == PLANNED
+
+
+def plan_arguments(budget: BudgetConfig) -> list[str]:
+    """What `plan` is told of the budget."""
+    return []
