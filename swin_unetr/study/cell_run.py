@@ -162,7 +162,6 @@ class CellRun:
         config = config_of(
             recipe,
             budget,
-            cases=len(training),
             points=points,
             seed=self.cell.seed,
             store=self.output / "store",

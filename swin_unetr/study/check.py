@@ -46,7 +46,7 @@ def check_arms(study: StudyConfig, data: Mapping[str, StudyData], output: Path) 
     for name, arm in study.arms.items():
         if arm.command is None:
             recipe = FinetuneConfig() if is_planned(arm) else recipe_of(name, arm, None)
-            config_of(recipe, study.budget, cases=1, points=1, seed=0, store=output)
+            config_of(recipe, study.budget, points=1, seed=0, store=output)
             lines += _of_weights(name, arm, None if is_planned(arm) else recipe, study.folds, data, output)
     return lines
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,39 +50,29 @@ def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any], name
     return changed
 
 
-def budget_overrides(config: FinetuneConfig, budget: BudgetConfig, cases: int, points: int) -> FinetuneConfig:
-    """The configuration with its training on the budget, the same share of warm-up, and no choice by a validation.
+def budget_overrides(config: FinetuneConfig, budget: BudgetConfig, points: int) -> FinetuneConfig:
+    """The configuration with its training on the budget, and no choice by a validation.
 
     Args:
         config: the recipe; how long it would train does not matter.
         budget: steps or minutes.
-        cases: training cases.
-        points: about so many validations.
-
-    Raises:
-        ConfigError: a budget in minutes.
+        points: validations.
     """
-    if budget.steps is None:
-        raise ConfigError("budget.minutes: is for the commands of other programs; give budget.steps")
-    epochs = math.ceil(budget.steps / steps_per_epoch(config, cases))
-    warmup = config.optimizer.warmup_epochs / config.trainer.max_epochs * epochs
     trainer = replace(
-        config.trainer, max_epochs=epochs, validate_every=math.ceil(epochs / points), early_stop_patience=None
+        config.trainer,
+        max_steps=budget.steps,
+        max_time=_time(budget),
+        schedule=None,
+        validations=points,
+        early_stop_patience=None,
     )
-    return replace(config, trainer=trainer, optimizer=replace(config.optimizer, warmup_epochs=warmup))
-
-
-def steps_per_epoch(config: FinetuneConfig, cases: int) -> int:
-    """Optimiser steps of an epoch, as the training counts them."""
-    batches = max(1, cases // config.sampling.scans_per_batch)
-    return math.ceil(batches / config.trainer.accumulate_batches)
+    return replace(config, trainer=trainer)
 
 
 def config_of(
     recipe: FinetuneConfig,
     budget: BudgetConfig,
     *,
-    cases: int,
     points: int,
     seed: int,
     store: Path,
@@ -94,13 +83,12 @@ def config_of(
     Args:
         recipe: of the arm, with its changes.
         budget: of this training.
-        cases: training cases.
-        points: about so many validations.
+        points: validations.
         seed: of the training.
         store: where preprocessed scans are kept, if the recipe leaves that open.
         rate: the learning rate. If None, that of the recipe.
     """
-    config = budget_overrides(recipe, budget, cases, points)
+    config = budget_overrides(recipe, budget, points)
     optimizer = config.optimizer if rate is None else replace(config.optimizer, learning_rate=rate)
     return replace(
         config,
@@ -118,4 +106,10 @@ def is_planned(arm: ArmConfig) -> bool:
 
 def plan_arguments(budget: BudgetConfig) -> list[str]:
     """What `plan` is told of the budget."""
-    return []
+    if budget.steps is not None:
+        return ["--steps", str(budget.steps)]
+    return ["--time", str(_time(budget))]
+
+
+def _time(budget: BudgetConfig) -> str | None:
+    return None if budget.minutes is None else f"{60 * budget.minutes:.3f}s"

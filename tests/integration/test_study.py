@@ -118,7 +118,7 @@ def test_all_arms_have_the_same_cases_and_budget(done: Done) -> None:
             record = json.loads((run / "train" / "run.json").read_text())
             assert record["training"] == cell["training"]
             assert (record["seed"], record["config"]["optimizer"]["weight_decay"]) == (cell["seed"], 0.01)
-            assert (cell["steps"], record["epochs"]) == (4, 2)  # two steps an epoch
+            assert (cell["steps"], record["epochs"]) == (4, 2)  # two validations
             assert not (run / "train" / "checkpoints").exists()
             assert [point[0] for point in cell["curve"]] == [2, 4]
         else:

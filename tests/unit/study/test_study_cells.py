@@ -13,7 +13,7 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.inference.batch.parts import deal
 from swin_unetr.study.cells import cells_of
 from swin_unetr.study.config import ArmConfig, BudgetConfig, StudyConfig
-from swin_unetr.study.recipes import config_of, recipe_of, steps_per_epoch, with_overrides
+from swin_unetr.study.recipes import config_of, plan_arguments, recipe_of, with_overrides
 from swin_unetr.study.splits import labelled, of_curve, of_search
 
 RECIPE = {
@@ -100,16 +100,15 @@ def test_overrides_change_single_fields_and_leave_the_recipe_as_it_was(tmp_path:
         recipe_of("v2", ArmConfig(recipe="hippocampus", overrides={"network.use_v3": True}), None)
 
 
-@pytest.mark.parametrize("cases", [1, 2, 5, 17, 166])
-def test_a_budget_in_steps_is_whole_epochs_with_the_recipe_s_share_of_warmup(cases: int, tmp_path: Path) -> None:
-    budget = BudgetConfig(steps=1000)
-    config = config_of(CONFIG, budget, cases=cases, points=8, seed=2, store=tmp_path, rate=0.5)
-    steps = config.trainer.max_epochs * steps_per_epoch(CONFIG, cases)
-    assert 1000 <= steps < 1000 + steps_per_epoch(CONFIG, cases)
-    assert config.optimizer.warmup_epochs / config.trainer.max_epochs == pytest.approx(1 / 4)
-    assert config.optimizer.learning_rate == 0.5
-    assert (config.trainer.seed, config.trainer.early_stop_patience) == (2, None)
-    assert config.store == str(tmp_path)
-    validations = -(-config.trainer.max_epochs // config.trainer.validate_every)
-    assert validations <= 8
-    assert config_of(CONFIG, budget, cases=cases, points=1, seed=0, store=tmp_path).optimizer.learning_rate == 0.01
+@pytest.mark.parametrize(("budget", "limits"), [({"steps": 1000}, (1000, None)), ({"minutes": 1.5}, (None, "90.000s"))])
+def test_a_training_has_the_budget_of_the_study_and_not_that_of_its_recipe(budget, limits, tmp_path: Path) -> None:
+    recipe = from_dict(
+        FinetuneConfig, {**RECIPE, "trainer": {"max_time": "1h", "early_stop_patience": 3}}, source="test"
+    )
+    config = config_of(recipe, BudgetConfig(**budget), points=8, seed=2, store=tmp_path, rate=0.5)
+    found = config.trainer
+    assert (found.max_steps, found.max_time, found.validations) == (*limits, 8)
+    assert (found.seed, found.early_stop_patience) == (2, None)
+    assert (config.optimizer.learning_rate, config.store) == (0.5, str(tmp_path))
+    assert plan_arguments(BudgetConfig(**budget)) in (["--steps", "1000"], ["--time", "90.000s"])
+    assert config_of(CONFIG, BudgetConfig(**budget), points=1, seed=0, store=tmp_path).optimizer.learning_rate == 0.01
