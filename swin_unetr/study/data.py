@@ -12,8 +12,10 @@ from typing import Any
 
 import yaml
 
-from swin_unetr.config_io import load, to_dict
+from swin_unetr.config_io import to_dict
 from swin_unetr.datasets import DESCRIPTION, Case, Dataset, read_dataset
+from swin_unetr.datasets.case import Absent
+from swin_unetr.datasets.description import read_description
 from swin_unetr.datasets.side_files import known_ids, read_names
 from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json, write_text
@@ -45,6 +47,8 @@ class StudyData:
     folder: Path
     cases: Mapping[str, Case]
     task: Task
+    #: What it means that a label file holds no voxel of a structure.
+    absent: Absent
     folds: tuple[FoldSplit, ...]
 
     @property
@@ -59,7 +63,7 @@ class StudyData:
     def training_folder(self, fold: int) -> Path:
         """A list of the training cases of a fold alone: all that a plan may look at."""
         folder = self.folder / f"fold_{fold}"
-        write_list(folder, self.of(self.folds[fold].training), self.task)
+        write_list(folder, self.of(self.folds[fold].training), self.task, self.absent)
         return folder
 
     def test_images(self, fold: int) -> Path:
@@ -88,13 +92,14 @@ def open_data(name: str, config: DataConfig, output: Path, store: Path) -> Study
         DataError: no data set, unknown ids, or a patient in training and test.
     """
     folder = output / "data" / name
-    given = None if config.task is None else load(Task, Path(config.task))
+    given, absent = (None, None) if config.task is None else read_description(Path(config.task))
     read = [
         read_dataset(Path(root), layout=config.layout, require_labels=True, task=given)
         for root in (config.folder, config.test)
         if root is not None
     ]
     dataset = _joined(read, config)
+    dataset = replace(dataset, absent=absent or dataset.absent)
     task = _task(dataset, given, folder)
     return _divided(name, config, replace(dataset, task=task), read, folder, store)
 
@@ -126,11 +131,19 @@ def _divided(
     found = tuple(FoldSplit(training=tuple(training), test=tuple(test)) for training, test in folds)
     for number, fold in enumerate(found):
         _check(f"data.{name}, fold {number}", fold, cases)
-    write_list(folder, dataset.cases, dataset.task)
-    return StudyData(name=name, root=dataset.root, folder=folder, cases=cases, task=dataset.task, folds=found)
+    write_list(folder, dataset.cases, dataset.task, dataset.absent)
+    return StudyData(
+        name=name,
+        root=dataset.root,
+        folder=folder,
+        cases=cases,
+        task=dataset.task,
+        absent=dataset.absent,
+        folds=found,
+    )
 
 
-def write_list(folder: Path, cases: Sequence[Case], task: Task) -> None:
+def write_list(folder: Path, cases: Sequence[Case], task: Task, absent: Absent) -> None:
     """Write `cases.json` and `task.yaml` of some cases, with a link to the folder that holds their files.
 
     Raises:
@@ -152,9 +165,12 @@ def write_list(folder: Path, cases: Sequence[Case], task: Task) -> None:
         entry["image"] = images[0] if len(images) == 1 else dict(zip(names, images, strict=True))
         entry |= {} if case.label is None else {"label": listed(case.label)}
         entry |= {} if case.group is None else {"patient": case.group}
+        entry |= {} if case.labelled is None else {"labelled": sorted(case.labelled)}
         entries.append(entry)
     write_json(folder / "cases.json", entries)
-    write_text(folder / DESCRIPTION, yaml.safe_dump(to_dict(task), sort_keys=False, allow_unicode=True))
+    write_text(
+        folder / DESCRIPTION, yaml.safe_dump({**to_dict(task), "absent": absent}, sort_keys=False, allow_unicode=True)
+    )
 
 
 def _one_or_all(paths: list[str]) -> str | list[str]:
@@ -170,6 +186,7 @@ def training_list(cases: Sequence[Case], task: Task) -> dict[str, Any]:
             "image": _one_or_all([str(path.absolute()) for path in case.images]),
             "label": None if case.label is None else str(case.label.absolute()),
             "patient": case.group,
+            "labelled": None if case.labelled is None else sorted(case.labelled),
         }
         for case in cases
     ]
@@ -192,7 +209,7 @@ def _joined(read: Sequence[Dataset], config: DataConfig) -> Dataset:
         twice = sorted({case.id for case in first.cases} & {case.id for case in read[1].cases})
         if twice:
             raise DataError(f"{config.test}: has cases of the same names as {config.folder}: {twice[0]}; rename them")
-        if first.task != read[1].task:
+        if (first.task, first.absent) != (read[1].task, read[1].absent):
             raise DataError(f"{config.test}: its labels do not mean what those of {config.folder} mean; give a task")
     cases = [case for of in read for case in of.cases]
     wanted = _ids(config.cases, {case.id for case in cases}, "cases") if config.cases is not None else None
@@ -205,7 +222,7 @@ def _task(dataset: Dataset, given: Task | None, folder: Path) -> Task:
     if given is not None:
         return given
     if dataset.task is None and (folder / DESCRIPTION).is_file():
-        return load(Task, folder / DESCRIPTION)
+        return read_description(folder / DESCRIPTION)[0]
     from swin_unetr.survey.run import survey
     from transforms.infer_task import settle_task
 
