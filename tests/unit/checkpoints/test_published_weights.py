@@ -97,6 +97,7 @@ def test_safetensors(monai_weights: dict[str, Tensor], tmp_path: Path) -> None:
     assert len(report.loaded) == len(monai_weights) - 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merging", ["merging", "mergingv2"])
 @pytest.mark.parametrize("use_v2", [False, True])
 def test_there_and_back_computes_the_same(merging: str, use_v2: bool, save) -> None:

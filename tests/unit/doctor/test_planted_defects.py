@@ -44,6 +44,7 @@ def found(diagnosis: Diagnosis) -> dict[str, set[str]]:
     return codes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PLANTED))
 def test_a_planted_defect_is_found(diagnosis, name: str) -> None:
     code, file, _ = PLANTED[name]

@@ -67,6 +67,7 @@ class Nearest(nn.Module):
         return -(1000 * image - self.numbers).abs()
 
 
+@pytest.mark.slow
 def test_from_files_to_an_evaluation(folder: Path, tmp_path: Path) -> None:
     dataset = read_dataset(folder, require_labels=True)
     task = dataset.task

@@ -235,6 +235,7 @@ def fill(data: Path, folder: Path, said: Path) -> BaseProcess:
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_killed_filling_is_gone_on_with_and_two_at_once_share_the_work(tmp_path: Path) -> None:
     data = make_phantoms(tmp_path / "data", cases=24, held_back=0, size=(32, 32, 24))

@@ -50,6 +50,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_training_and_prediction_see_the_same(data: Path, tmp_path: Path) -> None:
     config, dataset, task = open_data(CONFIG, data, None)
     trained = ScansInMemory(dataset.cases, task, config.preprocess)[0]["image"]

@@ -51,6 +51,7 @@ def assert_close(found, expected, limit=1e-3):
     assert np.linalg.norm(np.asarray(found) - expected.numpy()) < limit * expected.norm()
 
 
+@pytest.mark.slow
 def test_onnx_runs_without_this_package(model, tmp_path, capsys) -> None:
     need("onnx")
     import onnxruntime
@@ -63,6 +64,7 @@ def test_onnx_runs_without_this_package(model, tmp_path, capsys) -> None:
     assert_close(session.run(["scores"], {"image": sample.numpy()})[0], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_openvino_and_its_weights_in_half_precision(precision, model, tmp_path) -> None:
     need("openvino")
@@ -82,6 +84,7 @@ def test_openvino_and_its_weights_in_half_precision(precision, model, tmp_path) 
         assert sizes[0] - sizes[1] > 1.9 * values  # two bytes each
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_torch_export_with_its_description(precision, model, tmp_path) -> None:
     export_model(model, tmp_path, format="torch-export", precision=precision)

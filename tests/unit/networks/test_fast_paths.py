@@ -23,6 +23,7 @@ def gradients(model: SwinUNETR, image: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 def test_the_fast_paths_are_the_same_function(batch: int) -> None:
     image = torch.randn(batch, 1, 64, 32, 32, dtype=torch.float64)

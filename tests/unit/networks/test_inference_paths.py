@@ -34,6 +34,7 @@ def image(model: SwinUNETR, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return 5 + torch.randn(2, model.config.in_channels, 64, 32, 32, dtype=dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_inference_is_the_function_that_is_trained(name: str) -> None:
     model = network(name)

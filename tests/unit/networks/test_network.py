@@ -112,6 +112,7 @@ def test_published_base_network_has_its_published_size() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(62.19e6, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 def test_compiles_without_graph_breaks(training: bool) -> None:
     network = build_network(replace(SMALL, depths=(2, 1))).train(training)

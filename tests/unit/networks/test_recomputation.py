@@ -101,6 +101,7 @@ def test_an_unknown_part_is_refused_naming_those_there_are() -> None:
         choose_fast_paths(build_network(SMALL), SpeedConfig(recompute=("decoder.0", "decoder.9")))
 
 
+@pytest.mark.slow
 def test_it_is_compiled_without_graph_breaks() -> None:
     model = network(SpeedConfig(recompute="all"), replace(SMALL, drop_rate=0.0, drop_path_rate=0.0))
     image = torch.randn(1, 1, 16, 16, 24)

@@ -115,6 +115,7 @@ def test_what_is_recomputed_is_not_kept() -> None:
         assert taken[2] < 0.6 * taken[0]
 
 
+@pytest.mark.slow
 def test_parts_are_chosen_by_the_memory() -> None:
     config = replace(config_of(), trainer=TrainerConfig(accelerator="cpu"))
     machine = this_machine(memory=0)

@@ -127,6 +127,7 @@ def whole(phantom_data: Path, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_table_holds_means_and_spread_of_every_epoch(whole: Path) -> None:
     rows = table(whole / "metrics.csv")
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -163,6 +164,7 @@ def test_tensorboard_has_the_figures_and_the_pictures(whole: Path) -> None:
     assert events.Tags()["images"] == ["pictures/masked"]
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_within_an_epoch_goes_on_to_the_same_figures(
     whole: Path, phantom_data: Path, tmp_path: Path
 ) -> None:

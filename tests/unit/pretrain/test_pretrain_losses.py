@@ -133,6 +133,7 @@ distributed.destroy_process_group()
 '''
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_and_the_gradients_of_one_with_the_joined_batch(
     tmp_path, project_root: Path
 ) -> None:

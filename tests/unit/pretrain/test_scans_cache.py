@@ -221,6 +221,7 @@ def fill(data: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", FILL, str(data)], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_gone_on_with_and_two_at_once_share_the_work(tmp_path) -> None:
     data = tmp_path / "data"
     for seed in range(40):

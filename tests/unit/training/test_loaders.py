@@ -78,6 +78,7 @@ def test_one_that_runs_out_of_memory_is_told() -> None:
     assert "most likely for lack of memory" in worker_ended(str(caught.value))
 
 
+@pytest.mark.slow
 def test_none_outlives_a_training_that_was_killed(project_root: Path) -> None:
     script = "from tests.unit.training.test_loaders import Pids\n"  # in the middle of a long read
     script += "from swin_unetr.training.loaders import Loader\n"

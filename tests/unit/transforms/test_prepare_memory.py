@@ -55,6 +55,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures resident memory of glibc's allocator")
 def test_reading_takes_what_was_said_of_any_grid(tmp_path: Path) -> None:
     done = subprocess.run(

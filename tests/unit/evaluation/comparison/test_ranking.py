@@ -62,6 +62,7 @@ def test_significance_by_hand():
     assert by_method(rankings("ABC", [table(rows)], 0)[2]) == {"A": (1, 1), "B": (2, 2.5), "C": (2, 2.5)}
 
 
+@pytest.mark.slow
 def test_stability_is_that_of_the_resamples_one_by_one():
     generator = np.random.default_rng(4)
     rows, seed = generator.beta(8, 2, (4, 15)), 11
@@ -87,6 +88,7 @@ def test_stability_is_that_of_the_resamples_one_by_one():
     assert ranked[2].kendall_tau is None
 
 
+@pytest.mark.slow
 def test_tau_with_ties_is_scipys():
     """Few cases with many ties: resamples tie too, and tau-b corrects for it."""
     rows = np.round(np.random.default_rng(2).random((3, 6)) * 2)

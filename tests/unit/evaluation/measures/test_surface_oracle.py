@@ -55,6 +55,7 @@ def voxel(*at, shape=(12, 9, 7)):
     return mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 0.8, 3.0), (0.7, 1.3, 2.1)])
 def test_equals_deepmind_on_real_labels(test_data, spacing):
     oracle = pytest.importorskip("surface_distance")

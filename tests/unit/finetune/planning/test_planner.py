@@ -41,6 +41,7 @@ def plan(phantom_data: Path):
     return plan_of(phantom_data)
 
 
+@pytest.mark.slow
 def test_a_plan_is_a_recipe_with_a_reason_for_every_choice(plan, tmp_path: Path) -> None:
     path = write_plan(plan, tmp_path)
     config = load(FinetuneConfig, find_recipe(path))
@@ -108,6 +109,7 @@ def write_nnunet(
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "spacing", "cases", "channels"),
     [
@@ -166,6 +168,7 @@ def test_what_no_gpu_has_been_seen_to_take_is_said_to_be_modelled(plan) -> None:
     assert machine_lines(replace(here, gpu_memory_needed=9 * 10**9))[0].endswith("training needs 9 GB (modelled)")
 
 
+@pytest.mark.slow
 def test_what_is_refused(phantom_data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs at least"):
         main([str(phantom_data), "--output", str(tmp_path), "--memory", "100MB", "--workers", "1"])
@@ -188,6 +191,7 @@ def test_a_run_follows_the_plan_in_its_folder(phantom_data: Path, tmp_path: Path
         plan_of_run(phantom_data, tmp_path / "new", layout="auto")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_recipe_plans_by_itself_and_goes_on(phantom_data: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     options = ["--data", str(phantom_data), "--output", str(run), "--optimizer.warmup_epochs", "0"]
@@ -229,6 +233,7 @@ def test_a_plan_says_what_it_was_made_for(plan, phantom_data: Path, tmp_path: Pa
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_plan_that_a_person_changed_is_not_replaced(phantom_data: Path, tmp_path: Path) -> None:
     arguments = [str(phantom_data), "--output", str(tmp_path), "--memory", "8GB", "--workers", "1"]
     assert main(arguments) == main(arguments) == 0
@@ -260,6 +265,7 @@ def one_case(phantom_data: Path, tmp_path: Path) -> Path:
     return data
 
 
+@pytest.mark.slow
 def test_the_command_that_a_plan_of_one_case_prints_can_be_run(one_case: Path, tmp_path: Path, capsys) -> None:
     assert main([str(one_case), "--output", str(tmp_path / "plan"), "--memory", "8GB", "--workers", "1"]) == 0
     out = capsys.readouterr().out
@@ -303,6 +309,7 @@ def test_label_values_of_many_cases_are_said_once(phantom_data: Path, tmp_path: 
     assert str(planned.value).splitlines()[1:] == [many, single, remedy]
 
 
+@pytest.mark.slow
 def test_a_plan_refuses_the_label_values_that_a_training_refuses(one_case: Path, tmp_path: Path) -> None:
     path = next((one_case / "labelsTr").iterdir())
     label = read_labels(path)

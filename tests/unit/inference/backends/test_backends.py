@@ -66,6 +66,7 @@ def cases():
             yield name, "features", "bfloat16" if "bfloat16" in spec.precisions else "float32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "output", "precision"), list(cases()))
 def test_same_function_as_the_network_and_short_batches(name, output, precision, network, cache, windows) -> None:
     backend = opened(name, network, cache, output=output, precision=precision)
@@ -101,6 +102,7 @@ def test_bfloat16_is_another_precision(network, cache, windows) -> None:
     assert difference(backend(windows), network(windows)) > 1e-3
 
 
+@pytest.mark.slow
 def test_export_leaves_the_network_as_it_was(network, windows) -> None:
     before = [getattr(part, "path", None) for part in network.modules()]
     expected = network(windows)
@@ -142,6 +144,7 @@ print("threads:", [each.name for each in threading.enumerate() if "elemetry" in 
 """
 
 
+@pytest.mark.slow
 def test_openvino_sends_nothing_and_leaves_the_home_folder_alone(tmp_path) -> None:
     if not any(
         name == "openvino-telemetry" for name in metadata.packages_distributions().get("openvino_telemetry", [])

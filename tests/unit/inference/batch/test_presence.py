@@ -55,6 +55,7 @@ def test_who_refuses_leaves_nothing_behind(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_is_not_running(tmp_path) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; from test_presence import *\n"

@@ -121,6 +121,7 @@ def predictor(make_model) -> Predictor:
     return Predictor(models, device="cpu", backend="torch", precision="float32")
 
 
+@pytest.mark.slow
 def test_out_of_memory_goes_on_with_smaller_tiles(predictor, monkeypatch) -> None:
     volume = scan((24, 20, 33))
     expected = predictor.segment(volume)

@@ -185,6 +185,7 @@ def test_labels_of_sums_in_half_precision_are_those_of_float32_but_where_two_are
     assert np.array_equal(half.labels[clear], whole.labels[clear])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1, 0.4])
 def test_features_give_the_same_as_scores(make_model, share) -> None:
     """A network with more classes than features is summed by features; told otherwise, by scores."""

@@ -109,6 +109,7 @@ for seed, (kind, windows) in enumerate(cases):
 BESIDE = 128 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads and resets the peak of resident memory in /proc")
 def test_a_prediction_takes_what_was_planned_of_any_grid() -> None:
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=False, env=PROMPT)
