@@ -119,7 +119,7 @@ class SegmentationLoss(nn.Module):
             known = labelled[:, :, None, None, None].expand_as(scores).float()
             known_weights = known if weights is None else known * weights
             mean = F.binary_cross_entropy_with_logits(scores, targets, weight=known_weights)
-            return mean * weighted_mean(mean.new_tensor(known.numel()), known.sum())
+            return mean * weighted_mean(known.any() * mean.new_tensor(known.numel()), known.sum())
         each = F.binary_cross_entropy_with_logits(scores, targets, weight=weights, reduction="none")
         if labelled is None:
             return weighted_mean((each * counts).sum(), counts.sum().float() * scores.shape[1])

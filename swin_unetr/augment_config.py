@@ -81,6 +81,11 @@ class AugmentConfig:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name}: needs 0 < low <= high, got {(low, high)}")
+        if self.exchange_sides and self.rotate90_probability and self.flip_probability[1]:
+            raise ValueError(
+                "exchange_sides: a mirror along Y with a half turn is a mirror along X whose sides are not exchanged; "
+                "set rotate90_probability or the second number of flip_probability to 0"
+            )
         if self.low_resolution[1] > 1:
             raise ValueError(f"low_resolution: must not exceed 1, got {self.low_resolution}")
         if unknown := set(self.per_channel) - set(get_args(OfChannels)):

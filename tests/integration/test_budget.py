@@ -21,7 +21,7 @@ from pretrain.run import pretrain
 from swin_unetr.checkpoints import load_model
 from swin_unetr.checkpoints.model_folder import read_weights
 from swin_unetr.cli import main
-from swin_unetr.config_io import from_dict
+from swin_unetr.config_io import from_dict, load
 
 TINY: dict[str, Any] = {
     "network": {"feature_size": 4, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4, 4]},
@@ -180,8 +180,8 @@ def test_a_validation_is_timed_by_one_scan(phantom_data: Path, tmp_path: Path, m
 
     monkeypatch.setattr(FinetuneModule, "validation_seconds", watched)
     finetune(tiny(max_time="5s", validations=1), data=phantom_data, output=tmp_path / "run")
-    assert len(asked) == 1
-    assert asked[0] > 0
+    assert 1 <= len(asked) <= 2  # before the first step, and again shortly before the validation is due
+    assert min(asked) > 0
     assert len(losses(tmp_path / "run")) == 1
 
 
@@ -192,7 +192,7 @@ def test_a_plan_for_a_time_is_a_recipe_with_it(phantom_data: Path, tmp_path: Pat
     assert values["optimizer.warmup_share"] == 0.04
     assert not {"trainer.max_epochs", "optimizer.warmup_epochs"} & values.keys()
     assert "1h, about " in made.table()
-    config = finetune_run.load(FinetuneConfig, tmp_path / "plan.yaml")
+    config = load(FinetuneConfig, tmp_path / "plan.yaml")
     assert config.trainer.budget == ("max_time",)
     with pytest.raises(swin_unetr.errors.ConfigError, match="time: 'long' is no length of time"):
         swin_unetr.plan(phantom_data, tmp_path / "other", max_time="long")

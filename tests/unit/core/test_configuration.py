@@ -88,6 +88,7 @@ def test_parser_raises_one_line_instead_of_leaving_the_process():
         (SamplingConfig, {"positive": 0.0, "negative": 0.0}, "positive"),
         (AugmentConfig, {"flip_probability": (0.5, 2.0, 0.5)}, "flip_probability"),
         (AugmentConfig, {"zoom": (1.2, 0.8)}, "zoom"),
+        (AugmentConfig, {"exchange_sides": True, "rotate90_probability": 0.1}, "exchange_sides"),
     ],
 )
 def test_refused_values_name_their_field(cls, values, field):

@@ -143,6 +143,19 @@ def test_sums_over_a_batch_leave_out_crops_of_other_cases(rng) -> None:
     assert float(SegmentationLoss(LossConfig(), ABC)(scores, targets, nothing)) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("task", [ABC, REGIONS])
+@pytest.mark.parametrize("of_batch", [True, False])
+def test_a_batch_in_which_nothing_was_looked_for_has_no_gradient(rng, task: Task, of_batch: bool) -> None:
+    scores, targets = batch(rng, task, crops=2)
+    labelled = torch.tensor([index == 0 and task is ABC for index in range(task.num_classes)]).expand(2, -1)
+    leaf = scores.clone().requires_grad_()
+    loss = SegmentationLoss(LossConfig(batch=of_batch), task)(leaf, targets, labelled)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert leaf.grad is not None
+    assert float(leaf.grad.abs().max()) < 1e-6
+
+
 def test_deep_supervision_goes_through_the_same_loss(rng) -> None:
     scores, targets = batch(rng, ABC, crops=2)
     coarse = torch.randn(2, 4, 2, 3, 3, generator=rng)

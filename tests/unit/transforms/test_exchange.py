@@ -111,7 +111,7 @@ def test_a_mirrored_crop_has_exchanged_labels(task: Task, wide: float) -> None:
 
 
 def test_only_crops_that_are_mirrored_along_x_are_exchanged() -> None:
-    augment = AugmentConfig(exchange_sides=True, rotate90_probability=0.5)
+    augment = AugmentConfig(exchange_sides=True, rotate90_probability=0.5, flip_probability=(0.5, 0.0, 0.5))
     plain = replace(augment, exchange_sides=False)
     exchanged = 0
     for seed in range(40):

@@ -22,7 +22,12 @@ from transforms.random_parameters import draw
 TASK = Task(name="t", modality="CT", channels=("CT",), targets=exclusive(("kidney_l", "kidney_r")))
 SIZE = (16, 12, 8)
 EVERYTHING = replace(
-    ALL, low_resolution_probability=0.5, contrast_probability=0.5, inverted_gamma_probability=0.5, exchange_sides=True
+    ALL,
+    low_resolution_probability=0.5,
+    contrast_probability=0.5,
+    inverted_gamma_probability=0.5,
+    exchange_sides=True,
+    flip_probability=(0.5, 0.0, 0.5),  # with quarter turns, Y may not be mirrored where sides are exchanged
 )
 
 
