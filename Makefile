@@ -2,7 +2,7 @@
 # requirements change:
 #   make demo    a small data set, a small model trained on it, its Dice report
 #   make test    every check that CI makes
-#   make test-fast  linters and unit tests without training, about five minutes on two cores
+#   make test-fast  linters and unit tests without training, about three minutes on two cores
 #   make docs    the documentation, in docs/_build/html
 #   make viewer  what `swin-unetr view` needs from npm; the setup of VENV tries it too, and goes on without
 #   make wheel   a wheel with the viewer in it, in dist/

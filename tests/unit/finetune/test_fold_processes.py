@@ -49,6 +49,7 @@ def test_a_stop_reaches_every_process_and_starts_no_other(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["fold_0.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
 def test_folds_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     note = f"import os, pathlib, time; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"

@@ -62,6 +62,7 @@ def test_bfloat16_is_as_close_as_without() -> None:
     assert errors[0] < 1.2 * errors[1] < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("way", ["trace", "export", "compile"])
 def test_who_takes_the_network_down_gets_the_plain_one(way: str) -> None:

@@ -80,6 +80,7 @@ def test_the_network_is_the_one_that_is_trained() -> None:
     assert footprint.training_state == 3 * values
 
 
+@pytest.mark.slow
 def test_twice_the_batch_is_twice_the_activations_and_checkpointing_and_bfloat16_spare_some() -> None:
     one = training_footprint(config_of(size=32), TASK, device="cpu")
     # The gradients of the step before are part of neither; those of this one, of each, but small.

@@ -91,6 +91,7 @@ def test_a_gap_inside_a_file(tmp_path: Path) -> None:
     assert "frame 4 lies 6 mm from a.dcm frame 3, others 3 mm: 1 missing between them" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "keyword", "values", "words"),
     [

@@ -163,6 +163,7 @@ print(json.dumps([held("VmHWM") - before, prepare_bytes(geometry, 1, np.int16, c
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     ("scheme", "image"), [("hu_window", "linear"), ("zscore_nonzero", "linear"), ("hu_zscore", "cubic")]

@@ -333,6 +333,7 @@ def test_a_plan_refuses_the_label_values_that_a_training_refuses(one_case: Path,
     assert finetune(["--plan", str(tmp_path / "plan" / "plan.yaml"), *options, "--trainer.max_epochs", "1"]) == 0
 
 
+@pytest.mark.slow
 def test_python_plans_as_the_command_does(phantom_data: Path, tmp_path: Path) -> None:
     assert main([str(phantom_data), "--memory", "4GB", "--output", str(tmp_path / "command")]) == 0
     made = swin_unetr.plan(phantom_data, tmp_path / "python", memory="4GB")

@@ -94,6 +94,7 @@ def test_compiled_ahead_of_time(tmp_path, windows, monkeypatch) -> None:
     assert torch.equal(again(windows), backend(windows))
 
 
+@pytest.mark.slow
 def test_bfloat16_is_another_precision(network, cache, windows) -> None:
     """Guards against a hint that is silently left aside."""
     backend = opened("openvino", network, cache, precision="bfloat16")

@@ -52,6 +52,7 @@ def held_by(plan: MemoryPlan, grids: Grids, member: Summed) -> tuple[int, int]:
     return most, sum(windows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [None, (1.5, 1.5, 1.5), (0.7, 2.0, 1.0)])
 @pytest.mark.parametrize("overlap", [0.25, 0.5, 0.8])
 @pytest.mark.parametrize("share", [1.0, 0.4, 0.15])
