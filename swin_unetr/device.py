@@ -19,8 +19,6 @@ _NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 #: First version of torch that computes every layer of the networks on Apple's GPUs, torch's device "mps".
 TORCH_FROM = (2, 8)
-#: Lightning's names of the precision that Apple's GPUs train in.
-_FLOAT32 = ("32-true", "32")
 
 
 def is_native(device: torch.device, precision: Precision) -> bool:
@@ -133,16 +131,3 @@ def check_mps(device: str, torch_version: str, *, option: str) -> None:
             f"{option}: torch {torch_version} cannot compute the network on Apple's GPU (mps); "
             f"install torch {first} or newer, or choose cpu"
         )
-
-
-def training_precision(precision: str, device: str) -> tuple[str, str | None]:
-    """The precision that a training runs in on a device, and a line that says so where it is not the one asked for.
-
-    Args:
-        precision: Lightning's, such as "bf16-mixed".
-        device: type of the device, such as "cpu", "cuda" or "mps".
-    """
-    if device != "mps" or precision in _FLOAT32:
-        return precision, None
-    line = f"trainer.precision: Apple's GPU (mps) computes the network in float32 alone: 32-true instead of {precision}"
-    return "32-true", line

@@ -356,4 +356,4 @@ def test_residual_convolutions_of_the_encoder_are_in_the_memory(plan) -> None:
         for config in (replace(planned, network=network), with_v2)
     ]
     assert grown == 4 * (parameters[1] - parameters[0]) > 0
-    assert footprints[1].activations > 1.02 * footprints[0].activations
+    assert footprints[1].activations > footprints[0].activations
