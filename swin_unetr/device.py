@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -28,6 +29,11 @@ def is_native(device: torch.device, precision: Precision) -> bool:
     if device.type == "cuda":
         return precision == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and precision == "bfloat16" and bool(cpu_flags() & _NATIVE_BFLOAT16)
+
+
+def native_precisions(device: torch.device | str) -> tuple[Precision, ...]:
+    """The precisions that a device multiplies in natively, float32 first."""
+    return tuple(each for each in get_args(Precision) if is_native(torch.device(device), each))
 
 
 def cpu_flags() -> frozenset[str]:
