@@ -21,13 +21,17 @@ _UNITS = {"GB": (1e9, 2), "MB": (1e6, 0), "%": (0.01, 1), "s": (1, 1), "ms": (1e
 class Measured(SphinxDirective):
     """A table of a benchmark's results.
 
-    The argument is the file's name. `rows` is the dotted path of a list of rows, or of a group of named rows. Each line
-    of `columns` is a heading, "=", the dotted path of a value in its row ("." is the name of the row), and its unit or
-    the number of its decimals.
+    The argument is the file's name. `rows` is the dotted path of a list of rows, or of a group of named rows; `where`
+    keeps those with the given values, such as "metric = dice", a line each. Each line of `columns` is a heading, "=",
+    the dotted path of a value in its row ("." is the name of the row), and its unit or the number of its decimals.
     """
 
     required_arguments = 1
-    option_spec = {"rows": directives.unchanged, "columns": directives.unchanged_required}  # noqa: RUF012
+    option_spec = {  # noqa: RUF012
+        "rows": directives.unchanged,
+        "where": directives.unchanged,
+        "columns": directives.unchanged_required,
+    }
 
     def run(self) -> list[nodes.Node]:
         """Read the file and lay out its rows."""
@@ -35,9 +39,11 @@ class Measured(SphinxDirective):
         self.env.note_dependency(str(path))
         values = json.loads(path.read_text(encoding="utf-8"))
         columns = [_column(line) for line in self.options["columns"].splitlines() if line.strip()]
+        wanted = [line.split(" = ", 1) for line in self.options.get("where", "").splitlines() if line.strip()]
         cells = [
             [_cell(name if of == "." else _at(row, of), unit) for _, of, unit in columns]
             for name, row in _rows(_at(values, self.options.get("rows", "results")))
+            if all(str(_at(row, of)) == value for of, value in wanted)
         ]
         widths = [40, *(20 for _ in columns[1:])]
         origin = _origin(_measured(values, self.options.get("rows", "results")))
@@ -66,6 +72,7 @@ def _at(values: Any, path: str) -> Any:
 
 def _measured(values: dict[str, Any], path: str) -> dict[str, Any]:
     """What says by which command the rows were measured: the part of a file that they are in, or the whole file."""
+    values = values.get("provenance", values)  # of a study
     first = values.get(path.split(".")[0])
     return first if isinstance(first, dict) and "command" in first else values
 
