@@ -245,7 +245,7 @@ def test_the_whole_network_is_kept_and_taken_up(
         torch.testing.assert_close(fine[name], tensor, rtol=0, atol=0)
     # the next pre-training goes on with all of it
     again = pretrain(
-        whole(max_epochs=1), data=[phantom_data], output=tmp_path / "again", cache=cache,
+        whole(), data=[phantom_data], output=tmp_path / "again", cache=cache,
         init=of_the_network.run_folder,
     )  # fmt: skip
     record = json.loads((again.run_folder / "run.json").read_text())
