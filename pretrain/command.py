@@ -18,10 +18,10 @@ _USAGE = (
     "swin-unetr pretrain --config RECIPE --data PATH ... --output DIR [--exclude FILE] [--probe DIR] "
     "[--time TIME | --steps N] ..."
 )
-_DESCRIPTION = """Train an encoder on scans without labels.
+_DESCRIPTION = """Train an encoder, or a whole network, on scans without labels.
 
 The folder of results holds config.yaml, run.json, metrics.csv, curves.png, pictures/, tensorboard/,
-checkpoints/last.ckpt and the encoder folders best/ and last/, which finetune --init takes. Every field of a recipe can
+checkpoints/last.ckpt and the model folders best/ and last/, which finetune --init takes. Every field of a recipe can
 be given as an option, such as --network.feature_size 24; with --config, the defaults below are those of the recipe."""
 _DERIVED = ("network.in_channels", "network.num_classes", "trainer.early_stop_patience")
 #: Options that are not fields of the configuration.
@@ -45,7 +45,7 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
         "--cache", type=Path, metavar="DIR", help="folder for preprocessed scans (default: scan-cache beside --output)"
     )
     parser.add_argument("--probe", type=Path, metavar="DIR", help="labelled folder to probe the encoder on")
-    parser.add_argument("--init", type=Path, help="encoder to start from: a model folder, or a published .pt file")
+    parser.add_argument("--init", type=Path, help="weights to start from: a model folder, or a published .pt file")
     parser.add_argument(
         "--resume", choices=["auto", "never"], default="never", help="auto: continue the run if it was stopped"
     )

@@ -31,7 +31,7 @@ class JitterConfig:
 class PretrainConfig:
     """Everything of a pre-training but the data and the folder for its results."""
 
-    #: Shape of the encoder. `in_channels` is taken from the scans, and `num_classes` is not used.
+    #: Shape of the network, or of its encoder. `in_channels` is taken from the scans, and `num_classes` is not used.
     network: NetworkConfig = field(default_factory=NetworkConfig)
     #: From a file to what the network sees.
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)

@@ -1,4 +1,4 @@
-"""Encoder folders that are written while a pre-training goes on."""
+"""Model folders that are written while a pre-training goes on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swin_unetr.training.averaging import weights_to_keep
 
 @dataclass(frozen=True)
 class SaveEncoder:
-    """Writes the encoder in training as a model folder."""
+    """Writes the encoder in training as a model folder; or the whole network, if it is trained."""
 
     config: PretrainConfig
     facts: Mapping[str, Any]
@@ -26,12 +26,12 @@ class SaveEncoder:
     def __call__(self, module: LightningModule, folder: Path, provenance: Mapping[str, Any]) -> None:
         """Write the folder, whole or not at all."""
         description = ModelDescription(
-            kind="encoder",
+            kind="body" if self.config.proxies.whole_network else "encoder",
             network=self.config.network,
             preprocess=self.config.preprocess,
             provenance={**provenance, **self.facts, "versions": versions(), "commit": commit()},
         )
-        save_model(module.encoder, folder, description=description)
+        save_model(module.kept, folder, description=description)
 
 
 class EncoderFolders(Callback):  # type: ignore[misc]  # Lightning is untyped here

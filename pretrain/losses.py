@@ -85,6 +85,37 @@ def barlow_twins(embeddings: Tensor, redundancy: float, *, gather: bool) -> Tens
     return (1 - agreement).square().sum() + redundancy * rest
 
 
+def distilled(scores: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy between a teacher's distribution and the student's (2104.14294, equation 2).
+
+    Args:
+        scores: ... x K of the student.
+        targets: ... x K, sums to 1 over K.
+        temperature: divides the student's scores.
+
+    Returns:
+        ..., one number for each.
+    """
+    return -(targets * F.log_softmax(scores.float() / temperature, dim=-1)).sum(-1)
+
+
+def queue_similarities(queries: Tensor, keys: Tensor, queue: Tensor, left_out: Tensor) -> Tensor:
+    """Cosine similarities of queries with their own key, in column 0, and with a queue of keys.
+
+    Args:
+        queries: N x D.
+        keys: N x D, one for each query; L2-normalised.
+        queue: M x D, L2-normalised.
+        left_out: N x M, pairs that are not compared.
+
+    Returns:
+        N x (1 + M), minus infinity for pairs that are not compared.
+    """
+    queries = F.normalize(queries.float(), dim=1)
+    own = (queries * keys).sum(1, keepdim=True)
+    return torch.cat([own, (queries @ queue.T).masked_fill(left_out, -torch.inf)], dim=1)
+
+
 def top1(similarities: Tensor, partners: Tensor) -> Tensor:
     """Share of views that are most like the other view of their crop."""
     return (similarities.argmax(dim=1) == partners).float().mean()

@@ -15,8 +15,8 @@ from pretrain.config import PretrainConfig
 from pretrain.proxies.build import build_proxies
 from pretrain.proxies.proxy import Judged, Proxy
 from pretrain.views import Views, start_views
-from swin_unetr.networks import SwinEncoder
-from swin_unetr.training.budget import configure_optimizers
+from swin_unetr.networks import SwinBody, SwinEncoder
+from swin_unetr.training.budget import configure_optimizers, share_spent
 from swin_unetr.training.decay import parameter_groups
 from swin_unetr.training.gradient_clip import clip_gradients
 from swin_unetr.training.step_hooks import derived_seed
@@ -36,15 +36,18 @@ class Outputs:
 
 
 class PretrainNetwork(nn.Module):
-    """The encoder, and a head for each task.
+    """What is pre-trained, and a head for each task.
 
     Args:
-        config: shape of the encoder, and the tasks.
+        config: shape of the network, and the tasks.
     """
 
     def __init__(self, config: PretrainConfig) -> None:
         super().__init__()
-        self.encoder = SwinEncoder(config.network)
+        if config.proxies.whole_network:
+            self.body = SwinBody(config.network)
+        else:
+            self.encoder = SwinEncoder(config.network)
         built = build_proxies(config.proxies, config.network)
         self.proxies = nn.ModuleDict({name: proxy for name, (proxy, _) in built.items()})
         self.weights = {name: weight for name, (_, weight) in built.items()}
@@ -54,17 +57,30 @@ class PretrainNetwork(nn.Module):
         """The tasks by their names."""
         return dict(self.proxies.items())  # type: ignore[arg-type]  # a ModuleDict has no type for its values
 
+    @property
+    def kept(self) -> SwinBody | SwinEncoder:
+        """What is kept of the training: the encoder, or the whole network without an output layer."""
+        return self.body if "body" in self._modules else self.encoder
+
     def forward(self, views: Views) -> Outputs:
-        """One pass of the encoder over all views together, and of each head over its bottleneck."""
+        """One pass of the encoder over all views together, of each head over its bottleneck, and of the decoder."""
+        body = self.kept
+        encoder = body.encoder if isinstance(body, SwinBody) else body
         with ExitStack() as stack:
             for task in self.tasks.values():
-                stack.enter_context(task.around(self.encoder, views))
-            deepest = self.encoder(views.seen)[-1]
-        return Outputs(deepest=deepest, heads={name: task(deepest) for name, task in self.tasks.items()})
+                stack.enter_context(task.around(encoder, views))
+            maps = encoder(views.seen)
+        heads = {}
+        for name, task in self.tasks.items():
+            if task.decodes and isinstance(body, SwinBody):
+                heads[name] = task(body.decode(*task.to_decoder(maps, views)))
+            else:
+                heads[name] = task(maps[-1])
+        return Outputs(deepest=maps[-1], heads=heads)
 
 
 class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is untyped here
-    """Trains the encoder on the tasks.
+    """Trains the encoder, or the whole network, on the tasks.
 
     Args:
         config: the whole configuration, with the `network.in_channels` of the scans and without "auto" in its speed.
@@ -76,9 +92,15 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         self._config = config
 
     @property
+    def kept(self) -> SwinBody | SwinEncoder:
+        """What is kept of the training."""
+        return self.network.kept
+
+    @property
     def encoder(self) -> SwinEncoder:
         """The encoder that is pre-trained."""
-        return self.network.encoder
+        kept = self.kept
+        return kept.encoder if isinstance(kept, SwinBody) else kept
 
     @property
     def scalar_names(self) -> tuple[str, ...]:
@@ -120,6 +142,19 @@ class PretrainModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         }
         features = outputs.deepest.detach().flatten(2).mean(2)
         return {"loss": total, "scalars": scalars, "features": features, "pictures": pictures}
+
+    def on_train_start(self) -> None:
+        """Let the tasks begin, unless the training goes on."""
+        if self.global_step == 0:
+            for task in self.network.tasks.values():
+                task.begin(self.encoder)
+
+    def optimizer_step(self, *given: Any, **named: Any) -> None:
+        """Step, and tell the tasks; before any callback can write a checkpoint."""
+        share = share_spent(self.trainer, self._config.trainer)
+        super().optimizer_step(*given, **named)
+        for task in self.network.tasks.values():
+            task.after_step(self.encoder, share)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with warm-up and cosine, stepped by optimiser steps."""

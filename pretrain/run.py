@@ -15,6 +15,7 @@ from pretrain.folders import EncoderFolders, SaveEncoder
 from pretrain.health.callbacks import PROBE, health_callbacks, metric_names
 from pretrain.module import PretrainModule
 from pretrain.recipes import find_recipe
+from pretrain.scans.air import air_levels
 from pretrain.scans.cache import cache_scans
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.data import PretrainScans
@@ -65,8 +66,10 @@ class PretrainResult:
     seconds: float
     #: Scans that could not be used, by name and with the reason; empty if there were none.
     skipped: str
-    #: What a network that starts from the encoder takes from it, for the terminal.
+    #: What a network that starts from it takes, for the terminal.
     transfer: str
+    #: What was trained: "encoder", or "network" without its output layer.
+    trained: str = "encoder"
 
     def summary(self) -> str:
         """The closing lines of the command."""
@@ -74,7 +77,7 @@ class PretrainResult:
             f"{count(self.epochs, 'epoch')} in {timedelta(seconds=round(self.seconds))}",
             *([self.skipped] if self.skipped else []),
             self.transfer,
-            f"encoder: {self.best_model}",
+            f"{self.trained}: {self.best_model}",
             f"start from it: {command(['finetune', '--init', self.run_folder, '...'])}",
         ]
         return "\n".join(lines)
@@ -144,11 +147,12 @@ def _train(session: Session[PretrainConfig], cached: CachedScans, probe: Path | 
     speed = settle(config.speed, machine, precision=session.trainer.precision)
     module = PretrainModule(replace(config, speed=speed))
     fast_paths = choose_fast_paths(module.network, speed)
-    report = session.load_start(module.encoder)
+    report = session.load_start(module.kept)
     differs = [] if start is None else start.differences(config.preprocess, [str(n) for n in range(cached.channels)])
     if start is not None and differs and not session.before:
         report.append(f"warning: {start.path} was trained on scans preprocessed differently: {'; '.join(differs)}")
-    scans = PretrainScans(cached, config.scans, seed=config.trainer.seed)
+    air = air_levels(config.preprocess, cached.channels)
+    scans = PretrainScans(cached, config.scans, seed=config.trainer.seed, air=air)
     notes, of_files = file_notes(cached.cases, session.before)
     padding = [scans.padding_notice] if scans.padding_notice else []
     tell(*session.notices, *report, cached.summary(), *padding, *of_files)
@@ -174,6 +178,7 @@ def _train(session: Session[PretrainConfig], cached: CachedScans, probe: Path | 
         seconds=seconds,
         skipped=cached.summary() if cached.skipped else "",
         transfer=audit.summary(),
+        trained="network" if config.proxies.whole_network else "encoder",
     )
 
 

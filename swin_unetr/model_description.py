@@ -59,10 +59,11 @@ class TrainingScans:
 class ModelDescription:
     """Everything but the weights that is needed to use a model."""
 
-    #: "segmentation": a whole Swin UNETR. "encoder": a pre-trained Swin encoder alone.
-    kind: Literal["segmentation", "encoder"]
+    #: "segmentation": a whole network. Pre-trained: "encoder", the Swin encoder alone, or "body", a Swin UNETR without
+    #: its output layer.
+    kind: Literal["segmentation", "encoder", "body"]
     network: NetworkConfig
-    #: None for an encoder.
+    #: None for a pre-trained one.
     task: Task | None = None
     preprocess: PreprocessConfig = PreprocessConfig()
     inference: InferenceConfig = InferenceConfig()

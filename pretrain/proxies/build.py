@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from pretrain.proxies.config import ProxiesConfig
+from collections.abc import Callable
+from typing import Any
+
+from pretrain.proxies.config import MaskedConfig, ProxiesConfig
 from pretrain.proxies.contrastive import Contrastive
+from pretrain.proxies.distillation import Distillation
 from pretrain.proxies.inpainting import Inpainting
-from pretrain.proxies.masked import Masked
+from pretrain.proxies.masked import Masked, MaskedCubes
+from pretrain.proxies.masked_network import MaskedNetwork
+from pretrain.proxies.moby import Moby
 from pretrain.proxies.proxy import Proxy
 from pretrain.proxies.rotation import Rotation
 from swin_unetr.config import NetworkConfig
 
-#: The class of each task, by the field of `ProxiesConfig`, in the order in which the tasks change the views.
+
+def _masked(config: MaskedConfig, network: NetworkConfig) -> MaskedCubes:
+    return MaskedNetwork(config, network) if config.through == "network" else Masked(config, network)
+
+
+#: What makes each task, by the field of `ProxiesConfig`, in the order in which the tasks change the views.
 #: A view is turned before anything is cut out of it, so that the target of the reconstruction is turned too.
-_TASKS: dict[str, type[Proxy]] = {
+_TASKS: dict[str, Callable[[Any, NetworkConfig], Proxy]] = {
     "rotation": Rotation,
     "inpainting": Inpainting,
-    "masked": Masked,
+    "masked": _masked,
     "contrastive": Contrastive,
+    "distillation": Distillation,
+    "moby": Moby,
 }
 
 

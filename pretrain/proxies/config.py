@@ -163,6 +163,10 @@ class MaskedConfig(ProxyConfig):
     cube: int = 16
     #: Share of the cubes that is masked.
     share: float = 0.6
+    #: What predicts the voxels. "encoder": a linear layer on the bottleneck; the encoder alone is pre-trained.
+    #: "network": the decoder and an output layer of its own. Skips and image are masked too, as in SparK (2301.03580)
+    #: and S3D (2410.23132), and everything but the output layer is kept.
+    through: Literal["encoder", "network"] = "encoder"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -181,6 +185,95 @@ class MaskedConfig(ProxyConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MomentumConfig(ProxyConfig):
+    """What the tasks with a second, slow encoder have in common."""
+
+    #: Weight of its loss; 0 leaves the task out.
+    weight: float = 0.0
+    #: Share of the slow encoder that a step keeps, at first; it rises to 1 by a cosine until the training ends.
+    momentum: float = 0.996
+    #: Channels of the hidden layer of each head.
+    hidden: int = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum: must be at least 0 and less than 1, got {self.momentum}")
+        if self.hidden < 1:
+            raise ValueError(f"hidden: must be positive, got {self.hidden}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig(MomentumConfig):
+    """A teacher, the average of past encoders, sees the views whole and gives the targets (2205.10342, 2111.07832)."""
+
+    #: Number of prototypes over which teacher and student spread their scores.
+    prototypes: int = 1024
+    #: Length of the vectors that are compared with the prototypes.
+    embedding: int = 256
+    #: Divides the scores of the teacher; smaller makes its targets sharper.
+    teacher_temperature: float = 0.04
+    #: Divides the scores of the student.
+    student_temperature: float = 0.1
+    #: Share of the centre, the mean of the teacher's scores, that a step keeps.
+    centre_momentum: float = 0.9
+    #: Weight of the masked tokens of the bottleneck within the task.
+    tokens: float = 1.0
+    #: Weight of the mean over all tokens within the task; its target is that of the crop's other view, if it has two.
+    pooled: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("teacher_temperature", "student_temperature"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: must be positive, got {getattr(self, name)}")
+        if not 0 <= self.centre_momentum < 1:
+            raise ValueError(f"centre_momentum: must be at least 0 and less than 1, got {self.centre_momentum}")
+        if min(self.prototypes, self.embedding) < 2:
+            raise ValueError("prototypes, embedding: at least 2 are needed")
+        if min(self.tokens, self.pooled) < 0 or not self.tokens + self.pooled:
+            raise ValueError("tokens, pooled: must not be negative, and one of them must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobyConfig(MomentumConfig):
+    """Contrast with a queue of past keys of a slow encoder instead of a large batch (MoBY, 2105.04553)."""
+
+    #: Share of the slow encoder that a step keeps, at first; it rises to 1 by a cosine until the training ends.
+    momentum: float = 0.99
+    #: Divides the cosines.
+    temperature: float = 0.2
+    #: Keys that are kept. All processes share them.
+    queue: int = 4096
+    #: Length of the vectors that are compared.
+    embedding: int = 256
+    #: Whether keys of other crops of the same scan count as negatives.
+    same_scan_negatives: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature <= 0:
+            raise ValueError(f"temperature: must be positive, got {self.temperature}")
+        if self.queue < 1:
+            raise ValueError(f"queue: must be positive, got {self.queue}")
+        if self.embedding < 2:
+            raise ValueError(f"embedding: at least 2 are needed, got {self.embedding}")
+
+    def check(self, network: NetworkConfig, scans: ScansConfig, views: int) -> None:
+        """It needs two views."""
+        if views < 2:
+            raise ValueError("views: the task moby compares two views of a crop; set 2, or its weight to 0")
+
+    def check_data(self, scans: int) -> None:
+        """A single scan has no negatives in other scans."""
+        if not self.same_scan_negatives and scans < 2:
+            raise ConfigError(
+                "proxies.moby.same_scan_negatives: the data hold one scan, whose crops are then no negatives of each "
+                "other; give more scans, set it to true, or proxies.moby.weight to 0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProxiesConfig:
     """The tasks and their weights; all use the same views, in one pass of the encoder."""
 
@@ -188,10 +281,22 @@ class ProxiesConfig:
     rotation: RotationConfig = field(default_factory=RotationConfig)
     contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
     masked: MaskedConfig = field(default_factory=MaskedConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    moby: MobyConfig = field(default_factory=MobyConfig)
 
     def __post_init__(self) -> None:
         if not self.chosen:
             raise ValueError("proxies: all weights are 0; give at least one task a weight")
+        if self.distillation.weight and not self.masked.weight:
+            raise ValueError(
+                "distillation.weight: the task predicts masked tokens, but nothing is masked; set "
+                "proxies.masked.weight too, or this to 0"
+            )
+
+    @property
+    def whole_network(self) -> bool:
+        """Whether the decoder is pre-trained too."""
+        return bool(self.masked.weight) and self.masked.through == "network"
 
     @property
     def chosen(self) -> tuple[ProxyConfig, ...]:

@@ -66,19 +66,19 @@ def masked_tokens(encoder: SwinEncoder, mask: Tensor | None, token: Tensor | Non
         handle.remove()
 
 
-class Masked(Proxy):
-    """Masks cubes at the patch embedding and predicts their voxels with one linear layer from the bottleneck.
+class MaskedCubes(Proxy):
+    """Masks cubes at the patch embedding and compares the prediction of their voxels; a subclass predicts them.
 
     Args:
         config: cubes and share.
         network: shape of the encoder.
+        head: the layer that predicts.
     """
 
-    def __init__(self, config: MaskedConfig, network: NetworkConfig) -> None:
+    def __init__(self, config: MaskedConfig, network: NetworkConfig, head: nn.Conv3d) -> None:
         super().__init__(config, network)
-        self._config = config
-        self._patch, self._divisor = network.patch_size, network.size_divisor
-        self.head = nn.Conv3d(network.deepest_width, network.in_channels * math.prod(self._divisor), 1)
+        self._config, self._patch = config, network.patch_size
+        self.head = head
         self.token = nn.Parameter(torch.empty(network.feature_size).normal_(std=0.02))
 
     def view(self, views: Views, generator: torch.Generator) -> Views:
@@ -94,13 +94,6 @@ class Masked(Proxy):
         """The context in which the encoder sees the learnt token where the views are masked."""
         return masked_tokens(encoder, views.notes.get("masked"), self.token)
 
-    def forward(self, deepest: Tensor) -> Tensor:
-        """N x C x X x Y x Z: every token of the bottleneck predicts all its voxels."""
-        voxels: Tensor = self.head(deepest)
-        count, (x, y, z), (a, b, c) = len(deepest), deepest.shape[2:], self._divisor
-        voxels = voxels.view(count, -1, a, b, c, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)
-        return voxels.reshape(count, -1, x * a, y * b, z * c)
-
     def judge(self, output: Tensor, views: Views) -> Judged:
         """L1 over the masked voxels."""
         masked = views.notes["masked"]
@@ -108,3 +101,24 @@ class Masked(Proxy):
         mask = enlarged(masked, self._patch, (x, y, z))[:, None]
         hidden = views.seen[:1].masked_fill(mask[:1], 0.0)
         return Judged(loss=l1_where(output, views.whole, mask), picture=(views.whole[:1], hidden, output[:1]))
+
+
+class Masked(MaskedCubes):
+    """Predicts the masked voxels with one linear layer from the bottleneck.
+
+    Args:
+        config: cubes and share.
+        network: shape of the encoder.
+    """
+
+    def __init__(self, config: MaskedConfig, network: NetworkConfig) -> None:
+        divisor = network.size_divisor
+        super().__init__(config, network, nn.Conv3d(network.deepest_width, network.in_channels * math.prod(divisor), 1))
+        self._divisor = divisor
+
+    def forward(self, features: Tensor) -> Tensor:
+        """N x C x X x Y x Z: every token of the bottleneck predicts all its voxels."""
+        voxels: Tensor = self.head(features)
+        count, (x, y, z), (a, b, c) = len(features), features.shape[2:], self._divisor
+        voxels = voxels.view(count, -1, a, b, c, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)
+        return voxels.reshape(count, -1, x * a, y * b, z * c)

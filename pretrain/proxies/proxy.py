@@ -29,7 +29,7 @@ class Judged:
 
 
 class Proxy(nn.Module):
-    """A task: it changes the views, maps the deepest features to its output, and judges this output.
+    """A task: it changes the views, maps features of the network to its output, and judges this output.
 
     Args:
         config: the task's own dataclass of `pretrain.proxies.config`.
@@ -38,6 +38,8 @@ class Proxy(nn.Module):
 
     #: Names of its `Judged.figures`.
     figures: tuple[str, ...] = ()
+    #: Whether its head reads the decoder's features at full resolution rather than the bottleneck.
+    decodes = False
 
     def __init__(self, config: Any, network: NetworkConfig) -> None:
         super().__init__()
@@ -50,13 +52,28 @@ class Proxy(nn.Module):
         """A context for the encoder's pass, such as a hook on one of its parts. By default, it does nothing."""
         return nullcontext()
 
-    def forward(self, deepest: Tensor) -> Tensor:
-        """The output of the head, from N x width x x x y x z."""
+    def to_decoder(self, maps: list[Tensor], views: Views) -> tuple[list[Tensor], Tensor]:
+        """If it decodes: the encoder's maps and the image, as the decoder gets them. By default, as they are."""
+        return list(maps), views.seen
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The output of the head, from N x width x x x y x z; if it decodes, from N x feature_size x X x Y x Z."""
         raise NotImplementedError
 
     def judge(self, output: Tensor, views: Views) -> Judged:
         """The loss of the output."""
         raise NotImplementedError
+
+    def begin(self, encoder: SwinEncoder) -> None:
+        """Called before the first step, once the encoder has its weights. By default, it does nothing."""
+
+    def after_step(self, encoder: SwinEncoder, share: float) -> None:
+        """Called after each step of the optimiser. By default, it does nothing.
+
+        Args:
+            encoder: as the step has left it.
+            share: of the training, spent before the step.
+        """
 
 
 def read(deepest: Tensor, reading: Reading, token: int) -> Tensor:

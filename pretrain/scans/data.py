@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pretrain.scans.air import tissue_share
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.config import ScansConfig
 from swin_unetr.machine import cores
@@ -20,7 +21,7 @@ from swin_unetr.training.step_hooks import derived_seed
 
 #: "image": B x C x X x Y x Z, float32; "scan": B, int64, the index of the scan of each crop.
 Batch = dict[str, Tensor]
-#: A crop with a single value teaches nothing; another is drawn instead, at most this often.
+#: A crop with a single value, or of too much air, teaches nothing; another is drawn instead, at most this often.
 _DRAWS = 8
 
 
@@ -31,10 +32,12 @@ class RandomCrops(Dataset[Batch]):
         scans: on disk; none is kept in memory.
         config: size and number of crops.
         seed: of the places.
+        air: the values of the channels up to which a voxel is air; used if the configuration asks for tissue.
     """
 
-    def __init__(self, scans: Sequence[StoredScan], config: ScansConfig, seed: int) -> None:
+    def __init__(self, scans: Sequence[StoredScan], config: ScansConfig, seed: int, air: Sequence[float] = ()) -> None:
         self._scans = tuple(scans)
+        self._config, self._air = config, air
         self._size = config.crop_size
         self._crops = config.crops_per_scan
         self._seed = seed
@@ -51,20 +54,26 @@ class RandomCrops(Dataset[Batch]):
     def _draw(
         self, scan: StoredScan, generator: np.random.Generator
     ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        least, fullest, best = self._config.least_tissue, None, -1.0
         for _ in range(_DRAWS):
             crop = scan.read(
-                [_start(*lengths, generator) for lengths in zip(scan.shape, self._size, strict=True)], self._size
+                [self._start(*lengths, generator) for lengths in zip(scan.shape, self._size, strict=True)], self._size
             )
-            if crop.min() < crop.max():
-                break
-        return crop
+            tissue = tissue_share(crop, self._air) if least else 0.0
+            if crop.min() < crop.max() and tissue >= least:
+                return crop
+            if tissue >= best:
+                fullest, best = crop, tissue
+        assert fullest is not None
+        return fullest
 
-
-def _start(length: int, size: int, generator: np.random.Generator) -> int:
-    """Where a crop begins along an axis; a scan that is shorter lies in the middle of its crop."""
-    if length < size:
-        return -((size - length) // 2)
-    return int(generator.integers(length - size + 1))
+    def _start(self, length: int, size: int, generator: np.random.Generator) -> int:
+        """Where a crop begins along an axis."""
+        if length >= size:
+            return int(generator.integers(length - size + 1))
+        if self._config.short_scans == "middle":
+            return -((size - length) // 2)
+        return -int(generator.integers(size - length + 1))
 
 
 class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is untyped here
@@ -76,14 +85,15 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
         cached: the scans.
         config: crops and batches.
         seed: of the order of the scans and of the places of the crops.
+        air: see `RandomCrops`.
     """
 
-    def __init__(self, cached: CachedScans, config: ScansConfig, seed: int) -> None:
+    def __init__(self, cached: CachedScans, config: ScansConfig, seed: int, air: Sequence[float] = ()) -> None:
         super().__init__()
         self._scans = cached.scans
         self._names = [str(case.images[0]) for case in cached.cases]
         self._config = config
-        self._seed = seed
+        self._seed, self._air = seed, air
 
     @property
     def steps_per_epoch(self) -> int:
@@ -116,7 +126,7 @@ class PretrainScans(LightningDataModule):  # type: ignore[misc]  # Lightning is 
         sampler = self._sampler().in_training(self.trainer)
         workers = min(self._config.num_workers, cores())
         return Loader(
-            RandomCrops(self._scans, self._config, self._seed),
+            RandomCrops(self._scans, self._config, self._seed, self._air),
             batch_size=self._config.scans_per_batch,
             sampler=sampler,
             collate_fn=join,

@@ -16,12 +16,13 @@ from swin_unetr.config_io import from_dict, to_dict
 from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.files import replacing, write_json
 from swin_unetr.model_description import ModelDescription
-from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinEncoder, SwinUNETR, build_network
+from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinBody, SwinEncoder, SwinUNETR, build_network
 
 #: Increased by one when the format changes so that older versions of this package would misread a folder.
 FORMAT_VERSION = 2
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-_KINDS = {"segmentation": (SwinUNETR, BaselineNetwork), "encoder": (SwinEncoder,)}
+_KINDS = {"segmentation": (SwinUNETR, BaselineNetwork), "encoder": (SwinEncoder,), "body": (SwinBody,)}
+_PRETRAINED = {"encoder": "an encoder", "body": "a pre-trained network without an output layer"}
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ class LoadedModel:
     description: ModelDescription
 
 
-def save_model(network: SegmentationNetwork | SwinEncoder, folder: Path, *, description: ModelDescription) -> None:
+def save_model(
+    network: SegmentationNetwork | SwinBody | SwinEncoder, folder: Path, *, description: ModelDescription
+) -> None:
     """Write a model folder: the weights first, then the description, each whole or not at all.
 
     Args:
-        network: the whole network, or for the kind "encoder" its encoder alone.
+        network: the whole network, or what its kind keeps of it.
         folder: where to write; made if it is missing. A model that is there is replaced.
         description: everything but the weights.
 
@@ -73,7 +76,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Loaded
     description = read_description(folder)
     if description.kind != "segmentation":
         raise CheckpointError(
-            f"{folder}: holds an {description.kind}, not a segmentation model; fine-tune from it with finetune --init"
+            f"{folder}: holds {_PRETRAINED[description.kind]}, not a segmentation model; fine-tune from it with "
+            "finetune --init"
         )
     tensors = read_weights(folder)
     network = build_network(description.network)

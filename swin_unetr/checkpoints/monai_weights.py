@@ -14,7 +14,7 @@ from swin_unetr.checkpoints.published_file import PublishedFile, read_published_
 from swin_unetr.checkpoints.transfer import ENCODER, TransferReport, tensors_by_full_name, transfer
 from swin_unetr.config import MergingForm, NetworkConfig
 from swin_unetr.errors import CheckpointError
-from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinEncoder, SwinUNETR
+from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinBody, SwinEncoder, SwinUNETR
 from swin_unetr.networks.window_attention import relative_position_index
 
 #: MONAI has no other number of stages.
@@ -72,7 +72,7 @@ def import_monai_weights(
     return network, load_published(network, file, WHY_ASSUMED if merging is None else "as given")
 
 
-def load_published(network: SwinUNETR | SwinEncoder, file: PublishedFile, merging_reason: str) -> TransferReport:
+def load_published(network: SwinBody | SwinEncoder, file: PublishedFile, merging_reason: str) -> TransferReport:
     """Copy the tensors of a published file into a network.
 
     Args:

@@ -13,7 +13,7 @@ from swin_unetr.checkpoints.starting_point import described_folder
 from swin_unetr.checkpoints.transfer import ENCODER, TransferReport, transfer
 from swin_unetr.config import NetworkConfig
 from swin_unetr.errors import CheckpointError
-from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinEncoder, SwinUNETR
+from swin_unetr.networks import BaselineNetwork, SegmentationNetwork, SwinBody, SwinEncoder
 
 #: Fields that change what an encoder computes from the same weights, or their shapes; not the number of channels.
 _ENCODER_FIELDS = (
@@ -32,12 +32,12 @@ _ENCODER_FIELDS = (
 )
 
 
-def start_from(network: SegmentationNetwork | SwinEncoder, path: Path | str) -> TransferReport:
+def start_from(network: SegmentationNetwork | SwinBody | SwinEncoder, path: Path | str) -> TransferReport:
     """Copy weights into a network, in place: all of the encoder, and of the rest what the source has and fits.
 
     Args:
         network: takes the weights.
-        path: a model folder (or a run folder, then its `best/`) of either kind, or a published file of weights.
+        path: a model folder (or a run folder, then its `best/`) of any kind, or a published file of weights.
 
     Returns:
         What was done with every tensor.
@@ -64,7 +64,7 @@ def start_from(network: SegmentationNetwork | SwinEncoder, path: Path | str) -> 
     return load_published(network, published, WHY_ASSUMED)
 
 
-def _from_folder(network: SwinUNETR | SwinEncoder, folder: Path) -> TransferReport:
+def _from_folder(network: SwinBody | SwinEncoder, folder: Path) -> TransferReport:
     folder = described_folder(folder)
     description = read_description(folder)
     if description.network.baseline is not None:

@@ -13,10 +13,12 @@ from torch import Tensor
 from swin_unetr.checkpoints.model_folder import shape_text
 from swin_unetr.config import MergingForm
 from swin_unetr.errors import CheckpointError
-from swin_unetr.networks import SwinEncoder, SwinUNETR
+from swin_unetr.networks import SwinBody, SwinEncoder
 
 #: What the names of a whole network's encoder begin with.
 ENCODER = "encoder."
+#: What the names of a whole network's output layer begin with.
+_OUTPUT = "head."
 #: Convolutions that see the image; with weights for one channel they can be made to see several.
 _SEE_THE_IMAGE = (
     "encoder.patch_embedding.projection.weight",
@@ -49,6 +51,12 @@ class TransferReport:
     #: What the source holds beside weights, such as an epoch or the state of an optimiser.
     beside: tuple[str, ...] = ()
 
+    @property
+    def all_but_output(self) -> bool:
+        """Whether the output layer is all that the network did not take from the source."""
+        left = [*self.missing, *self.unfit]
+        return bool(left) and all(name.startswith(_OUTPUT) for name in left)
+
     def to_dict(self) -> dict[str, Any]:
         """The report in plain types, for JSON."""
         return asdict(self)
@@ -60,6 +68,7 @@ class TransferReport:
             f"{self.source}: {len(self.loaded)} tensors loaded, {len(self.adapted)} adapted, "
             f"{len(self.missing)} missing, {len(self.unfit)} of another shape, {len(self.unexpected)} unexpected",
             f"  merging: {self.merging} ({self.merging_reason})",
+            *(["  carried over: the whole network but its output layer"] if self.all_but_output else []),
             *(f"  adapted: {name}: {how}" for name, how in self.adapted.items()),
             *(f"  of another shape, {kept}: {name}: {what}" for name, what in self.unfit.items()),
         ]
@@ -78,7 +87,7 @@ class TransferReport:
 
 
 def transfer(
-    network: SwinUNETR | SwinEncoder,
+    network: SwinBody | SwinEncoder,
     tensors: Mapping[str, Tensor],
     *,
     source: str,
@@ -138,7 +147,7 @@ def transfer(
     )
 
 
-def tensors_by_full_name(network: SwinUNETR | SwinEncoder) -> dict[str, Tensor]:
+def tensors_by_full_name(network: SwinBody | SwinEncoder) -> dict[str, Tensor]:
     """The tensors of a network, an encoder's under the names they have in a `SwinUNETR`. They share its memory."""
     prefix = ENCODER if isinstance(network, SwinEncoder) else ""
     return {prefix + name: tensor for name, tensor in network.state_dict().items()}

@@ -4,11 +4,12 @@ from swin_unetr.networks.baselines import BaselineNetwork
 from swin_unetr.networks.build import SegmentationNetwork, build_network
 from swin_unetr.networks.fast_paths import choose_fast_paths, recomputable
 from swin_unetr.networks.swin_encoder import SwinEncoder
-from swin_unetr.networks.swin_unetr import SwinUNETR
+from swin_unetr.networks.swin_unetr import SwinBody, SwinUNETR
 
 __all__ = [
     "BaselineNetwork",
     "SegmentationNetwork",
+    "SwinBody",
     "SwinEncoder",
     "SwinUNETR",
     "build_network",

@@ -13,8 +13,8 @@ from swin_unetr.networks.conv_decoder import ResidualBlock, UpBlock, pointwise
 from swin_unetr.networks.swin_encoder import SwinEncoder
 
 
-class SwinUNETR(nn.Module):
-    """U-shaped segmentation network.
+class SwinBody(nn.Module):
+    """The network without its output layer.
 
     With S stages the encoder gives the maps 0 to S. The image and the maps 0 to S-2 pass a residual block on their
     way to the decoder, map S-1 goes unchanged, and map S passes the bottleneck block; there the decoder starts.
@@ -36,21 +36,6 @@ class SwinUNETR(nn.Module):
             [UpBlock(widths[level + 1], widths[level], config.strides[level]) for level in reversed(range(stages))]
             + [UpBlock(widths[0], widths[0], config.patch_size)]
         )
-        self.head = nn.Conv3d(widths[0], config.num_classes, 1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Segment an image.
-
-        Args:
-            image: B x in_channels x X x Y x Z; each axis a multiple of `config.size_divisor`.
-
-        Returns:
-            Logits, B x num_classes x X x Y x Z.
-
-        Raises:
-            ValueError: the image does not suit the network.
-        """
-        return pointwise(self.head, self.forward_features(image))
 
     @property
     def decoder_widths(self) -> tuple[int, ...]:
@@ -72,7 +57,19 @@ class SwinUNETR(nn.Module):
         Raises:
             ValueError: the image does not suit the network.
         """
-        hidden: list[Tensor] = self.encoder(image)
+        return self.decode(self.encoder(image), image, coarser)
+
+    def decode(self, hidden: list[Tensor], image: Tensor, coarser: list[Tensor] | None = None) -> Tensor:
+        """The same from the maps of the encoder.
+
+        Args:
+            hidden: the maps, as the encoder gives them; the list is empty afterwards, and maps are freed once used.
+            image: for the input block.
+            coarser: see `forward_features`.
+
+        Returns:
+            B x feature_size x X x Y x Z.
+        """
         features: Tensor = self.bottleneck(hidden.pop())
         features = self.decoder[0](features, hidden.pop())
         _keep(features, coarser)
@@ -82,6 +79,32 @@ class SwinUNETR(nn.Module):
             _keep(features, coarser)
         features = self.decoder[-1](features, image, self.input_block)
         return features
+
+
+class SwinUNETR(SwinBody):
+    """U-shaped segmentation network.
+
+    Args:
+        config: shape of the network.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.head = nn.Conv3d(config.feature_size, config.num_classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment an image.
+
+        Args:
+            image: B x in_channels x X x Y x Z; each axis a multiple of `config.size_divisor`.
+
+        Returns:
+            Logits, B x num_classes x X x Y x Z.
+
+        Raises:
+            ValueError: the image does not suit the network.
+        """
+        return pointwise(self.head, self.forward_features(image))
 
 
 def _keep(features: Tensor, kept: list[Tensor] | None) -> None:

@@ -155,6 +155,24 @@ def budget_of(trainer: Trainer) -> Budget | None:
     return next((callback for callback in trainer.callbacks if isinstance(callback, Budget)), None)
 
 
+def share_spent(trainer: Trainer, config: TrainerConfig) -> float:
+    """Share of the training that is spent before the step under way, 0..1.
+
+    Args:
+        trainer: its data module has `steps_per_epoch`.
+        config: epochs, unless the trainer has a budget.
+    """
+    if budget := budget_of(trainer):
+        return budget.share_after(trainer.global_step)
+    step: int = trainer.global_step
+    return step / max(_steps_per_epoch(trainer, config) * config.max_epochs, 1)
+
+
+def _steps_per_epoch(trainer: Trainer, config: TrainerConfig) -> int:
+    batches: int = trainer.datamodule.steps_per_epoch
+    return math.ceil(batches / config.accumulate_batches)
+
+
 def configure_optimizers(
     trainer: Trainer,
     parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
@@ -171,7 +189,7 @@ def configure_optimizers(
         config: epochs, unless the trainer has a budget.
         fused: update all tensors in one kernel.
     """
-    steps_per_epoch = math.ceil(trainer.datamodule.steps_per_epoch / config.accumulate_batches)
+    steps_per_epoch = _steps_per_epoch(trainer, config)
     budget, warmup = budget_of(trainer), optimizer.warmup_of(config.max_epochs)
     built, schedule = build_optimizer(
         parameters,

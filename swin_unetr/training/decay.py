@@ -18,13 +18,15 @@ def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[nn.Para
         config: `decay_all`.
 
     Returns:
-        All of them; or two groups, those that are decayed first, if norms, biases and tables are not.
+        Those that have a gradient: all of them, or two groups, those that are decayed first, if norms, biases and
+        tables are not.
     """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if config.decay_all:
-        return list(module.parameters())
+        return trained
     kept = _not_decayed(module)
-    decayed = [parameter for parameter in module.parameters() if id(parameter) not in kept]
-    others = [parameter for parameter in module.parameters() if id(parameter) in kept]
+    decayed = [parameter for parameter in trained if id(parameter) not in kept]
+    others = [parameter for parameter in trained if id(parameter) in kept]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
@@ -33,8 +35,9 @@ def decay_facts(module: nn.Module, config: OptimizerConfig) -> dict[str, Any]:
     """How many tensors are decayed, for the record of a run; empty if all are."""
     if config.decay_all:
         return {}
-    kept = len(_not_decayed(module))
-    return {"weight_decay": {"decayed": len(list(module.parameters())) - kept, "not_decayed": kept}}
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    kept = len({id(parameter) for parameter in trained} & _not_decayed(module))
+    return {"weight_decay": {"decayed": len(trained) - kept, "not_decayed": kept}}
 
 
 def _not_decayed(module: nn.Module) -> set[int]:

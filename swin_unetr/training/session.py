@@ -15,7 +15,7 @@ from swin_unetr.checkpoints.starting_point import StartingPoint
 from swin_unetr.config import BUDGETS, SpeedConfig, TrainerConfig
 from swin_unetr.config_io import to_dict
 from swin_unetr.errors import ConfigError
-from swin_unetr.networks import SegmentationNetwork, SwinEncoder
+from swin_unetr.networks import SegmentationNetwork, SwinBody, SwinEncoder
 from swin_unetr.training.budget import BudgetTooShortError, budget_of
 from swin_unetr.training.precision import AUTO
 from swin_unetr.training.resume_point import ResumePoint, TrainingStopped
@@ -109,7 +109,7 @@ class Session(Generic[Config]):
         """Seed all random numbers, those of the processes that load data too."""
         seed_everything(self.config.trainer.seed, workers=True, verbose=False)
 
-    def load_start(self, network: SegmentationNetwork | SwinEncoder) -> list[str]:
+    def load_start(self, network: SegmentationNetwork | SwinBody | SwinEncoder) -> list[str]:
         """Give a network the weights to start from; a run that is resumed has its own.
 
         Returns:

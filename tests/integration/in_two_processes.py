@@ -24,8 +24,14 @@ from finetune.config import FinetuneConfig, LossConfig
 from finetune.losses import SegmentationLoss
 from finetune.module import FinetuneModule
 from pretrain.config import PretrainConfig
+from pretrain.proxies.config import DistillationConfig, MobyConfig
+from pretrain.proxies.distillation import Distillation
+from pretrain.proxies.moby import Moby
+from pretrain.views import Views
+from swin_unetr.config import NetworkConfig
 from swin_unetr.config_io import from_dict
 from swin_unetr.errors import SwinUnetrError
+from swin_unetr.networks import SwinEncoder
 from swin_unetr.tasks import Task, exclusive
 
 TINY: dict[str, Any] = {
@@ -55,6 +61,13 @@ ENCODER: dict[str, Any] = {
     **{key: TINY[key] for key in ("network", "preprocess", "optimizer")},
     "scans": {"crop_size": [16, 16, 16], "scans_per_batch": 2, "crops_per_scan": 1, "num_workers": 0},
     "trainer": {"max_epochs": 2, "validate_every": 2, "accelerator": "cpu"},
+}
+
+#: The whole network, and the tasks with a slow encoder.
+WHOLE: dict[str, Any] = {
+    "masked": {"weight": 1.0, "cube": 4, "through": "network"},
+    "distillation": {"weight": 1.0, "hidden": 8, "embedding": 4, "prototypes": 6},
+    "moby": {"weight": 1.0, "hidden": 8, "embedding": 4, "queue": 10},
 }
 
 
@@ -122,6 +135,47 @@ def marginal(folder: Path) -> None:
     torch.save(torch.cat(found), f"{folder}.{rank}")
 
 
+def slow_tasks(folder: Path) -> None:
+    """Two steps of self-distillation and MoBY on this process's crops of four, their gradients, and what they keep."""
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if size > 1:
+        torch.distributed.init_process_group("gloo")
+    torch.manual_seed(0)
+    network = from_dict(NetworkConfig, ENCODER["network"], source="test")
+    encoder = SwinEncoder(network)
+    small = {"weight": 1.0, "hidden": 8, "embedding": 4}
+    tasks = [
+        Distillation(DistillationConfig(**small, prototypes=6), network),
+        Moby(MobyConfig(**small, queue=16), network),
+    ]
+    generator = torch.Generator().manual_seed(0)
+    found: list[torch.Tensor] = []
+    for task in tasks:
+        task.begin(encoder)
+        for _ in range(2):
+            image = torch.rand(2, 4, 1, 16, 16, 16, generator=generator)
+            masked = torch.rand(2, 4, 8, 8, 8, generator=generator) < torch.rand(2, 4, 1, 1, 1, generator=generator)
+            parts = [each[:, 2 * rank : 2 * rank + 2] if size > 1 else each for each in (image, masked)]
+            crops, mask = (part.flatten(0, 1) for part in parts)
+            scan = torch.arange(4)[2 * rank : 2 * rank + 2] if size > 1 else torch.arange(4)
+            views = Views(whole=crops, seen=crops, scan=scan.repeat(2), count=2, notes={"masked": mask})
+            encoder.zero_grad()
+            loss = task.judge(task(encoder(crops)[-1]), views).loss
+            loss.backward()
+            found += [
+                loss.detach().reshape(1),
+                *(part.grad.flatten() for part in encoder.parameters() if part.grad is not None),
+            ]
+    # the mean of both processes is compared; what they keep must be equal in each
+    kept = {
+        name: value
+        for task in tasks
+        for name, value in task.named_buffers()
+        if name in ("centre", "queue", "queue_scans")
+    }
+    torch.save({"found": torch.cat(found), **kept}, f"{folder}.{rank}")
+
+
 def watched(module: Any, run: Path, after: int = 0, action: Any = None, **added: Any) -> None:
     build = module.build_trainer
     watch = Watch(run, after, 1, action)
@@ -184,6 +238,8 @@ if __name__ == "__main__":
     data, folder = map(Path, sys.argv[1:])
     processes(1, lambda: marginal(folder / "marginal_one"))
     processes(2, lambda: marginal(folder / "marginal_two"))
+    processes(1, lambda: slow_tasks(folder / "slow_one"))
+    processes(2, lambda: slow_tasks(folder / "slow_two"))
     processes(1, lambda: train(data, folder / "one", 2))
     processes(2, lambda: train(data, folder / "two", 1))
     processes(2, lambda: train(data, folder / "stopped", 1, after=3, action=terminate))
@@ -195,6 +251,7 @@ if __name__ == "__main__":
     processes(2, lambda: train(data, folder / "repeated", 1, trainer=again))
     processes(2, lambda: train(data, folder / "spoilt", 1, after=3, action=spoil))
     processes(2, lambda: pre_train(data, folder / "encoder"))
+    processes(2, lambda: pre_train(data, folder / "body", proxies=WHOLE))
 
     processes(2, lambda: train(data, folder / "from_fsdp", 1, after=3, action=terminate, **FSDP))
     (folder / "from_fsdp.0").rename(folder / "before_fsdp")
@@ -205,4 +262,6 @@ if __name__ == "__main__":
     processes(2, lambda: train(data, folder / "spoilt_fsdp", 1, after=3, action=spoil, **FSDP))
     processes(2, lambda: train(data, folder / "deep", 1, **DEEP))
     processes(2, lambda: train(data, folder / "deep_fsdp", 1, **DEEP_FSDP))
-    processes(2, lambda: pre_train(data, folder / "encoder_fsdp", trainer={**ENCODER["trainer"], "strategy": "fsdp"}))
+    sharded = {**ENCODER["trainer"], "strategy": "fsdp"}
+    processes(2, lambda: pre_train(data, folder / "encoder_fsdp", trainer=sharded))
+    processes(2, lambda: pre_train(data, folder / "body_fsdp", trainer=sharded, proxies=WHOLE))

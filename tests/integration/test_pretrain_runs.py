@@ -14,10 +14,10 @@ from lightning.pytorch import Callback
 from pretrain import run as pretrain_run
 from pretrain.config import PretrainConfig
 from pretrain.run import PretrainResult, pretrain
-from swin_unetr.checkpoints.model_folder import read_description, read_weights
+from swin_unetr.checkpoints.model_folder import load_model, read_description, read_weights
 from swin_unetr.cli import main
 from swin_unetr.config_io import from_dict
-from swin_unetr.errors import ConfigError
+from swin_unetr.errors import CheckpointError, ConfigError
 
 NETWORK = {"feature_size": 4, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4, 4], "drop_path_rate": 0.2}
 TINY: dict[str, Any] = {
@@ -183,6 +183,104 @@ def test_other_scans_or_another_task_are_no_way_to_go_on(
     with pytest.raises(ConfigError, match=r"proxies\.masked\.weight"):
         pretrain(changed, data=[phantom_data], output=folder, cache=cache, resume=True)
     assert pretrain(tiny(max_epochs=4), data=[phantom_data], output=folder, cache=cache, resume=True).epochs == 4
+
+
+def whole(**trainer: Any) -> PretrainConfig:
+    """The whole network, with the tasks that have a slow encoder."""
+    small = {"weight": 1.0, "hidden": 8, "embedding": 4}
+    tasks = {
+        **{name: {"weight": 0.0} for name in TASKS},
+        "masked": {"weight": 1.0, "cube": 4, "through": "network"},
+        "distillation": {**small, "prototypes": 6},
+        "moby": {**small, "queue": 10},
+    }
+    values = {**TINY, "proxies": tasks, "trainer": {**TINY["trainer"], "max_epochs": 2, **trainer}}
+    return from_dict(PretrainConfig, values, source="test")
+
+
+@pytest.fixture(scope="module")
+def of_the_network(phantom_data: Path, cache: Path, tmp_path_factory) -> PretrainResult:
+    return pretrain(whole(), data=[phantom_data], output=tmp_path_factory.mktemp("whole") / "run", cache=cache)
+
+
+def test_the_whole_network_is_kept_and_taken_up(
+    of_the_network: PretrainResult, phantom_data: Path, cache: Path, tmp_path: Path, capsys
+) -> None:
+    from finetune.config import FinetuneConfig
+    from finetune.run import finetune
+
+    assert read_description(of_the_network.best_model).kind == "body"
+    transfer = json.loads((of_the_network.run_folder / "run.json").read_text())["transfer"]
+    assert transfer["missing"] == ["head.bias", "head.weight"]
+    assert not transfer["unexpected"]
+    assert f"network: {of_the_network.best_model}" in of_the_network.summary()
+    ours = read_weights(of_the_network.best_model)
+    assert {name.split(".")[0] for name in ours} == {"encoder", "input_block", "skip_blocks", "bottleneck", "decoder"}
+    assert (of_the_network.run_folder / "pictures" / "epoch_00002_masked.png").is_file()
+    rows = table(of_the_network.run_folder)
+    for row in rows:
+        assert 0 <= float(row["train/distillation/entropy"]) <= 1
+        assert 0 <= float(row["train/moby/top1"]) <= 1
+    with pytest.raises(CheckpointError, match="without an output layer"):
+        load_model(of_the_network.best_model)
+    config = {
+        "network": NETWORK,
+        "preprocess": TINY["preprocess"],
+        "sampling": {"crop_size": [16, 16, 16]},
+        "optimizer": {"learning_rate": 0.0, "warmup_epochs": 0},
+        "trainer": {"max_epochs": 1, "validate_every": 1, "accelerator": "cpu"},
+        "inference": {"roi_size": [32, 32, 24], "overlap": 0.0},
+        "num_folds": 3,
+    }
+    capsys.readouterr()
+    run = tmp_path / "fine"
+    finetune(
+        from_dict(FinetuneConfig, config, source="test"), data=phantom_data, output=run, init=of_the_network.run_folder
+    )
+    said = "carried over: the whole network but its output layer"
+    assert said in capsys.readouterr().out
+    assert any(said in line for line in json.loads((run / "run.json").read_text())["init"])
+    fine = read_weights(run / "last")
+    for name, tensor in ours.items():
+        torch.testing.assert_close(fine[name], tensor, rtol=0, atol=0)
+    # the next pre-training goes on with all of it
+    again = pretrain(
+        whole(), data=[phantom_data], output=tmp_path / "again", cache=cache,
+        init=of_the_network.run_folder,
+    )  # fmt: skip
+    record = json.loads((again.run_folder / "run.json").read_text())
+    assert f"{len(ours)} tensors loaded, 0 adapted, 0 missing" in record["init"][0]
+
+
+def test_slow_encoders_centre_and_queue_are_resumed(
+    of_the_network: PretrainResult, phantom_data: Path, cache: Path, tmp_path: Path, break_after, monkeypatch
+) -> None:
+    from swin_unetr.training import resume_point
+
+    monkeypatch.setattr(resume_point, "SAVE_EVERY_SECONDS", 0.0)
+    given = {"data": [phantom_data], "output": tmp_path / "run", "cache": cache, "resume": True}
+    break_after(4)
+    with pytest.raises(RuntimeError, match="power cut"):
+        pretrain(whole(), **given)
+    monkeypatch.undo()
+    pretrain(whole(), **given)
+    assert table(tmp_path / "run") == table(of_the_network.run_folder)
+    ours, theirs = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (tmp_path / "run", of_the_network.run_folder)
+    )
+    parts = (
+        "distillation.teacher.encoder",
+        "distillation.centre",
+        "moby.slow.head",
+        "moby.queue_scans",
+        "body.decoder",
+    )
+    for part in parts:
+        assert any(part in name for name in ours), part
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -147,9 +147,21 @@ def test_a_process_without_a_scan_to_validate_on_comes_along(runs: Path) -> None
         assert read_description(runs / name / "last").provenance["scores"]["val/dice"] > 0
 
 
-def test_pre_training_with_divided_weights(runs: Path) -> None:
-    assert losses(runs, "encoder_fsdp.0") == pytest.approx(losses(runs, "encoder.0"), rel=1e-4)
-    ours, theirs = (read_weights(runs / name / "best") for name in ("encoder", "encoder_fsdp"))
+def test_slow_encoders_have_the_losses_and_queues_of_one_process(runs: Path) -> None:
+    whole, *parts = (torch.load(runs / name) for name in ("slow_one.0", "slow_two.0", "slow_two.1"))
+    torch.testing.assert_close(sum(part["found"] for part in parts) / 2, whole["found"], rtol=1e-4, atol=1e-5)
+    assert not torch.equal(parts[0]["found"], parts[1]["found"])
+    torch.testing.assert_close(parts[0]["centre"], whole["centre"])
+    for name in ("centre", "queue", "queue_scans"):
+        assert torch.equal(parts[0][name], parts[1][name])
+    keys = [sorted(map(tuple, part["queue"].round(decimals=4).tolist())) for part in (parts[0], whole)]
+    torch.testing.assert_close(torch.tensor(keys[0]), torch.tensor(keys[1]), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "body"])
+def test_pre_training_with_divided_weights(runs: Path, kind: str) -> None:
+    assert losses(runs, f"{kind}_fsdp.0") == pytest.approx(losses(runs, f"{kind}.0"), rel=1e-4)
+    ours, theirs = (read_weights(runs / name / "best") for name in (kind, f"{kind}_fsdp"))
     assert ours.keys() == theirs.keys()
     for key, tensor in ours.items():
         torch.testing.assert_close(theirs[key], tensor, rtol=1e-3, atol=1e-5)

@@ -11,7 +11,7 @@ from swin_unetr.checkpoints import save_model, start_from
 from swin_unetr.config import NetworkConfig
 from swin_unetr.errors import CheckpointError
 from swin_unetr.model_description import ModelDescription
-from swin_unetr.networks import build_network
+from swin_unetr.networks import SwinBody, build_network
 from swin_unetr.tasks import Task, exclusive
 
 SMALL = NetworkConfig(feature_size=6, depths=(1, 1), num_heads=(1, 2), window_size=(2, 2, 2), num_classes=2)
@@ -62,6 +62,25 @@ def test_a_model_gives_all_that_fits(run: Path) -> None:
     assert len(start_from(same, run / "best").loaded) == len(same.state_dict())
     only_encoder = start_from(same.encoder, run)
     assert "decoder.0.upsample.weight" in only_encoder.unexpected
+
+
+def test_a_body_gives_everything_but_the_output_layer(tmp_path: Path, encoder: Path, run: Path) -> None:
+    body = SwinBody(SMALL)
+    save_model(body, tmp_path / "body", description=ModelDescription(kind="body", network=SMALL))
+    network = build_network(replace(SMALL, num_classes=5))
+    before = network.head.weight.clone()
+    report = start_from(network, tmp_path / "body")
+    assert report.missing == ("head.bias", "head.weight")
+    assert set(report.loaded) == set(body.state_dict())
+    assert not any((report.unexpected, report.unfit, report.adapted))
+    for name, tensor in body.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor)
+    assert torch.equal(network.head.weight, before)
+    said = "carried over: the whole network but its output layer"
+    assert said in report.summary()
+    assert said not in start_from(network, encoder).summary()
+    assert said not in start_from(build_network(SMALL), run).summary()  # it has the same classes
+    assert len(start_from(build_network(replace(SMALL, in_channels=3)), tmp_path / "body").adapted) == 3
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from pretrain.scans.air import air_levels, tissue_share
 from pretrain.scans.cached import CachedScans
 from pretrain.scans.config import ScansConfig
 from pretrain.scans.data import PretrainScans, RandomCrops
+from swin_unetr.config import IntensityConfig, PreprocessConfig
 from swin_unetr.datasets import Case
 from swin_unetr.store.scan_file import write_scan
 
@@ -156,6 +158,55 @@ def test_scans_smaller_than_a_crop_lie_in_its_middle_and_it_is_said(scans) -> No
         "(the first: 0.nii.gz, 20x24x28)"
     )
     assert PretrainScans(scans, SMALL, seed=0).padding_notice is None
+
+
+def test_scans_smaller_than_a_crop_lie_anywhere_in_it_if_asked(scans) -> None:
+    config = ScansConfig(crop_size=(32, 8, 8), crops_per_scan=1, short_scans="anywhere")
+    crops = RandomCrops(scans.scans, config, seed=0)
+    starts = set()
+    for epoch in range(150):
+        image = crops[(epoch, 0, 3)]["image"][0, 0]
+        inside = image[:, 0, 0] > 3000
+        assert inside.sum() == 16  # whole
+        starts.add(int(inside.nonzero().min()))
+    assert starts == set(range(17))
+
+
+def test_a_crop_of_air_is_drawn_again_and_the_fullest_is_taken(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    array = rng.uniform(0, 0.2, (1, 40, 8, 8)).astype(np.float32)  # noisy air, which no value alone tells
+    array[:, 20:24] = 0.6
+    scan = write_scan(tmp_path / "x.scan", "x", array)
+    window = PreprocessConfig(intensity=IntensityConfig(scheme="hu_window", window=(-1000, 1000)))
+
+    def shares(least: float) -> torch.Tensor:
+        config = ScansConfig(crop_size=(8, 8, 8), crops_per_scan=1, least_tissue=least)
+        crops = RandomCrops([scan], config, 0, air_levels(window, 1))
+        images = torch.cat([crops[(epoch, 0, 0)]["image"] for epoch in range(80)])
+        return (images > 0.5).float().mean((1, 2, 3, 4))
+
+    assert (shares(0.0) == 0).float().mean() > 0.5
+    wanted = shares(0.25)
+    assert (wanted >= 0.25).float().mean() > 0.8  # 0.92 of 8 draws
+    assert (wanted == 0).float().mean() < 0.1
+    assert (shares(0.99) > 0).float().mean() > 0.9  # no crop has so much: the fullest of 8
+
+
+@pytest.mark.parametrize(
+    ("intensity", "level"),
+    [
+        (IntensityConfig(scheme="hu_window", window=(-1000, 1000)), 0.25),
+        (IntensityConfig(scheme="hu_window", window=(-175, 250)), 0.0),
+        (IntensityConfig(scheme="hu_zscore", window=(-900, 300), mean=100, std=200), -3.0),
+        (IntensityConfig(scheme="zscore"), 0.0),
+    ],
+)
+def test_air_is_below_500_hounsfield_units_or_the_mean(intensity: IntensityConfig, level: float) -> None:
+    assert air_levels(PreprocessConfig(intensity=intensity), 1) == pytest.approx((level,), abs=0.002)
+    crop = np.full((1, 2, 2, 2), level - 0.1, np.float32)
+    crop[0, 0] = level + 0.1
+    crop[0, 0, 0, 0] = 0  # beyond the scan
+    assert tissue_share(crop, air_levels(PreprocessConfig(intensity=intensity), 1)) == 3 / 8
 
 
 def test_workers_give_the_same_batches(scans, tmp_path) -> None:
