@@ -14,6 +14,7 @@ from swin_unetr.config import (
     SamplingConfig,
     SpeedConfig,
     TrainerConfig,
+    TransferConfig,
 )
 from swin_unetr.datasets.readers import Layout
 
@@ -71,6 +72,8 @@ class FinetuneConfig:
     #: Take the loss at the decoder's lower resolutions too, each with half the weight of the next finer one.
     deep_supervision: bool = False
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    #: How weights that `--init` has carried over are trained, as against fresh ones.
+    transfer: TransferConfig = field(default_factory=TransferConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     #: Ways to compute the same faster, selected automatically.
     speed: FinetuneSpeed = field(default_factory=FinetuneSpeed)
@@ -100,7 +103,17 @@ class FinetuneConfig:
                     raise ValueError(f"speed.{name}: transforms of augment.monai are made on the host; leave it out")
         if self.num_folds < 2:
             raise ValueError(f"num_folds: at least 2 are needed, got {self.num_folds}")
-        self.optimizer.warmup_of(self.trainer.max_epochs)  # refuses one that leaves nothing
+        warmup = self.optimizer.warmup_of(self.trainer.max_epochs)  # refuses one that leaves nothing
+        if self.transfer.schedule == "sawtooth" and warmup + self.transfer.fresh_share >= 1:
+            raise ValueError(
+                f"transfer.fresh_share: {self.transfer.fresh_share:g} and a warm-up of {warmup:g} leave nothing of the "
+                "training; lower one of them"
+            )
+        if self.network.baseline is not None and self.transfer.layer_decay != 1:
+            raise ValueError(
+                f"transfer.layer_decay: {self.network.architecture} has no transformer blocks; leave it out, or set "
+                "network.architecture to swin_unetr"
+            )
         if self.trainer.strategy == "fsdp" and compiled:  # nobody has seen it train
             raise ValueError("speed.compile: is not supported with trainer.strategy fsdp; leave one of them out")
         divisor, baseline = self.network.size_divisor, self.network.baseline

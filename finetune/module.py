@@ -23,6 +23,7 @@ from swin_unetr.inference.engine.windows import lay_windows
 from swin_unetr.networks import SegmentationNetwork, SwinUNETR
 from swin_unetr.tasks import Task
 from swin_unetr.training.budget import configure_optimizers
+from swin_unetr.training.carried_over import freeze, groups_of
 from swin_unetr.training.choice import SmoothedScore
 from swin_unetr.training.decay import parameter_groups
 from swin_unetr.training.gradient_clip import clip_gradients
@@ -45,6 +46,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         config: loss, optimiser, windows; its speed settled.
         class_weights: of the loss, if the configuration does not give them.
         deciding: for each structure of the task whether the model is chosen by it. If None, by all.
+        carried: names of the network's tensors that were carried over, if they are trained differently from fresh ones.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         config: FinetuneConfig,
         class_weights: Sequence[float] | None = None,
         deciding: Sequence[bool] | None = None,
+        carried: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -68,6 +71,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         # Not buffers: those are swapped with the averaged model's around a validation.
         self._scores = ValidationScores(task, self._deciding, torch.device("cpu"))
         self._smoothed = SmoothedScore()
+        self._carried = frozenset(carried)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch of crops."""
@@ -124,8 +128,15 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with warm-up and cosine, stepped by optimiser steps."""
         config, fused = self._config, self._config.speed.fused_optimizer is True
-        groups = parameter_groups(self, config.optimizer)
-        return configure_optimizers(self.trainer, groups, config.optimizer, config.trainer, fused)
+        if not self._carried:
+            groups = parameter_groups(self, config.optimizer)
+            return configure_optimizers(self.trainer, groups, config.optimizer, config.trainer, fused)
+        divided = groups_of(self, self.network, self._carried, config.transfer, config.optimizer)
+        return configure_optimizers(self.trainer, divided, config.optimizer, config.trainer, fused, config.transfer)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Leave out carried-over weights that are frozen."""
+        freeze(optimizer)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -27,6 +27,7 @@ from finetune.resumed import of_changed_files, refuse_another
 from finetune.scans import store_of
 from finetune.speed import settled_speed
 from finetune.split import SPLIT, STORE, FoldCases
+from finetune.transferring import carried_over, refuse_without_start
 from finetune.validation import OF_CASES, POOLED, SMOOTHED
 from swin_unetr.checkpoints.starting_point import starting_point
 from swin_unetr.datasets.labelled import partly_labelled
@@ -38,7 +39,7 @@ from swin_unetr.training import ModelFolders, build_trainer
 from swin_unetr.training.decay import decay_facts
 from swin_unetr.training.file_notes import FILE_NOTES, file_notes
 from swin_unetr.training.first_process import is_first, tell, warn
-from swin_unetr.training.session import Session
+from swin_unetr.training.session import CARRIED_OVER, Session
 from swin_unetr.words import count, decimal
 from transforms.exchange import exchanged_pairs
 from transforms.likeness import describe_scans
@@ -153,17 +154,22 @@ def finetune(
     cases = FoldCases.of(run, dataset, task, config, folds, fold)
     speed = settled_speed(replace(config, trainer=session.trainer), task)
 
+    refuse_without_start(config.transfer, session)
+
     session.seed()
     network = build_network(config.network)
     fast_paths = choose_fast_paths(network, speed)
     report = session.load_start(network)
     notes, of_init = compared(config, start, task.channels, init_preprocess)
     notes = [] if before else notes  # what the run began with is settled
+    carried = carried_over(config.transfer, session, network, has_more=config.deep_supervision)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     notes += filter(None, [of_exchanged_sides(config.augment, task)])
     tell(dataset.summary(), *session.notices, *report, *notes, cases.summary(parameters, network.config))
     facts = {"kind": "finetune", **cases.facts()}
     facts |= session.facts(speed, fast_paths, init=report, init_preprocess=of_init)
+    if carried:
+        facts[CARRIED_OVER] = carried
     facts["plan_note"] = before.get("plan_note", plan_note)
     facts["exchanged_sides"] = exchanged_pairs(config.augment, task)
     facts["seen_by_init"], warnings = seen_by_init(init, before, dataset, cases.held_back)
@@ -206,7 +212,8 @@ def _train(
     warn(*warnings, of_absent, scans.hidden_voxels(), *deciding.lines(), of_changed_files(session.before, facts))
     facts["fast_paths"] |= scans.place(trainer.strategy.root_device)
     weights = _class_weights(scans, task, config, facts)
-    module = FinetuneModule(network, task, replace(config, speed=speed), weights, deciding.structures)
+    carried = facts.get(CARRIED_OVER, ())
+    module = FinetuneModule(network, task, replace(config, speed=speed), weights, deciding.structures, carried)
     facts |= decay_facts(module, config.optimizer)
     if (rarity := scans.rarity()) is not None:
         facts["cropped_at"] = {target.name: round(of, 6) for target, of in zip(task.targets, rarity, strict=True)}
