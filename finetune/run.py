@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 
 from finetune.class_weights import weights_by_frequency
 from finetune.config import FinetuneConfig, FinetuneSpeed
+from finetune.consistency import ConsistencyMeans
 from finetune.data import FinetuneData
 from finetune.deciding import Deciding
 from finetune.folders import SaveFinetuned
@@ -28,8 +29,10 @@ from finetune.scans import store_of
 from finetune.speed import settled_speed
 from finetune.split import SPLIT, STORE, FoldCases
 from finetune.transferring import carried_over, refuse_without_start
+from finetune.unlabelled import find_unlabelled, with_teacher
 from finetune.validation import OF_CASES, POOLED, SMOOTHED
 from swin_unetr.checkpoints.starting_point import starting_point
+from swin_unetr.datasets.case import Case
 from swin_unetr.datasets.labelled import partly_labelled
 from swin_unetr.datasets.union import Folders
 from swin_unetr.networks import SegmentationNetwork, build_network, choose_fast_paths
@@ -145,13 +148,14 @@ def finetune(
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint to resume from is written.
     """
     start = None if init is None else starting_point(init)
-    run, config = Path(output), with_preprocess_of(config, start, init_preprocess)
+    run, config = Path(output), with_teacher(with_preprocess_of(config, start, init_preprocess))
     config, dataset, task = open_data(config, data, task, store_of(config, run.parent / STORE))
     session = Session.open(run, config, start=start, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
     before = session.before
     refuse_another(run, before, fold=fold, task=task, start=start)
     refuse_other_labels(run, before, partly_labelled(dataset.cases, task))
     cases = FoldCases.of(run, dataset, task, config, folds, fold)
+    unlabelled = find_unlabelled(config, cases, store_of(config, run.parent / STORE))
     speed = settled_speed(replace(config, trainer=session.trainer), task)
 
     refuse_without_start(config.transfer, session)
@@ -165,8 +169,15 @@ def finetune(
     carried = carried_over(config.transfer, session, network, has_more=config.deep_supervision)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     notes += filter(None, [of_exchanged_sides(config.augment, task)])
-    tell(dataset.summary(), *session.notices, *report, *notes, cases.summary(parameters, network.config))
-    facts = {"kind": "finetune", **cases.facts()}
+    tell(
+        dataset.summary(),
+        *session.notices,
+        *report,
+        *notes,
+        cases.summary(parameters, network.config),
+        *unlabelled.lines,
+    )
+    facts = {"kind": "finetune", **cases.facts(), **unlabelled.facts(before)}
     facts |= session.facts(speed, fast_paths, init=report, init_preprocess=of_init)
     if carried:
         facts[CARRIED_OVER] = carried
@@ -177,12 +188,13 @@ def finetune(
     facts[FILE_NOTES], of_files = file_notes(read, before)
     if not before:
         warnings = [*of_files, of_mirrored_sides(config.augment, task), *warnings]
-    return _train(session, cases, network, speed, facts, warnings)
+    return _train(session, cases, unlabelled.cases, network, speed, facts, warnings)
 
 
 def _train(
     session: Session[FinetuneConfig],
     cases: FoldCases,
+    unlabelled: Sequence[Case],
     network: SegmentationNetwork,
     speed: FinetuneSpeed,
     facts: dict[str, Any],
@@ -193,6 +205,7 @@ def _train(
     Args:
         session: the run.
         cases: what it trains on and what it holds back.
+        unlabelled: what it trains on without labels.
         network: what to train.
         speed: the settled one.
         facts: for the record and the model folders; facts that are known only here are added.
@@ -203,7 +216,14 @@ def _train(
     known = describe_scans([case.images for case in training], len(task.channels)) if is_first() else None
     folders = ModelFolders(run, SMOOTHED, SaveFinetuned(config, facts, known))
     trainer = _trainer(session, cases, folders)
-    scans = FinetuneData(training=training, validation=validation, task=task, config=config, store=run.parent / STORE)
+    scans = FinetuneData(
+        training=training,
+        validation=validation,
+        task=task,
+        config=config,
+        store=run.parent / STORE,
+        unlabelled=unlabelled,
+    )
     scans.prepare_scans()
     deciding = Deciding.of(task, scans.training_voxels(), scans.validation_voxels(), cases.fold)
     facts["choice"], folders.always_last = deciding.facts(), deciding.always_last
@@ -230,17 +250,17 @@ def _train(
 
 
 def _trainer(session: Session[FinetuneConfig], cases: FoldCases, folders: ModelFolders) -> Trainer:
-    config = session.trainer
+    config, unlabelled = session.trainer, bool(session.config.unlabelled.paths)
     if cases.fold == "all":  # the Dice of what is trained on says nothing of when to stop
         config = replace(config, early_stop_patience=None)
     return build_trainer(
         config,
         session.folder,
         monitor=POOLED,
-        metrics=metric_names(cases.task),
+        metrics=metric_names(cases.task, unlabelled=unlabelled),
         decides=SMOOTHED,
         gradient_clip=session.config.optimizer.gradient_clip,
-        callbacks=[folders],
+        callbacks=[folders, *([ConsistencyMeans()] if unlabelled else [])],
     )
 
 

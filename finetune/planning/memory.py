@@ -9,6 +9,7 @@ from torch import Tensor
 
 from finetune.config import FinetuneConfig
 from finetune.module import FinetuneModule
+from finetune.unlabelled_crops import STRONG, WEAK
 from swin_unetr.config import SpeedConfig
 from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.planning.footprint import Footprint, step_footprint
@@ -35,7 +36,7 @@ def training_footprint(config: FinetuneConfig, task: Task, *, device: str) -> Fo
     counted = (1.0,) * task.num_classes if config.loss.class_weights == "frequencies" else None
 
     def build() -> FinetuneModule:
-        module = FinetuneModule(build_network(network), task, config, counted)
+        module = _OwnTeacher(build_network(network), task, config, counted)
         choose_fast_paths(module.network, speed)
         return module
 
@@ -49,5 +50,23 @@ def training_footprint(config: FinetuneConfig, task: Task, *, device: str) -> Fo
         "image": ((crops, len(task.channels), *sampling.crop_size), torch.float32),
         "label": ((crops, labels, *sampling.crop_size), target_type(task)),
     }
+    unlabelled = config.unlabelled
+    if unlabelled.paths:
+        crop = ((unlabelled.batch_size, len(task.channels), *sampling.crop_size), torch.float32)
+        batch |= {WEAK: crop, STRONG: crop}
     low = config.trainer.precision in ("bf16-mixed", "16-mixed")
-    return step_footprint(build, loss, batch, bfloat16=low, averaged=config.trainer.ema_decay is not None)
+    averaged = config.trainer.ema_decay is not None or bool(unlabelled.paths)
+    return step_footprint(build, loss, batch, bfloat16=low, averaged=averaged)
+
+
+class _OwnTeacher(FinetuneModule):
+    """Takes its own weights for those of the teacher, which are as many and are counted apart."""
+
+    def teacher_scores(self, image: Tensor) -> Tensor:
+        """Scores without gradients."""
+        with torch.no_grad():
+            return self(image)  # type: ignore[no-any-return]  # torch types calls loosely
+
+    def share_spent(self) -> float:
+        """The weight of the consistency does not matter here."""
+        return 1.0

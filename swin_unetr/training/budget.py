@@ -162,6 +162,18 @@ def budget_of(trainer: Trainer) -> Budget | None:
     return next((callback for callback in trainer.callbacks if isinstance(callback, Budget)), None)
 
 
+def share_spent(trainer: Trainer, config: TrainerConfig) -> float:
+    """Share of a training that is spent before the step under way, from 0 to 1."""
+    budget = budget_of(trainer)
+    return min(1.0, trainer.global_step / _steps(trainer, config) if budget is None else budget.progress[0])
+
+
+def _steps(trainer: Trainer, config: TrainerConfig) -> int:
+    """Optimiser steps of a training without a budget."""
+    batches: int = trainer.datamodule.steps_per_epoch
+    return math.ceil(batches / config.accumulate_batches) * config.max_epochs
+
+
 def configure_optimizers(
     trainer: Trainer,
     parameters: Iterable[nn.Parameter] | Sequence[dict[str, Any]],
