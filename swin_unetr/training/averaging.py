@@ -10,9 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule
 
-from swin_unetr.training.sharding import ShardedStrategy, divide, own_part, whole
+from swin_unetr.training.sharding import ShardedStrategy, divide, gathered, own_part, whole
 
 
 class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is untyped here
@@ -65,10 +64,8 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
     def scores(self, image: Tensor) -> Tensor:
         """What the module with the averaged weights gives for a batch, without dropout and gradients."""
         average = self.average.eval()
-        with torch.no_grad():
+        with gathered(average), torch.no_grad():
             found: Tensor = average(image)
-        if isinstance(average, FSDPModule):
-            average.reshard()  # else the average would be taken of whole weights
         return found
 
     @contextmanager
