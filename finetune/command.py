@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from finetune.config import FinetuneConfig
+from finetune.config import FinetuneConfig, UnlabelledConfig
 from finetune.planning.command import plan_of_run
 from finetune.planning.origin import note_of_origin
 from finetune.recipes import find_recipe, shipped_recipes
@@ -175,9 +175,14 @@ def _recipe(argv: Sequence[str]) -> tuple[dict[str, Any], Path | None, bool]:
         return {}, None, False
     else:
         arguments = build_parser({}).parse_args(list(argv))  # what is wrong is said before anything is planned
-        limits = {"max_time": arguments.time, "max_steps": arguments.steps}
+        beside = UnlabelledConfig(paths=tuple(arguments.unlabelled.paths), batch_size=arguments.unlabelled.batch_size)
         path = recipe_of_schedule(argv) or plan_of_run(
-            arguments.data, arguments.output, layout=arguments.layout, **limits
+            arguments.data,
+            arguments.output,
+            layout=arguments.layout,
+            max_time=arguments.time,
+            max_steps=arguments.steps,
+            unlabelled=beside,
         )
     recipe = read_yaml(path)
     from_dict(FinetuneConfig, recipe, source=str(path))  # blames the file for what is wrong in the file
