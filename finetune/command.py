@@ -148,7 +148,8 @@ def with_paths(argv: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: no folder behind it.
     """
-    found = list(argv)
+    equals = f"{_UNLABELLED}="
+    found = [part for word in argv for part in (word.split("=", 1) if word.startswith(equals) else [word])]
     if _UNLABELLED not in found:
         return found
     at = found.index(_UNLABELLED)

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback
 from lightning_parts import At
 
 from finetune import run as finetune_run
+from finetune.command import with_paths
 from finetune.config import FinetuneConfig
 from finetune.run import finetune
 from swin_unetr.checkpoints import load_model
@@ -209,3 +210,5 @@ def test_a_scan_of_the_validation_is_refused_under_any_name(
 def test_a_folder_must_be_named_and_hold_scans(phantom_data: Path, tmp_path: Path, capsys) -> None:
     assert main(["finetune", "--data", str(phantom_data), "--unlabelled", "--output", str(tmp_path / "run")]) == 2
     assert "--unlabelled needs a folder" in capsys.readouterr().err
+    assert with_paths(["--unlabelled=a", "--fold", "1"]) == ["--unlabelled.paths", '["a"]', "--fold", "1"]
+    assert with_paths(["--unlabelled", "a", "b"]) == ["--unlabelled.paths", '["a", "b"]']
