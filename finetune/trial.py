@@ -30,6 +30,7 @@ from swin_unetr.store.size import store_bytes
 from swin_unetr.survey.facts import Survey
 from swin_unetr.tasks import Task
 from swin_unetr.training.sampler import Visit
+from swin_unetr.training.speed import hardware, trainer_for
 
 #: Copies of the weights that a run keeps: two checkpoints with gradients' moments and average, two models.
 _COPIES = 10
@@ -127,6 +128,7 @@ def examine_training(
     network = replace(config.network, in_channels=len(survey.task.channels), num_classes=survey.task.num_classes)
     config = replace(config, network=network, store="memory")
     try:
+        config = replace(config, trainer=trainer_for(config.trainer, hardware(config.trainer.accelerator))[0])
         config = replace(config, speed=settled_speed(config, survey.task))
     except SwinUnetrError as error:
         return here, [Obstacle("step-failed", str(error))]

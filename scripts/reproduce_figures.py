@@ -1,9 +1,9 @@
-"""Produces the figures of the README from real data, with the project's own commands, one after the other.
+"""Trains, segments and evaluates real data by the project's own commands, one after the other.
 
     python scripts/reproduce_figures.py --data ../shared/data --output runs/figures [--only hippocampus brats ct]
 
 Every step is a command line that is printed before it runs; anybody can run it alone. What is measured goes to
-`figures.json` in the output folder, with the machine beside it.
+`trained.json` in the output folder, with the machine beside it: for docs/figures.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from swin_unetr.files import write_json
-from swin_unetr.provenance import machine
+from swin_unetr.provenance import written_by
 
 #: Small enough for two CPU cores: the published recipes are made for several GPUs. A crop of 64 voxels often misses the
 #: tumour, and Dice alone learns little from such a crop: hence crops on the tumour, and cross-entropy with Dice.
@@ -38,17 +38,17 @@ CT_SMALL = (
 
 
 def main() -> None:
-    """Run what was asked for, and write figures.json."""
+    """Run what was asked for, and write trained.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the real data")
-    parser.add_argument("--output", type=Path, default=Path("runs/figures"), help="folder of runs and figures.json")
+    parser.add_argument("--output", type=Path, default=Path("runs/figures"), help="folder of runs and trained.json")
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
     arguments = parser.parse_args()
-    path = arguments.output / "figures.json"
-    figures: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    path = arguments.output / "trained.json"
+    figures: dict[str, Any] = json.loads(path.read_text())["results"] if path.is_file() else {}
     for name in arguments.only:
-        figures[name] = {**FIGURES[name](arguments.data, arguments.output / name), "machine": machine()}
-        write_json(path, figures)
+        figures[name] = FIGURES[name](arguments.data, arguments.output / name)
+        write_json(path, {**written_by(), "results": figures})
     print(json.dumps(figures, indent=2))
 
 

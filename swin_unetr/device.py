@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -19,8 +20,6 @@ _NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 #: First version of torch that computes every layer of the networks on Apple's GPUs, torch's device "mps".
 TORCH_FROM = (2, 8)
-#: Lightning's names of the precision that Apple's GPUs train in.
-_FLOAT32 = ("32-true", "32")
 
 
 def is_native(device: torch.device, precision: Precision) -> bool:
@@ -30,6 +29,11 @@ def is_native(device: torch.device, precision: Precision) -> bool:
     if device.type == "cuda":
         return precision == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and precision == "bfloat16" and bool(cpu_flags() & _NATIVE_BFLOAT16)
+
+
+def native_precisions(device: torch.device | str) -> tuple[Precision, ...]:
+    """The precisions that a device multiplies in natively, float32 first."""
+    return tuple(each for each in get_args(Precision) if is_native(torch.device(device), each))
 
 
 def cpu_flags() -> frozenset[str]:
@@ -133,16 +137,3 @@ def check_mps(device: str, torch_version: str, *, option: str) -> None:
             f"{option}: torch {torch_version} cannot compute the network on Apple's GPU (mps); "
             f"install torch {first} or newer, or choose cpu"
         )
-
-
-def training_precision(precision: str, device: str) -> tuple[str, str | None]:
-    """The precision that a training runs in on a device, and a line that says so where it is not the one asked for.
-
-    Args:
-        precision: Lightning's, such as "bf16-mixed".
-        device: type of the device, such as "cpu", "cuda" or "mps".
-    """
-    if device != "mps" or precision in _FLOAT32:
-        return precision, None
-    line = f"trainer.precision: Apple's GPU (mps) computes the network in float32 alone: 32-true instead of {precision}"
-    return "32-true", line

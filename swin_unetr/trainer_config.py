@@ -37,7 +37,8 @@ class TrainerConfig:
     #: How several processes train together: "ddp", each with all weights, which "auto" takes if there are several;
     #: "fsdp" divides weights, gradients, averages and the optimiser's state: less memory, more exchange.
     strategy: str = "auto"
-    #: Lightning's precision, such as "32-true", "bf16-mixed", "16-mixed".
+    #: Lightning's precision, such as "32-true", "bf16-mixed", "16-mixed". "auto" is bfloat16 where the device
+    #: multiplies in it (a CPU is measured), float16 on other NVIDIA GPUs, else float32; a resumed run keeps its own.
     precision: str = "32-true"
     #: Batches whose gradients are added up for one step of the optimiser.
     accumulate_batches: int = 1

@@ -40,7 +40,8 @@ class Measured(SphinxDirective):
             for name, row in _rows(_at(values, self.options.get("rows", "results")))
         ]
         widths = [40, *(20 for _ in columns[1:])]
-        return [table([heading for heading, _, _ in columns], cells, widths, code=0), _origin(values)]
+        origin = _origin(_measured(values, self.options.get("rows", "results")))
+        return [table([heading for heading, _, _ in columns], cells, widths, code=0), origin]
 
 
 def _column(line: str) -> tuple[str, str, str]:
@@ -61,6 +62,12 @@ def _at(values: Any, path: str) -> Any:
         if values is None:
             return None
     return values
+
+
+def _measured(values: dict[str, Any], path: str) -> dict[str, Any]:
+    """What says by which command the rows were measured: the part of a file that they are in, or the whole file."""
+    first = values.get(path.split(".")[0])
+    return first if isinstance(first, dict) and "command" in first else values
 
 
 def _cell(value: Any, unit: str) -> str:

@@ -21,7 +21,6 @@ from swin_unetr.config import InferenceConfig, OptimizerConfig, SamplingConfig, 
 from swin_unetr.config_io import from_dict
 from swin_unetr.datasets.case import Dataset
 from swin_unetr.datasets.union import Folders, read_parts
-from swin_unetr.device import is_native
 from swin_unetr.durations import parse_duration
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import write_text
@@ -35,6 +34,7 @@ from swin_unetr.planning.union import join_surveys
 from swin_unetr.survey.facts import Survey
 from swin_unetr.survey.run import survey
 from swin_unetr.survey.survey_file import read_survey
+from swin_unetr.training.precision import AUTO, training_precision
 
 #: Share of the free memory that a training may take if no size is given.
 _SHARE = 0.8
@@ -105,7 +105,7 @@ def this_machine(*, memory: int | None = None, gpu_memory: int | None = None) ->
     else:
         taken = memory if memory is not None else base + int(_SHARE * available())
     here = torch.cuda.is_available() if gpu else True
-    low = is_native(torch.device(device), "bfloat16") if here else True
+    low = training_precision(AUTO, device)[0] == "bf16-mixed" if here else True
     return PlanTarget(device=device, memory=taken, bfloat16=low, cores=cores(), base=base)
 
 

@@ -239,7 +239,7 @@ def scans_per_batch(data: Fingerprint, batch: int) -> int:
 
 def _native(machine: PlanTarget) -> str:
     what = "the GPU" if machine.device == "cuda" else "this processor"
-    return f"{what} multiplies in bfloat16" if machine.bfloat16 else f"{what} has no bfloat16 of its own"
+    return f"{what} is {'' if machine.bfloat16 else 'not '}faster in bfloat16"
 
 
 def _short(value: float) -> float:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from swin_unetr.checkpoints import load_model
 from swin_unetr.config import InferenceConfig, NetworkConfig
+from swin_unetr.device import native_precisions
 from swin_unetr.files import write_json
 from swin_unetr.inference.engine.models import model_folder
 from swin_unetr.networks import build_network
@@ -56,6 +58,8 @@ def main() -> None:
         return
     if arguments.quick:
         arguments.scans = ["ct"]
+    native = native_precisions(arguments.device)
+    arguments.variants = arguments.variants or [name for name in VARIANTS if name.partition(":")[2] in native]
     arguments.output.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {
         **written_by(),
@@ -75,7 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("runs/bench_inference"), help="folder of the JSON")
     add("--device", default="cpu")
     add("--scans", nargs="+", default=["ct", "brats"], metavar="SCAN", help="ct, brats, or a file")
-    add("--variants", nargs="+", default=list(VARIANTS), metavar="BACKEND:PRECISION[:SUMS]")
+    add(
+        "--variants",
+        nargs="+",
+        metavar="BACKEND:PRECISION[:SUMS]",
+        help="by default MONAI, torch and OpenVINO in the precisions that the device does not emulate",
+    )
     add("--reference", default=VARIANTS[0], help="the variant to compare the others with; it always runs")
     add("--model", nargs="+", type=Path, default=[], help="trained models or runs, one for each of --scans")
     add("--feature-size", type=int, default=48)
@@ -115,7 +124,7 @@ def compared(arguments: argparse.Namespace, name: str, peaks: dict[str, float], 
         base = reference["total_s"]
         unskipped = row["total_s"] + row["network_s"] * row["skipped"] / max(row["windows"], 1)
         row["windows_per_s"] = row["windows"] / row["network_s"]
-        row["share_of_peak"] = row["windows_per_s"] * flops / 1e9 / peaks[row["precision"]]
+        row["share_of_peak"] = row["windows_per_s"] * flops / 1e9 / peaks.get(row["precision"], math.nan)
         row |= {"faster": base / row["total_s"], "faster_all_windows": base / unskipped, "all_windows": every}
         row |= agreement(labels_of(reference), labels_of(row))
         _print_row(variant, row)

@@ -49,6 +49,7 @@ from training_variants import (
     reference,
 )
 
+from swin_unetr.device import native_precisions
 from swin_unetr.files import write_json
 from swin_unetr.machine import parse_size, size_in_words
 from swin_unetr.provenance import written_by
@@ -96,7 +97,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, nargs=3, action="append", metavar=("X", "Y", "Z"), help="may be repeated")
     parser.add_argument("--feature-size", type=int, default=24)
     parser.add_argument("--batch", type=int, nargs="+", default=[1])
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument(
+        "--precision", nargs="+", choices=PRECISIONS, help="by default those that the device does not emulate"
+    )
     parser.add_argument("--variants", nargs="+", choices=ALL, help="MONAI first; by default those of the device")
     parser.add_argument("--by-part", action="store_true", help="time and memory if parts are computed a second time")
     parser.add_argument(
@@ -109,6 +112,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--truth", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.size = arguments.size or [[64, 64, 64]]
+    native = native_precisions(arguments.device)
+    arguments.precision = arguments.precision or [name for name in PRECISIONS if name in native]
     usual = VARIANTS if arguments.device == "cpu" else {**VARIANTS, **GRAPHS}
     arguments.variants = arguments.variants or (["ours, auto", *RECOMPUTED] if arguments.by_part else list(usual))
     return arguments

@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -113,12 +115,9 @@ class Stops:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGTERM)
                 code = process.wait()
-        time.sleep(0.2)
-        try:
-            os.killpg(process.pid, 0)
+        time.sleep(1.0)
+        if _left_of_group(process.pid):
             self.wrong.append(f"{shlex.join(arguments)}: has left processes behind")
-        except ProcessLookupError:
-            pass
         return code, log.read_text()
 
     def expect(self, holds: bool, otherwise: str) -> None:
@@ -172,3 +171,13 @@ def global_step(run: Path) -> int:
         if (file := run / "checkpoints" / name).is_file():
             return int(torch.load(file, weights_only=True)["global_step"])
     return 0
+
+
+def _left_of_group(group: int) -> list[int]:
+    """The processes of a process group that still run; one that has ended and that nobody waited for does not."""
+    left = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process.pid)
+    return left

@@ -89,7 +89,7 @@ def build_parser() -> CommandParser:
         "--precision",
         choices=["auto", *get_args(Precision)],
         default="auto",
-        help="auto: bfloat16 where the hardware multiplies in it, float16 on other GPUs, else float32",
+        help="auto: the fastest of those that the hardware multiplies in, measured when a model is first opened here",
     )
     add(
         "--backend",

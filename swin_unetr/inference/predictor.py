@@ -98,10 +98,9 @@ class Predictor:
         postprocess: bool = True,
         cache: bool = True,
     ) -> None:
-        self.compute = choose_compute(device, precision, backend)
         self.ensemble = load_ensemble(
             models,
-            self.compute,
+            choose_compute(device, precision, backend),
             cache=cache,
             postprocess=postprocess,
             overlap=overlap,
@@ -110,6 +109,7 @@ class Predictor:
             tta=tta,
             batch_size=batch_size,
         )
+        self.compute = self.ensemble.compute
         self.task = self.ensemble.task
         self.max_memory = parse_size(max_memory) if isinstance(max_memory, str) else max_memory
         self.skip_empty, self.accumulate = skip_empty, accumulate

@@ -26,7 +26,7 @@ class PlanTarget:
     device: Device
     #: Bytes that the training may take: of the process on a CPU, of the GPU's memory there.
     memory: int
-    #: Whether it multiplies in bfloat16 natively.
+    #: Whether it trains faster in bfloat16 than in float32.
     bfloat16: bool
     #: Processor cores for reading and augmenting.
     cores: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from swin_unetr.config_io import to_dict
 from swin_unetr.errors import ConfigError
 from swin_unetr.networks import SegmentationNetwork, SwinEncoder
 from swin_unetr.training.budget import BudgetTooShortError, budget_of
+from swin_unetr.training.precision import AUTO
 from swin_unetr.training.resume_point import ResumePoint, TrainingStopped
 from swin_unetr.training.run_folder import check_run_folder, nothing_left_after, write_config
 from swin_unetr.training.run_record import RECORD, RunRecord, read_record
@@ -94,7 +95,10 @@ class Session(Generic[Config]):
         checkpoint = check_run_folder(folder, config, resume=resume, may_change=may_change, beside=beside)
         before = {} if checkpoint is None else read_record(folder / RECORD)
         _refuse_other_budget(folder, before, config.trainer)
-        trainer, notices = trainer_for(config.trainer, hardware(config.trainer.accelerator))
+        asked = config.trainer
+        if asked.precision == AUTO and "precision" in before:
+            asked = replace(asked, precision=before["precision"])
+        trainer, notices = trainer_for(asked, hardware(asked.accelerator))
         return cls(
             folder=folder,
             config=config,

@@ -13,9 +13,10 @@ from typing import Literal, TypeVar
 import torch
 
 from swin_unetr.config import SpeedConfig, TrainerConfig
-from swin_unetr.device import check_mps, training_precision
+from swin_unetr.device import check_mps
 from swin_unetr.errors import ConfigError
 from swin_unetr.machine import size_in_words
+from swin_unetr.training.precision import training_precision
 
 #: Names of the accelerators that Lightning takes, which mean a CUDA GPU if there is one.
 _CUDA = ("auto", "gpu", "cuda")
@@ -63,7 +64,7 @@ def trainer_for(
         ConfigError: the device needs a newer torch.
     """
     check_mps(machine.device, torch_version, option="trainer.accelerator")
-    precision, line = training_precision(config.precision, machine.device)
+    precision, line = training_precision(config.precision, machine.device, config.strategy)
     return replace(config, precision=precision), () if line is None else (line,)
 
 

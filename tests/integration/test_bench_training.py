@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from swin_unetr.device import native_precisions
+
 
 def run(project_root, *options):
     command = [sys.executable, project_root / "scripts" / "bench" / "training.py", "--feature-size", "12", *options]
@@ -47,9 +49,11 @@ def test_what_does_not_fit_is_named(project_root, tmp_path):
 @pytest.mark.slow
 def test_curves(project_root, tmp_path):
     run(project_root, "--size", "64", "32", "32", "--curves", "3", "--output", tmp_path)
-    full, half = json.loads((tmp_path / "bench_training_curves.json").read_text())["results"]
+    full, *others = json.loads((tmp_path / "bench_training_curves.json").read_text())["results"]
     assert full["whole"] < 1e-4
-    assert half["mean"] < 10 * half["monai_by_rounding"]["mean"]
+    assert len(others) == ("bfloat16" in native_precisions("cpu"))
+    for half in others:
+        assert half["mean"] < 10 * half["monai_by_rounding"]["mean"]
     assert (tmp_path / "bench_training_curves.png").stat().st_size > 5000
 
 

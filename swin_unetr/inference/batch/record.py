@@ -80,6 +80,7 @@ class Records:
         self._machine: dict[str, Any] = {
             "device": _device_name(compute),
             "backend": compute.backend,
+            "window_seconds": dict(compute.window_seconds),
             "backends": ensemble.backends(),
             "versions": versions(),
         }

@@ -18,8 +18,9 @@ from swin_unetr.errors import CheckpointError, ConfigError
 from swin_unetr.inference.backends.cache import weights_digest
 from swin_unetr.inference.backends.compute import Compute
 from swin_unetr.inference.backends.eager import EagerBackend
+from swin_unetr.inference.backends.fastest import settle
 from swin_unetr.inference.backends.opening import open_backend
-from swin_unetr.inference.backends.protocol import Backend
+from swin_unetr.inference.backends.protocol import Backend, Output
 from swin_unetr.inference.engine.method import method_of_models
 from swin_unetr.inference.engine.sliding_window import check_roi_size
 from swin_unetr.model_description import ComponentRule, ModelDescription, TrainingScans
@@ -80,6 +81,8 @@ class Ensemble:
     """Models that see the same image and give the same structures."""
 
     members: tuple[Member, ...]
+    #: Where and how precisely they compute; nothing is left open.
+    compute: Compute
     task: Task
     preprocess: PreprocessConfig
     #: Which components are removed from their predictions.
@@ -150,13 +153,14 @@ def load_ensemble(
         descriptions.append(loaded.description)
         _check_alike(descriptions, str(folder or "the model in memory"))
         settings = _settings(loaded.description, inference)
-        members.append(_open(loaded, settings, compute, folder, cache))
+        compute, member = _open(loaded, settings, compute, folder, cache)  # the first model settles what is open
+        members.append(member)
     if not members:
         raise ConfigError("model: at least one is needed")
     first = descriptions[0]
     assert first.task is not None  # of a segmentation model
     rules = _common_rules(descriptions) if postprocess else ()
-    return Ensemble(tuple(members), first.task, first.preprocess, rules, first.training_scans)
+    return Ensemble(tuple(members), compute, first.task, first.preprocess, rules, first.training_scans)
 
 
 def _open(
@@ -165,8 +169,12 @@ def _open(
     compute: Compute,
     folder: Path | None,
     cache: bool,
-) -> Member:
-    """A network behind its backend; of scores and features it gives the fewer channels, which take less memory."""
+) -> tuple[Compute, Member]:
+    """A network behind its backend; of scores and features it gives the fewer channels, which take less memory.
+
+    Returns:
+        How it computes, with nothing left open, and the member.
+    """
     config, task = loaded.description.network, loaded.description.task
     assert task is not None  # of a segmentation model
     network: nn.Module = loaded.network.to(compute.device).eval()
@@ -175,21 +183,31 @@ def _open(
     digest = weights_hash(folder) if folder else None
     weights = digest or f"{weights_digest(network)} {network}"  # in memory, its text says which layers it has
     if not isinstance(network, SwinUNETR | BaselineNetwork):  # another class in memory: called as it is
+        compute = replace(compute, or_else=())
         backend: Backend = EagerBackend(network, "scores", config.num_classes, compute)
-        return Member(backend, None, settings, folder, digest, config, weights, exchange)
+        return compute, Member(backend, None, settings, folder, digest, config, weights, exchange)
     # Features have no sides that could be exchanged.
     narrow = isinstance(network, SwinUNETR) and config.feature_size < config.num_classes and not exchange
-    backend = open_backend(
-        compute.backend,
-        network,
-        output="features" if narrow else "scores",
-        roi_size=settings.roi_size,
-        batch_size=settings.batch_size,
-        compute=compute,
-        cache=folder if cache else None,
+    given: Output = "features" if narrow else "scores"
+    roi_size, batch_size = settings.roi_size, settings.batch_size
+
+    def open_with(compute: Compute) -> Backend:
+        kept = folder if cache else None
+        return open_backend(
+            compute.backend,
+            network,
+            output=given,
+            roi_size=roi_size,
+            batch_size=batch_size,
+            compute=compute,
+            cache=kept,
+        )
+
+    compute, backend = settle(
+        compute, network, open_with, roi_size=roi_size, batch_size=batch_size, keep=cache and folder is not None
     )
     head = head_of(network) if narrow and isinstance(network, SwinUNETR) else None
-    return Member(backend, head, settings, folder, digest, config, weights, exchange)
+    return compute, Member(backend, head, settings, folder, digest, config, weights, exchange)
 
 
 def head_of(network: SwinUNETR) -> Head:

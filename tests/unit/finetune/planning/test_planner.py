@@ -358,7 +358,7 @@ def test_residual_convolutions_of_the_encoder_are_in_the_memory(plan) -> None:
         for config in (replace(planned, network=network), with_v2)
     ]
     assert grown == 4 * (parameters[1] - parameters[0]) > 0
-    assert footprints[1].activations > 1.02 * footprints[0].activations
+    assert footprints[1].activations > footprints[0].activations
 
 
 def test_crops_without_labels_take_the_memory_of_as_many_labelled_ones() -> None:

@@ -35,7 +35,7 @@ def case(name: str, folder: Path) -> Case:
 
 def records(output: Path, precision: str = "float32", part: tuple[int, int] | None = None) -> Records:
     compute = Compute(torch.device("cpu"), precision)
-    return Records(output, Ensemble((), BTCV, PreprocessConfig()), compute, [output], {}, part)
+    return Records(output, Ensemble((), compute, BTCV, PreprocessConfig()), compute, [output], {}, part)
 
 
 def predicted(of: Records, *cases: Case, with_probabilities: bool = False) -> None:

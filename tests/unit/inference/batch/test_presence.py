@@ -22,9 +22,8 @@ from swin_unetr.tasks import BTCV
 
 
 def records(output: Path, precision: str = "float32") -> Records:
-    return Records(
-        output, Ensemble((), BTCV, PreprocessConfig()), Compute(torch.device("cpu"), precision), [output], {}
-    )
+    compute = Compute(torch.device("cpu"), precision)
+    return Records(output, Ensemble((), compute, BTCV, PreprocessConfig()), compute, [output], {})
 
 
 def nothing() -> None:

@@ -51,7 +51,7 @@ def case(tmp_path) -> Case:
 
 @pytest.fixture
 def models() -> Models:
-    return Models((), BTCV, PreprocessConfig())
+    return Models((), FLOAT32, BTCV, PreprocessConfig())
 
 
 @pytest.fixture
