@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from finetune.config import FinetuneConfig
+from finetune.config import FinetuneConfig, UnlabelledConfig
 from finetune.planning.command import plan_of_run
 from finetune.planning.origin import note_of_origin
 from finetune.recipes import find_recipe, shipped_recipes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _USAGE = (
     "swin-unetr finetune --data DIR [DIR ...] --output DIR [--config RECIPE | --plan PLAN] [--fold K | --folds all] "
-    "[--time TIME | --steps N] [--init MODEL] [--resume auto] ..."
+    "[--time TIME | --steps N] [--init MODEL] [--unlabelled DIR [DIR ...]] [--resume auto] ..."
 )
 _DESCRIPTION = """Train on a labelled folder of scans.
 
@@ -41,11 +42,17 @@ absent: not_looked_for, nobody looked for a structure that the label file of a c
 cases.csv or patients.csv says for each case which structures were looked for. Of the others the network learns nothing
 there.
 
+With --unlabelled DIR the network also learns from scans without labels: it is to agree with the average of its weights
+(unlabelled.weight, unlabelled.confidence and others). A scan of the validation among them is refused, whatever its
+name. Weights that --init carries over can be trained slower than fresh ones, or later (transfer.rate and others).
+
 With --folds all every fold is trained, in fold_0/, fold_1/ and so on, and every case is predicted by the model that did
 not see it: out_of_fold/, their report in report/, the summary in cross_validation.md. `predict` uses the folder as
 the ensemble of its folds."""
 #: Fields that follow from the data's task and from other fields.
 _DERIVED = ("network.in_channels", "network.num_classes", "inference.mirror_axes", "inference.mirror_pairs")
+#: Short for --unlabelled.paths.
+_UNLABELLED = "--unlabelled"
 #: Value of --folds that is no file.
 _ALL = "all"
 #: Options that are not fields of the configuration.
@@ -100,6 +107,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
+    argv = with_paths(argv)
     recipe, path, named = _recipe(argv)
     parser = build_parser(recipe)
     values = parser.parse_args(list(argv)).as_dict()
@@ -134,6 +142,23 @@ def _main(argv: Sequence[str]) -> int:
     return 0
 
 
+def with_paths(argv: Sequence[str]) -> list[str]:
+    """The arguments, with `--unlabelled DIR [DIR ...]` as the field that it is.
+
+    Raises:
+        ConfigError: no folder behind it.
+    """
+    equals = f"{_UNLABELLED}="
+    found = [part for word in argv for part in (word.split("=", 1) if word.startswith(equals) else [word])]
+    if _UNLABELLED not in found:
+        return found
+    at = found.index(_UNLABELLED)
+    end = next((place for place in range(at + 1, len(found)) if found[place].startswith("-")), len(found))
+    if not (paths := found[at + 1 : end]):
+        raise ConfigError(f"unlabelled: {_UNLABELLED} needs a folder of scans; name it, or leave it out")
+    return [*found[:at], f"{_UNLABELLED}.paths", json.dumps(paths), *found[end:]]
+
+
 def _recipe(argv: Sequence[str]) -> tuple[dict[str, Any], Path | None, bool]:
     """The values of the recipe or plan that is named, or that lies in the run folder; else of a new plan.
 
@@ -151,9 +176,14 @@ def _recipe(argv: Sequence[str]) -> tuple[dict[str, Any], Path | None, bool]:
         return {}, None, False
     else:
         arguments = build_parser({}).parse_args(list(argv))  # what is wrong is said before anything is planned
-        limits = {"max_time": arguments.time, "max_steps": arguments.steps}
+        beside = UnlabelledConfig(paths=tuple(arguments.unlabelled.paths), batch_size=arguments.unlabelled.batch_size)
         path = recipe_of_schedule(argv) or plan_of_run(
-            arguments.data, arguments.output, layout=arguments.layout, **limits
+            arguments.data,
+            arguments.output,
+            layout=arguments.layout,
+            max_time=arguments.time,
+            max_steps=arguments.steps,
+            unlabelled=beside,
         )
     recipe = read_yaml(path)
     from_dict(FinetuneConfig, recipe, source=str(path))  # blames the file for what is wrong in the file

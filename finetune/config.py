@@ -14,6 +14,7 @@ from swin_unetr.config import (
     SamplingConfig,
     SpeedConfig,
     TrainerConfig,
+    TransferConfig,
 )
 from swin_unetr.datasets.readers import Layout
 
@@ -44,6 +45,37 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnlabelledConfig:
+    """Scans without labels beside the labelled ones: a mean teacher (Tarvainen & Valpola, 1703.01780).
+
+    The teacher is the average of the weights (`trainer.ema_decay`). It sees crops that are mirrored, turned and zoomed;
+    the network in training sees the same crops with changed intensities too, and learns the teacher's probabilities.
+    """
+
+    #: Folders, files and lists of scans; labels that lie there are not read. If empty, all scans are labelled ones.
+    paths: tuple[str, ...] = ()
+    #: Weight of the consistency with the teacher against the loss of the labelled crops.
+    weight: float = 1.0
+    #: Voxels count at which the teacher is at least so sure: of its most probable class, or, for regions, whether a
+    #: voxel belongs to each (FixMatch, 2001.07685). 0 counts all voxels.
+    confidence: float = 0.8
+    #: Share of the training in which the weight rises to its full value. 0 begins with it.
+    ramp: float = 0.2
+    #: Crops without labels that a step sees beside the labelled ones, each of another scan.
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.weight < 0:
+            raise ValueError(f"weight: must not be negative, got {self.weight}")
+        if not 0 <= self.confidence < 1:
+            raise ValueError(f"confidence: must lie in 0..1, 1 excluded, got {self.confidence}")
+        if not 0 <= self.ramp <= 1:
+            raise ValueError(f"ramp: must lie in 0..1, got {self.ramp}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size: must be positive, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinetuneSpeed(SpeedConfig):
     """Ways to compute the same function, and to prepare the same crops, faster; the latter only for accelerators."""
 
@@ -71,7 +103,11 @@ class FinetuneConfig:
     #: Take the loss at the decoder's lower resolutions too, each with half the weight of the next finer one.
     deep_supervision: bool = False
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    #: How weights that `--init` has carried over are trained, as against fresh ones.
+    transfer: TransferConfig = field(default_factory=TransferConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    #: Scans without labels, whose crops a step sees beside the labelled ones.
+    unlabelled: UnlabelledConfig = field(default_factory=UnlabelledConfig)
     #: Ways to compute the same faster, selected automatically.
     speed: FinetuneSpeed = field(default_factory=FinetuneSpeed)
     #: Sliding window of the trained model, as it is written to its folder; validation has its own overlap.
@@ -98,9 +134,24 @@ class FinetuneConfig:
             for name, choice in (("augmentation", self.speed.augmentation), ("scans", self.speed.scans)):
                 if choice == "device":
                     raise ValueError(f"speed.{name}: transforms of augment.monai are made on the host; leave it out")
+            if self.unlabelled.paths:
+                raise ValueError(
+                    "unlabelled.paths: teacher and student see a crop in the same place, which transforms of "
+                    "augment.monai may not keep; leave one of them out"
+                )
         if self.num_folds < 2:
             raise ValueError(f"num_folds: at least 2 are needed, got {self.num_folds}")
-        self.optimizer.warmup_of(self.trainer.max_epochs)  # refuses one that leaves nothing
+        warmup = self.optimizer.warmup_of(self.trainer.max_epochs)  # refuses one that leaves nothing
+        if self.transfer.schedule == "sawtooth" and warmup + self.transfer.fresh_share >= 1:
+            raise ValueError(
+                f"transfer.fresh_share: {self.transfer.fresh_share:g} and a warm-up of {warmup:g} leave nothing of the "
+                "training; lower one of them"
+            )
+        if self.network.baseline is not None and self.transfer.layer_decay != 1:
+            raise ValueError(
+                f"transfer.layer_decay: {self.network.architecture} has no transformer blocks; leave it out, or set "
+                "network.architecture to swin_unetr"
+            )
         if self.trainer.strategy == "fsdp" and compiled:  # nobody has seen it train
             raise ValueError("speed.compile: is not supported with trainer.strategy fsdp; leave one of them out")
         divisor, baseline = self.network.size_divisor, self.network.baseline

@@ -25,6 +25,7 @@ from finetune.resumed import changed_files
 from finetune.run import MAY_CHANGE, finetune
 from finetune.scans import store_of
 from finetune.split import SPLIT, STORE, choose_split
+from finetune.unlabelled import with_teacher
 from swin_unetr.checkpoints.model_folder import read_description, write_description
 from swin_unetr.checkpoints.starting_point import refuse_other_start, starting_point
 from swin_unetr.config import BUDGETS
@@ -89,7 +90,7 @@ def cross_validate(
     _refuse_shared_work()
     root, run = _only(folders_of(data)), Path(output)
     start = None if init is None else starting_point(init)
-    config = with_preprocess_of(config, start, init_preprocess)
+    config = with_teacher(with_preprocess_of(config, start, init_preprocess))
     config, dataset, known_task = open_data(config, root, task, store_of(config, run.parent / STORE))
     environments = slots(parallel, config.trainer.accelerator) if parallel > 1 or _several_devices(config) else []
     if environments and task is not None:

@@ -10,29 +10,24 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
+from finetune.batches import Batch, Batches, changed
 from finetune.config import FinetuneConfig
 from finetune.partial_labels import LABELLED, PartialLabels, of_hidden_voxels
 from finetune.rarity import rarity_weights
 from finetune.scans import Scans, ScansInMemory, ScansOnDisk, open_scans
 from finetune.scans_on_device import ScansOnDevice, fits
-from swin_unetr.config import AugmentConfig, Triple
+from finetune.unlabelled_crops import UNLABELLED, CropsOfBoth, VisitsOfBoth
+from swin_unetr.config import Triple
 from swin_unetr.datasets.case import Case
-from swin_unetr.errors import ConfigError, DataError, SwinUnetrError
+from swin_unetr.errors import DataError, SwinUnetrError
 from swin_unetr.machine import cores
 from swin_unetr.tasks import Task
 from swin_unetr.training.loaders import Loader
 from swin_unetr.training.sampler import Visit, VisitSampler
 from swin_unetr.training.step_hooks import derived_seed
 from swin_unetr.words import count
-from transforms.augment import change
-from transforms.crops import LabelledScan, RandomCrops, Sample, joined
-from transforms.monai_changes import MonaiChanges
-from transforms.random_parameters import monai_seeds
+from transforms.crops import LabelledScan, RandomCrops, Sample
 from transforms.unknown_labels import problem_lines
-
-#: What a step gets: tensors by name. Before that also "changes", which are still to be made to them, and "wide", the
-#: surroundings of the crops that are rotated (`transforms.augment.Wide`).
-Batch = dict[str, Any]
 
 
 class TrainingCrops(Dataset[list[Sample] | SwinUnetrError]):
@@ -112,6 +107,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         task: how labels become targets.
         config: preprocessing, sampling, augmentation, store.
         store: folder that `config.store` means by "auto". If None, "auto" keeps the scans in memory.
+        unlabelled: cases without labels, whose crops are in every batch; their labels, if any, are not read.
     """
 
     def __init__(
@@ -122,6 +118,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         task: Task,
         config: FinetuneConfig,
         store: Path | None = None,
+        unlabelled: Sequence[Case] = (),
     ) -> None:
         super().__init__()
         self._task, self._config = task, config
@@ -131,6 +128,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         both = tuple(dict.fromkeys((*training, *validation)))  # with fold "all", a case is of either
         self._validation = [both.index(case) for case in validation]
         self._scans = open_scans(both, task, config, store)
+        self._unlabelled = open_scans(unlabelled, task, config, store, labelled=False) if unlabelled else None
         self._cases, self._all_labels = both, PartialLabels(both, task)
         #: Nothing at all where every case was searched for everything: such a training knows nothing of this.
         self._labels = self._all_labels if self._all_labels else None
@@ -178,9 +176,11 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
             DataError: scans that cannot be used: a line for each, or one for all with the same unknown label values.
             ConfigError: the disk is too small for the store.
         """
-        if problems := self._scans.prepare():
-            first = f"{len(problems)} of {count(len(self._scans), 'scan')} cannot be used:"
-            raise DataError("\n".join([first, *problem_lines(problems, self._task)]))
+        for scans in filter(None, (self._scans, self._unlabelled)):
+            if problems := scans.prepare():
+                kind = "scan" if scans is self._scans else "unlabelled scan"
+                first = f"{len(problems)} of {count(len(scans), kind)} cannot be used:"
+                raise DataError("\n".join([first, *problem_lines(problems, self._task)]))
 
     def contents(self) -> dict[str, str]:
         """A name for the content of each case's files, by the case; empty if no store knows them."""
@@ -204,13 +204,20 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
 
     def train_dataloader(self) -> Loader[Any]:
         """Batches of scans_per_batch x crops_per_scan crops; after a resume, those that are still to come."""
-        sampler = self._sampler().in_training(self.trainer)
+        sampler, batch = self._sampler().in_training(self.trainer), self._sampling.scans_per_batch
+        crops = TrainingCrops(self._scans, self._task, self._config, self._labels, self.rarity())
+        workers = self._workers(self._sampling.num_workers)
+        if self._unlabelled is None:
+            joined = Batches(self._config.augment, at_once=self._at_once)
+            return Loader(crops, batch_size=batch, sampler=sampler, collate_fn=joined, **workers)
+        beside = self._config.unlabelled.batch_size
         return Loader(
-            TrainingCrops(self._scans, self._task, self._config, self._labels, self.rarity()),
-            batch_size=self._sampling.scans_per_batch,
-            sampler=sampler,
-            collate_fn=Batches(self._config.augment, at_once=self._at_once),
-            **self._workers(self._sampling.num_workers),
+            CropsOfBoth(crops, self._unlabelled, self._task, self._config),
+            batch_sampler=VisitsOfBoth(
+                sampler, batch, scans=len(self._unlabelled), beside=beside, seed=self._seed, trainer=self.trainer
+            ),
+            collate_fn=Batches(self._config.augment, at_once=self._at_once, beside=beside),
+            **workers,
         )
 
     def _sampler(self) -> VisitSampler:
@@ -248,8 +255,9 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         """Raise, in the process that trains, what went wrong in one that reads."""
         if isinstance(batch, SwinUnetrError):
             raise batch
-        if "changes" in batch and self.trainer.strategy.root_device.type == "cuda":
-            batch["changes"] = batch["changes"].pinned()
+        for part in (batch, batch.get(UNLABELLED, {})):
+            if "changes" in part and self.trainer.strategy.root_device.type == "cuda":
+                part["changes"] = part["changes"].pinned()
         return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -263,56 +271,3 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
         # the device cannot be read by another process.
         number = 0 if on_device else min(number, cores())
         return {"num_workers": number, "pin_memory": on_gpu}
-
-
-class Batches:
-    """Joins the crops of several visits, and changes them at random: at once, or later on the device.
-
-    Args:
-        augment: what is changed.
-        at_once: change them here, in the process that reads; always so with transforms of MONAI.
-    """
-
-    def __init__(self, augment: AugmentConfig, *, at_once: bool) -> None:
-        self._augment = augment
-        self._monai = MonaiChanges(augment.monai) if augment.monai else None
-        self._at_once = at_once or self._monai is not None
-
-    def __call__(self, visits: Sequence[list[Sample] | SwinUnetrError]) -> Batch | SwinUnetrError:
-        """A batch of "image" and "label", B x C x X x Y x Z, and what is still to be done to it; or an error.
-
-        If not everything was looked for in every case, also "labelled": B x C bool for the channels of the network.
-        """
-        crops: list[Sample] = []
-        for visit in visits:
-            if isinstance(visit, SwinUnetrError):
-                return visit
-            crops += visit
-        image, label, changes, wide = joined(crops, self._augment)
-        batch = {"image": image, "label": label, "changes": changes, "wide": wide}
-        if LABELLED in crops[0]:
-            batch[LABELLED] = torch.stack([crop[LABELLED] for crop in crops])
-        if not self._at_once:
-            return batch
-        if self._monai is None:
-            return changed(batch)
-        try:
-            return self._by_monai(changed(batch), monai_seeds(torch.stack([crop["draws"] for crop in crops])))
-        except ConfigError as error:
-            return error
-
-    def _by_monai(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """The transforms of MONAI, made to each crop in place."""
-        assert self._monai is not None
-        for image, label, seed in zip(batch["image"], batch["label"], seeds, strict=True):
-            new, labels = self._monai(image, label, seed)
-            image.copy_(new)
-            label.copy_(labels)
-        return batch
-
-
-def changed(batch: Batch) -> Batch:
-    """A batch whose changes are made, in place."""
-    if (changes := batch.pop("changes", None)) is not None:
-        change(batch["image"], batch["label"], changes, batch.pop("wide"))
-    return batch

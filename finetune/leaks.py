@@ -1,4 +1,4 @@
-"""Validation scans that the weights have seen: a score on them says nothing of scans that are new."""
+"""Scans by their content: validation scans that were trained on, whose scores say nothing of scans that are new."""
 
 from __future__ import annotations
 
@@ -14,8 +14,65 @@ from swin_unetr.datasets.case import Case, Dataset
 from swin_unetr.errors import DataError
 from swin_unetr.machine import cores
 from swin_unetr.store.filling import in_parallel, quiet
+from swin_unetr.store.folder import Sources, source_key
+from swin_unetr.training.first_process import tell
+from swin_unetr.words import count
 from transforms.content import channel_hashes, content_hash
 from transforms.io import read_image
+
+#: In the folder of a store: hashes of the content of files, by their stamps.
+_CONTENTS = "contents.jsonl"
+
+
+def contents_of(cases: Sequence[Case], store: Path | None) -> list[tuple[str, ...]]:
+    """Hashes of the voxels of each scan, and of each of its channels if there are several.
+
+    Args:
+        cases: the scans.
+        store: a folder in which hashes are remembered as long as files do not change. If None, all files are read.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    known = None if store is None else Sources(store / _CONTENTS)
+
+    def of(case: Case) -> tuple[str, ...]:
+        key = source_key(case.images)
+        if known is not None and (noted := known.get(key)) is not None:
+            return tuple(noted["hashes"])
+        volume = read_image(case.images, case.channels)
+        hashes = (content_hash(volume), *channel_hashes(volume))
+        if known is not None:
+            known.note(key, case.images, {"hashes": hashes})
+        return hashes
+
+    return in_parallel(of, cases, min(4, cores()), tell, "comparing scans")
+
+
+def refuse_held_back(
+    unlabelled: Sequence[tuple[Case, tuple[str, ...]]], held_back: Sequence[Case], store: Path | None, purpose: str
+) -> None:
+    """Refuse scans without labels that have the voxels of scans that are held back, under any name and in any format.
+
+    Args:
+        unlabelled: scans with their hashes (`contents_of`).
+        held_back: scans that must not be among them.
+        store: see `contents_of`.
+        purpose: what they are held back for.
+
+    Raises:
+        DataError: names the first file, and the case that it is.
+    """
+    cases = {name: case for case, names in zip(held_back, contents_of(held_back, store), strict=True) for name in names}
+    found = [(scan, cases[name]) for scan, names in unlabelled for name in names if name in cases]
+    if found:
+        scan, case = found[0]
+        others = {each.images for each, _ in found} - {scan.images}
+        more = f" ({count(len(others), 'other scan')} likewise)" if others else ""
+        raise DataError(
+            f"{scan.images[0]}: has the same voxels as {case.id}, which is held back for {purpose}{more}; take it out "
+            "of the unlabelled scans"
+        )
 
 
 def seen_cases(

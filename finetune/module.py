@@ -13,16 +13,20 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from finetune.config import FinetuneConfig
+from finetune.consistency import CONFIDENT, CONSISTENCY, consistency, weight_at
 from finetune.deep_supervision import AuxiliaryHeads, supervise
 from finetune.losses import SegmentationLoss
 from finetune.partial_labels import LABELLED
+from finetune.unlabelled_crops import STRONG, WEAK
 from finetune.validation import POOLED, SMOOTHED, ValidationScores, score_names
 from swin_unetr.errors import SwinUnetrError
 from swin_unetr.inference.engine.sliding_window import slide
 from swin_unetr.inference.engine.windows import lay_windows
 from swin_unetr.networks import SegmentationNetwork, SwinUNETR
 from swin_unetr.tasks import Task
-from swin_unetr.training.budget import configure_optimizers
+from swin_unetr.training.averaging import average_of
+from swin_unetr.training.budget import configure_optimizers, share_spent
+from swin_unetr.training.carried_over import freeze, groups_of
 from swin_unetr.training.choice import SmoothedScore
 from swin_unetr.training.decay import parameter_groups
 from swin_unetr.training.gradient_clip import clip_gradients
@@ -31,9 +35,14 @@ from swin_unetr.training.gradient_clip import clip_gradients
 _AVERAGE = "smoothed_score"
 
 
-def metric_names(task: Task) -> tuple[str, ...]:
-    """Names of what is logged, in the order of a table's columns."""
-    return ("train/loss", *score_names(task))
+def metric_names(task: Task, *, unlabelled: bool) -> tuple[str, ...]:
+    """Names of what is logged, in the order of a table's columns.
+
+    Args:
+        task: its structures have scores.
+        unlabelled: whether there are crops without labels.
+    """
+    return ("train/loss", *((CONSISTENCY, CONFIDENT) if unlabelled else ()), *score_names(task))
 
 
 class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is untyped here
@@ -45,6 +54,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         config: loss, optimiser, windows; its speed settled.
         class_weights: of the loss, if the configuration does not give them.
         deciding: for each structure of the task whether the model is chosen by it. If None, by all.
+        carried: names of the network's tensors that were carried over, if they are trained differently from fresh ones.
     """
 
     def __init__(
@@ -54,6 +64,7 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         config: FinetuneConfig,
         class_weights: Sequence[float] | None = None,
         deciding: Sequence[bool] | None = None,
+        carried: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -68,14 +79,46 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
         # Not buffers: those are swapped with the averaged model's around a validation.
         self._scores = ValidationScores(task, self._deciding, torch.device("cpu"))
         self._smoothed = SmoothedScore()
+        self._carried = frozenset(carried)
+        #: Of the last step: the consistency with the teacher, and the share of voxels of which the teacher was sure.
+        self.taught: Tensor | None = None
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scores of a batch of crops."""
+        scores: Tensor = self.network(image)
+        return scores
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """The loss of a batch of crops."""
-        labelled = batch.get(LABELLED)
-        if self.auxiliary is not None:
-            return supervise(self._loss, self.auxiliary(self.network, batch["image"]), batch["label"], labelled)
-        loss: Tensor = self._loss(self.network(batch["image"]), batch["label"], labelled)
-        return loss
+        """The loss of a batch of crops; with crops that have no labels, what is learnt of them is part of it."""
+        image, labelled = batch["image"], batch.get(LABELLED)
+        strong = batch.get(STRONG)
+        if strong is not None:  # one pass for both: a weight is used once
+            image = torch.cat([image, strong])
+        scores = [self.network(image)] if self.auxiliary is None else self.auxiliary(self.network, image)
+        finest = scores[0]
+        if strong is not None:
+            scores = [each[: -len(strong)] for each in scores]
+        if self.auxiliary is None:
+            loss: Tensor = self._loss(scores[0], batch["label"], labelled)
+        else:
+            loss = supervise(self._loss, scores, batch["label"], labelled)
+        if strong is None:
+            return loss
+        config = self._config.unlabelled
+        teacher = self.teacher_scores(batch[WEAK])
+        taught, confident = consistency(finest[-len(strong) :], teacher, self.task, config.confidence)
+        self.taught = torch.stack([taught.detach(), confident])
+        return loss + weight_at(self.share_spent(), config) * taught
+
+    def teacher_scores(self, image: Tensor) -> Tensor:
+        """Scores of the teacher: of the averaged weights."""
+        average = average_of(self.trainer)
+        assert average is not None  # `unlabelled.with_teacher` sees to it
+        return average.scores(image)
+
+    def share_spent(self) -> float:
+        """Share of the training that is spent before this step."""
+        return share_spent(self.trainer, self._config.trainer)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the scores of the last validation."""
@@ -124,8 +167,15 @@ class FinetuneModule(LightningModule):  # type: ignore[misc]  # Lightning is unt
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with warm-up and cosine, stepped by optimiser steps."""
         config, fused = self._config, self._config.speed.fused_optimizer is True
-        groups = parameter_groups(self, config.optimizer)
-        return configure_optimizers(self.trainer, groups, config.optimizer, config.trainer, fused)
+        if not self._carried:
+            groups = parameter_groups(self, config.optimizer)
+            return configure_optimizers(self.trainer, groups, config.optimizer, config.trainer, fused)
+        divided = groups_of(self, self.network, self._carried, config.transfer, config.optimizer)
+        return configure_optimizers(self.trainer, divided, config.optimizer, config.trainer, fused, config.transfer)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Leave out carried-over weights that are frozen."""
+        freeze(optimizer)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 
 from finetune.class_weights import weights_by_frequency
 from finetune.config import FinetuneConfig, FinetuneSpeed
+from finetune.consistency import ConsistencyMeans
 from finetune.data import FinetuneData
 from finetune.deciding import Deciding
 from finetune.folders import SaveFinetuned
@@ -27,8 +28,11 @@ from finetune.resumed import of_changed_files, refuse_another
 from finetune.scans import store_of
 from finetune.speed import settled_speed
 from finetune.split import SPLIT, STORE, FoldCases
+from finetune.transferring import carried_over, refuse_without_start
+from finetune.unlabelled import find_unlabelled, with_teacher
 from finetune.validation import OF_CASES, POOLED, SMOOTHED
 from swin_unetr.checkpoints.starting_point import starting_point
+from swin_unetr.datasets.case import Case
 from swin_unetr.datasets.labelled import partly_labelled
 from swin_unetr.datasets.union import Folders
 from swin_unetr.networks import SegmentationNetwork, build_network, choose_fast_paths
@@ -38,7 +42,7 @@ from swin_unetr.training import ModelFolders, build_trainer
 from swin_unetr.training.decay import decay_facts
 from swin_unetr.training.file_notes import FILE_NOTES, file_notes
 from swin_unetr.training.first_process import is_first, tell, warn
-from swin_unetr.training.session import Session
+from swin_unetr.training.session import CARRIED_OVER, Session
 from swin_unetr.words import count, decimal
 from transforms.exchange import exchanged_pairs
 from transforms.likeness import describe_scans
@@ -144,14 +148,17 @@ def finetune(
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the checkpoint to resume from is written.
     """
     start = None if init is None else starting_point(init)
-    run, config = Path(output), with_preprocess_of(config, start, init_preprocess)
+    run, config = Path(output), with_teacher(with_preprocess_of(config, start, init_preprocess))
     config, dataset, task = open_data(config, data, task, store_of(config, run.parent / STORE))
     session = Session.open(run, config, start=start, resume=resume, may_change=MAY_CHANGE, beside=PLANNED)
     before = session.before
     refuse_another(run, before, fold=fold, task=task, start=start)
     refuse_other_labels(run, before, partly_labelled(dataset.cases, task))
     cases = FoldCases.of(run, dataset, task, config, folds, fold)
+    unlabelled = find_unlabelled(config, cases, store_of(config, run.parent / STORE))
     speed = settled_speed(replace(config, trainer=session.trainer), task)
+
+    refuse_without_start(config.transfer, session)
 
     session.seed()
     network = build_network(config.network)
@@ -159,11 +166,21 @@ def finetune(
     report = session.load_start(network)
     notes, of_init = compared(config, start, task.channels, init_preprocess)
     notes = [] if before else notes  # what the run began with is settled
+    carried = carried_over(config.transfer, session, network, has_more=config.deep_supervision)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     notes += filter(None, [of_exchanged_sides(config.augment, task)])
-    tell(dataset.summary(), *session.notices, *report, *notes, cases.summary(parameters, network.config))
-    facts = {"kind": "finetune", **cases.facts()}
+    tell(
+        dataset.summary(),
+        *session.notices,
+        *report,
+        *notes,
+        cases.summary(parameters, network.config),
+        *unlabelled.lines,
+    )
+    facts = {"kind": "finetune", **cases.facts(), **unlabelled.facts(before)}
     facts |= session.facts(speed, fast_paths, init=report, init_preprocess=of_init)
+    if carried:
+        facts[CARRIED_OVER] = carried
     facts["plan_note"] = before.get("plan_note", plan_note)
     facts["exchanged_sides"] = exchanged_pairs(config.augment, task)
     facts["seen_by_init"], warnings = seen_by_init(init, before, dataset, cases.held_back)
@@ -171,12 +188,13 @@ def finetune(
     facts[FILE_NOTES], of_files = file_notes(read, before)
     if not before:
         warnings = [*of_files, of_mirrored_sides(config.augment, task), *warnings]
-    return _train(session, cases, network, speed, facts, warnings)
+    return _train(session, cases, unlabelled.cases, network, speed, facts, warnings)
 
 
 def _train(
     session: Session[FinetuneConfig],
     cases: FoldCases,
+    unlabelled: Sequence[Case],
     network: SegmentationNetwork,
     speed: FinetuneSpeed,
     facts: dict[str, Any],
@@ -187,6 +205,7 @@ def _train(
     Args:
         session: the run.
         cases: what it trains on and what it holds back.
+        unlabelled: what it trains on without labels.
         network: what to train.
         speed: the settled one.
         facts: for the record and the model folders; facts that are known only here are added.
@@ -197,7 +216,14 @@ def _train(
     known = describe_scans([case.images for case in training], len(task.channels)) if is_first() else None
     folders = ModelFolders(run, SMOOTHED, SaveFinetuned(config, facts, known))
     trainer = _trainer(session, cases, folders)
-    scans = FinetuneData(training=training, validation=validation, task=task, config=config, store=run.parent / STORE)
+    scans = FinetuneData(
+        training=training,
+        validation=validation,
+        task=task,
+        config=config,
+        store=run.parent / STORE,
+        unlabelled=unlabelled,
+    )
     scans.prepare_scans()
     deciding = Deciding.of(task, scans.training_voxels(), scans.validation_voxels(), cases.fold)
     facts["choice"], folders.always_last = deciding.facts(), deciding.always_last
@@ -206,7 +232,8 @@ def _train(
     warn(*warnings, of_absent, scans.hidden_voxels(), *deciding.lines(), of_changed_files(session.before, facts))
     facts["fast_paths"] |= scans.place(trainer.strategy.root_device)
     weights = _class_weights(scans, task, config, facts)
-    module = FinetuneModule(network, task, replace(config, speed=speed), weights, deciding.structures)
+    carried = facts.get(CARRIED_OVER, ())
+    module = FinetuneModule(network, task, replace(config, speed=speed), weights, deciding.structures, carried)
     facts |= decay_facts(module, config.optimizer)
     if (rarity := scans.rarity()) is not None:
         facts["cropped_at"] = {target.name: round(of, 6) for target, of in zip(task.targets, rarity, strict=True)}
@@ -223,17 +250,17 @@ def _train(
 
 
 def _trainer(session: Session[FinetuneConfig], cases: FoldCases, folders: ModelFolders) -> Trainer:
-    config = session.trainer
+    config, unlabelled = session.trainer, bool(session.config.unlabelled.paths)
     if cases.fold == "all":  # the Dice of what is trained on says nothing of when to stop
         config = replace(config, early_stop_patience=None)
     return build_trainer(
         config,
         session.folder,
         monitor=POOLED,
-        metrics=metric_names(cases.task),
+        metrics=metric_names(cases.task, unlabelled=unlabelled),
         decides=SMOOTHED,
         gradient_clip=session.config.optimizer.gradient_clip,
-        callbacks=[folders],
+        callbacks=[folders, *([ConsistencyMeans()] if unlabelled else [])],
     )
 
 

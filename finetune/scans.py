@@ -55,7 +55,9 @@ class Scans(Protocol):
         """Voxels of a scan that are background, and those of each target; ignored ones are neither."""
 
 
-def open_scans(cases: Sequence[Case], task: Task, config: FinetuneConfig, folder: Path | None) -> Scans:
+def open_scans(
+    cases: Sequence[Case], task: Task, config: FinetuneConfig, folder: Path | None, *, labelled: bool = True
+) -> Scans:
     """The scans of cases, kept where the configuration says.
 
     Args:
@@ -63,10 +65,11 @@ def open_scans(cases: Sequence[Case], task: Task, config: FinetuneConfig, folder
         task: how labels become targets.
         config: preprocessing, and where to keep what was preprocessed.
         folder: of the store that `config.store` means by "auto". If None, "auto" keeps the scans in memory.
+        labelled: whether labels are read; labels of other scans have no channels.
     """
     if (place := store_of(config, folder)) is None:
-        return ScansInMemory(cases, task, config.preprocess)
-    return ScansOnDisk(cases, task, config.preprocess, place)
+        return ScansInMemory(cases, task, config.preprocess, labelled=labelled)
+    return ScansOnDisk(cases, task, config.preprocess, place, labelled=labelled)
 
 
 def store_of(config: FinetuneConfig, auto: Path | None) -> Path | None:
@@ -86,14 +89,17 @@ class ScansInMemory:
         cases: the scans.
         task: how labels become targets.
         preprocess: spacing, intensity and crop.
+        labelled: whether labels are read.
     """
 
     where = "memory"
 
-    def __init__(self, cases: Sequence[Case], task: Task, preprocess: PreprocessConfig) -> None:
-        self._cases, self._config = tuple(cases), preprocess
+    def __init__(
+        self, cases: Sequence[Case], task: Task, preprocess: PreprocessConfig, *, labelled: bool = True
+    ) -> None:
+        self._cases, self._config, self._labelled = tuple(cases), preprocess, labelled
         self._targets = len(task.targets)
-        self._steps = preprocessing(preprocess, task, with_label=True)
+        self._steps = preprocessing(preprocess, task, with_label=labelled)
         self._kept: dict[int, ScanInMemory] = {}
 
     def __len__(self) -> int:
@@ -117,6 +123,10 @@ class ScansInMemory:
         """One of them, read if it was not yet."""
         if index not in self._kept:
             sample = _preprocessed(self._steps, self._cases[index])
+            if not self._labelled:
+                nothing = torch.empty(0, *sample["image"].shape[1:], dtype=torch.uint8)
+                self._kept[index] = ScanInMemory(sample["image"], nothing)
+                return self._kept[index]
             places = [flat for _, flat in class_places(sample["label"].numpy(), self._targets)]
             self._kept[index] = ScanInMemory(sample["image"], sample["label"], places)
         return self._kept[index]
@@ -138,13 +148,17 @@ class ScansOnDisk:
         task: how labels become targets.
         preprocess: spacing, intensity and crop.
         folder: of the store; new, or one that other runs use too.
+        labelled: whether labels are read.
     """
 
     where = "store"
 
-    def __init__(self, cases: Sequence[Case], task: Task, preprocess: PreprocessConfig, folder: Path) -> None:
+    def __init__(
+        self, cases: Sequence[Case], task: Task, preprocess: PreprocessConfig, folder: Path, *, labelled: bool = True
+    ) -> None:
         self._cases, self._task, self._preprocess, self._folder = tuple(cases), task, preprocess, folder
-        self._steps = preprocessing(preprocess, task, with_label=True)
+        self._labelled = labelled
+        self._steps = preprocessing(preprocess, task, with_label=labelled)
         self._scans: tuple[StoredScan, ...] = ()
 
     def __len__(self) -> int:
@@ -193,10 +207,8 @@ class ScansOnDisk:
     def _way(self) -> dict[str, object]:
         """What a scan in the store depends on beside its files."""
         task = self._task
-        return {
-            "preprocess": preprocessing_key(self._preprocess, task.channels),
-            "label": {**encoding_key(task), **label_interpolation_key(self._preprocess)},
-        }
+        label = {**encoding_key(task), **label_interpolation_key(self._preprocess)} if self._labelled else None
+        return {"preprocess": preprocessing_key(self._preprocess, task.channels), "label": label}
 
     def _name(self, case: Case, content: str) -> str:
         """Names what a scan in the store holds: its files, and the meaning of its label values if that is its own."""
@@ -243,8 +255,8 @@ class ScansOnDisk:
                 sample = _preprocessed(self._steps, case)
                 if source_key(files) != key:
                     return DataError(f"{case.images[0]}: was changed while it was read; start again")
-                label = sample["label"].numpy()
-                places = class_places(label, len(self._task.targets))
+                label = sample["label"].numpy() if self._labelled else None
+                places = [] if label is None else class_places(label, len(self._task.targets))
                 scan = store.write(name, case.id, sample["image"].numpy(), label, places)
         except DataError as error:
             return error
@@ -254,7 +266,7 @@ class ScansOnDisk:
         return scan
 
     def _tell_size(self, todo: Sequence[Case], workers: int) -> None:
-        size = store_bytes(todo, self._preprocess, workers, self._task)
+        size = store_bytes(todo, self._preprocess, workers, self._task if self._labelled else None)
         free = check_space(self._folder, size, _OPTION)
         room = f"at most {in_words(size)} in {self._folder} ({in_words(free)} free)"
         tell(f"{_NAME}: {len(todo)} of {count(len(self._cases), 'scan')} to preprocess, {room}")
@@ -263,7 +275,8 @@ class ScansOnDisk:
 def _preprocessed(steps: object, case: Case) -> dict[str, Tensor]:
     values = steps({"case": case})  # type: ignore[operator]
     # Plain tensors: MONAI's carry the history of the scan, which costs time at every transform.
-    return {key: convert_to_tensor(values[key], track_meta=False).contiguous() for key in ("image", "label")}
+    keys = [key for key in ("image", "label") if key in values]
+    return {key: convert_to_tensor(values[key], track_meta=False).contiguous() for key in keys}
 
 
 def _files(case: Case) -> list[Path]:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetune.batches import Batches
 from finetune.config import FinetuneConfig
-from finetune.data import Batches, TrainingCrops
+from finetune.data import TrainingCrops
 from finetune.planning.memory import training_footprint
 from finetune.planning.planner import plan_data, recipe_of, this_machine
 from finetune.planning.timing import timed_steps

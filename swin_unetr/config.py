@@ -17,6 +17,7 @@ from swin_unetr.preprocess_config import IntensityConfig as IntensityConfig
 from swin_unetr.preprocess_config import PreprocessConfig as PreprocessConfig
 from swin_unetr.trainer_config import BUDGETS as BUDGETS
 from swin_unetr.trainer_config import TrainerConfig as TrainerConfig
+from swin_unetr.transfer_config import TransferConfig as TransferConfig
 
 #: Order in which patch merging concatenates the neighbours of a 2x2x2 block.
 #: "legacy": MONAI up to 1.4, two neighbours twice, two never; every checkpoint published before 2025.

@@ -38,11 +38,21 @@ def change(image: Tensor, label: Tensor, changes: Changes, wide: Sequence[Wide])
         wide: each crop that is rotated, with its margin, in the order of `changes.affine_rows`; on the device of the
             batch.
     """
+    turn(image, label, changes, wide)
+    recolour(image, changes)
+
+
+def turn(image: Tensor, label: Tensor, changes: Changes, wide: Sequence[Wide]) -> None:
+    """The rotation with zoom, which changes where things lie; arguments as of `change`."""
     if len(changes.affine_rows):
         size = image.shape[2:]
         turned = [_turned(*each, matrix, size) for each, matrix in zip(wide, changes.matrices, strict=True)]
         image.index_copy_(0, changes.affine_rows, torch.cat([each for each, _ in turned]))
         label.index_copy_(0, changes.affine_rows, torch.cat([each for _, each in turned]))
+
+
+def recolour(image: Tensor, changes: Changes) -> None:
+    """The changes of intensity; arguments as of `change`."""
     if changes.noise_seeds:
         _each(image, changes.noise_rows, lambda crops: _noisy(crops, changes.noise_std, changes.noise_seeds))
     if len(changes.blur_rows):

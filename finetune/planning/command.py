@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from finetune.config import UnlabelledConfig
 from finetune.planning import PLAN, PLANNED
 from swin_unetr.budget_arguments import add_budget_arguments
 from swin_unetr.config_io import CommandParser
@@ -78,7 +79,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def plan_of_run(
-    data: Folders, run: Path, *, layout: str, max_time: str | None = None, max_steps: int | None = None
+    data: Folders,
+    run: Path,
+    *,
+    layout: str,
+    max_time: str | None = None,
+    max_steps: int | None = None,
+    unlabelled: UnlabelledConfig | None = None,
 ) -> Path:
     """The plan that a run without a recipe follows: the one in its folder, or a new one for this machine.
 
@@ -88,6 +95,7 @@ def plan_of_run(
         layout: of `data`.
         max_time: time that the training may take. If this and `max_steps` are None, the plan decides.
         max_steps: steps that it makes.
+        unlabelled: scans without labels that each step sees, too. If None, none.
 
     Raises:
         ConfigError: several processes would plan at a time, or the folder holds something else.
@@ -105,6 +113,6 @@ def plan_of_run(
         raise ConfigError(f"plan: several processes cannot plan together; run {before} before")
     from finetune.planning.planner import plan
 
-    made = plan(data, run, layout=layout, max_time=max_time, max_steps=max_steps)
+    made = plan(data, run, layout=layout, max_time=max_time, max_steps=max_steps, unlabelled=unlabelled)
     print(*made.headline(), made.table(), f"plan: {run / PLAN}", sep="\n", flush=True)
     return run / PLAN

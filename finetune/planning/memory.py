@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from finetune.config import FinetuneConfig
 from finetune.module import FinetuneModule
+from finetune.planning.step import LoneModule, batch_shapes
 from swin_unetr.config import SpeedConfig
 from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.planning.footprint import Footprint, step_footprint
 from swin_unetr.tasks import Task
-from transforms.labels import target_type
 
 #: The CPU's attention that keeps the same tensors as a GPU's fused one: queries, keys, values, result and normaliser.
 _LIKE_A_GPU = SpeedConfig(attention="blockwise", memory_layout="contiguous")
@@ -35,19 +34,13 @@ def training_footprint(config: FinetuneConfig, task: Task, *, device: str) -> Fo
     counted = (1.0,) * task.num_classes if config.loss.class_weights == "frequencies" else None
 
     def build() -> FinetuneModule:
-        module = FinetuneModule(build_network(network), task, config, counted)
+        module = LoneModule(build_network(network), task, config, counted)
         choose_fast_paths(module.network, speed)
         return module
 
     def loss(module: FinetuneModule, batch: dict[str, Tensor]) -> Tensor:
         return module.training_step(batch, 0)
 
-    sampling = config.sampling
-    crops = sampling.scans_per_batch * sampling.crops_per_scan
-    labels = task.num_classes if task.activation == "sigmoid" else 1
-    batch = {
-        "image": ((crops, len(task.channels), *sampling.crop_size), torch.float32),
-        "label": ((crops, labels, *sampling.crop_size), target_type(task)),
-    }
     low = config.trainer.precision in ("bf16-mixed", "16-mixed")
-    return step_footprint(build, loss, batch, bfloat16=low, averaged=config.trainer.ema_decay is not None)
+    averaged = config.trainer.ema_decay is not None or bool(config.unlabelled.paths)
+    return step_footprint(build, loss, batch_shapes(config, task), bfloat16=low, averaged=averaged)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from rich.progress import Progress
 
-from finetune.config import FinetuneConfig, LossConfig
+from finetune.config import FinetuneConfig, LossConfig, UnlabelledConfig
 from finetune.planning import FINGERPRINT, PLAN
 from finetune.planning.length import Asked
 from finetune.planning.memory import training_footprint
@@ -52,6 +52,7 @@ def plan(
     overwrite: bool = False,
     max_time: str | None = None,
     max_steps: int | None = None,
+    unlabelled: UnlabelledConfig | None = None,
 ) -> Plan:
     """Look at a labelled data set, choose how to train on it, and write plan.yaml and fingerprint.json.
 
@@ -68,6 +69,7 @@ def plan(
         max_time: time that the training may take, such as "90min". Steps are timed here for it; with little time,
             voxels are coarser and the network smaller.
         max_steps: steps that the training makes. If both are None, the plan says how many.
+        unlabelled: scans without labels that each step sees, too. If None, none.
 
     Raises:
         ConfigError: options that do not go together, too little memory, or a plan that a person changed.
@@ -83,7 +85,7 @@ def plan(
     surveys = [(part, _survey(part, survey_file, workers)) for part in read_parts(data, layout)]
     found = surveys[0][1] if len(surveys) == 1 else join_surveys(surveys)
     foreign = machine.device == "cuda" and not torch.cuda.is_available()
-    made = plan_data(found, machine, max_time=max_time, max_steps=max_steps, timed=not foreign)
+    made = plan_data(found, machine, max_time=max_time, max_steps=max_steps, timed=not foreign, unlabelled=unlabelled)
     write_plan(made, Path(output))
     return made
 
@@ -114,6 +116,7 @@ def plan_data(
     max_time: str | None = None,
     max_steps: int | None = None,
     timed: bool = True,
+    unlabelled: UnlabelledConfig | None = None,
 ) -> Plan:
     """Plan for a data set.
 
@@ -124,19 +127,20 @@ def plan_data(
             steps it makes.
         max_steps: steps that it makes.
         timed: whether steps can be timed, since the machine is this one.
+        unlabelled: scans without labels that each step sees, too. If None, none.
 
     Raises:
         ConfigError: nothing says what the labels mean, or the memory is too little for anything.
         DataError: no case can be trained on.
     """
-    data = fingerprint(survey)
+    data, beside = fingerprint(survey), unlabelled or UnlabelledConfig()
 
     @lru_cache
     def trace(setting: Setting) -> Footprint:
-        return training_footprint(_step_of(setting, machine), data.task, device=machine.device)
+        return training_footprint(_step_of(setting, machine, beside), data.task, device=machine.device)
 
     def seconds(fitted: Fitted) -> float:
-        return seconds_of_step(_step_of(fitted.setting, machine), data.task, torch.device(machine.device))
+        return seconds_of_step(_step_of(fitted.setting, machine, beside), data.task, torch.device(machine.device))
 
     if max_time is None and max_steps is None:
         return make_plan(data, machine, trace)
@@ -156,7 +160,7 @@ def write_plan(plan: Plan, folder: Path) -> Path:
     return folder / PLAN
 
 
-def _step_of(setting: Setting, machine: PlanTarget) -> FinetuneConfig:
+def _step_of(setting: Setting, machine: PlanTarget, unlabelled: UnlabelledConfig) -> FinetuneConfig:
     """A configuration whose training step takes what the plan's will take."""
     crop = setting.shape.crop
     network = setting.shape.network(setting.features, gradient_checkpointing=setting.gradient_checkpointing)
@@ -167,6 +171,7 @@ def _step_of(setting: Setting, machine: PlanTarget) -> FinetuneConfig:
         loss=LossConfig(include_background=False, batch=True),
         optimizer=OptimizerConfig(warmup_epochs=0),
         deep_supervision=machine.device == "cuda",
+        unlabelled=unlabelled,
         trainer=TrainerConfig(precision="bf16-mixed" if machine.bfloat16 else "32-true", ema_decay=0.99),
     )
 

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from finetune.config import FinetuneConfig
-from finetune.module import FinetuneModule
+from finetune.planning.step import LoneModule, batch_shapes
 from swin_unetr.networks import build_network, choose_fast_paths
 from swin_unetr.tasks import Task
 from swin_unetr.training.decay import parameter_groups
 from swin_unetr.training.optimizer import build_optimizer
 from swin_unetr.training.speed import hardware, settle
-from transforms.labels import target_type
 
 #: A first step takes longer than later ones; if it takes more seconds than this, no second one is timed.
 LONG_STEP = 20.0
@@ -57,7 +56,7 @@ def timed_steps(
     counted = (1.0,) * task.num_classes if config.loss.class_weights == "frequencies" else None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.trainer.seed)
-        module = FinetuneModule(build_network(config.network), task, config, counted).to(device)
+        module = LoneModule(build_network(config.network), task, config, counted).to(device)
         choose_fast_paths(module.network, config.speed)
     fused = config.speed.fused_optimizer is True
     optimizer, _ = build_optimizer(
@@ -79,10 +78,13 @@ def timed_steps(
 
 
 def _random_batch(config: FinetuneConfig, task: Task) -> dict[str, Tensor]:
-    sampling, generator = config.sampling, torch.Generator().manual_seed(0)
-    crops = sampling.scans_per_batch * sampling.crops_per_scan
-    regions = task.activation == "sigmoid"
-    image = torch.randn((crops, len(task.channels), *sampling.crop_size), generator=generator)
-    shape = (crops, task.num_classes if regions else 1, *sampling.crop_size)
-    label = torch.randint(2 if regions else task.num_classes, shape, generator=generator)
-    return {"image": image, "label": label.to(target_type(task))}
+    generator = torch.Generator().manual_seed(0)
+    values = 2 if task.activation == "sigmoid" else task.num_classes
+    return {
+        name: (
+            torch.randint(values, shape, generator=generator).to(kind)
+            if name == "label"
+            else torch.randn(shape, generator=generator)
+        )
+        for name, (shape, kind) in batch_shapes(config, task).items()
+    }

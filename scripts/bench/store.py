@@ -37,7 +37,7 @@ from monai.data import CacheDataset, PersistentDataset
 from monai.transforms import Transform
 from torch.utils.data import DataLoader, Dataset
 
-from finetune.data import Batches
+from finetune.batches import Batches
 from finetune.scans import ScansOnDisk
 from swin_unetr.config import AugmentConfig, IntensityConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.datasets.case import Case

@@ -31,6 +31,7 @@ from swin_unetr.study.recipes import config_of, recipe_of
 from swin_unetr.study.results import LOG, METRICS, Result, Table, folder_of, write_result
 from swin_unetr.study.settings import prediction_of
 from swin_unetr.study.splits import labelled, of_curve, of_search
+from swin_unetr.study.unlabelled import paths_of
 
 #: What this program's own commands begin with.
 PROGRAM = (sys.executable, "-m", "swin_unetr")
@@ -166,6 +167,13 @@ class CellRun:
             seed=self.cell.seed,
             store=self.output / "store",
             rate=rate,
+            unlabelled=paths_of(
+                self.study.arms[self.cell.arm],
+                self.data,
+                validation,
+                run.parent / f"{run.name}.unlabelled",
+                self.output / "store",
+            ),
         )
         of_run = run.parent / f"{run.name}.yaml"
         write_text(of_run, yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=120))

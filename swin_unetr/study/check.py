@@ -11,6 +11,7 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.study.config import ArmConfig, StudyConfig
 from swin_unetr.study.data import StudyData
 from swin_unetr.study.recipes import config_of, is_planned, recipe_of
+from swin_unetr.study.unlabelled import check_unlabelled
 
 #: In the folder of a study: the images of all test cases, for `pretrain --exclude`.
 HELD_BACK = "held_back.txt"
@@ -39,7 +40,8 @@ def check_arms(study: StudyConfig, data: Mapping[str, StudyData], output: Path) 
         Lines on the weights to start from.
 
     Raises:
-        ConfigError: a recipe or a change that is wrong, or weights that have seen test cases.
+        ConfigError: a recipe or a change that is wrong, weights that have seen test cases, or test cases among the
+            scans without labels.
         CheckpointError: weights that do not fit the network.
     """
     lines: list[str] = []
@@ -47,6 +49,15 @@ def check_arms(study: StudyConfig, data: Mapping[str, StudyData], output: Path) 
         if arm.command is None:
             recipe = FinetuneConfig() if is_planned(arm) else recipe_of(name, arm, None)
             config_of(recipe, study.budget, points=1, seed=0, store=output)
+            if recipe.transfer.changed and arm.init is None:
+                field = f"transfer.{recipe.transfer.changed[0]}"
+                raise ConfigError(f"arms.{name}: {field} is for weights of init; give init, or leave it out")
+            if recipe.unlabelled.paths:
+                raise ConfigError(
+                    f"arms.{name}: unlabelled.paths of a recipe are not checked for test cases; give unlabelled of "
+                    "the arm instead"
+                )
+            lines += check_unlabelled(name, arm, data, study.folds, output / "store")
             lines += _of_weights(name, arm, None if is_planned(arm) else recipe, study.folds, data, output)
     return lines
 

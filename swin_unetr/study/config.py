@@ -77,6 +77,9 @@ class ArmConfig:
     overrides: dict[str, Any] = field(default_factory=dict)
     #: Weights to start from: a model folder, a run folder, or a published file. If None, random ones.
     init: str | None = None
+    #: Scans without labels that it learns from beside the labelled ones: a folder or a list; options such as
+    #: `unlabelled.weight` are overrides. If None, it learns from labelled scans alone.
+    unlabelled: str | None = None
     #: The shares of the labels that this arm is trained on. If None, those of the study.
     labels: tuple[float, ...] | None = None
     #: How this arm segments the test cases, where it differs from the study.
@@ -87,8 +90,12 @@ class ArmConfig:
 
     def __post_init__(self) -> None:
         _check_shares(self.labels)
-        if self.command is not None and (self.overrides or self.init is not None):
-            raise ValueError("command: another program has no overrides and no init; give them in its command")
+        if self.command is not None and (self.overrides or self.init is not None or self.unlabelled is not None):
+            raise ValueError(
+                "command: another program has no overrides, no init and no unlabelled; give them in its command"
+            )
+        if "unlabelled.paths" in self.overrides:
+            raise ValueError("overrides: unlabelled.paths is given by unlabelled of the arm, where it is checked")
 
 
 @dataclass(frozen=True, kw_only=True)

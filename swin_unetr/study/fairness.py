@@ -32,6 +32,12 @@ def fairness_lines(study: StudyConfig, results: Mapping[Cell, Result]) -> list[s
         + ". The curves show some test cases; nothing is chosen by them.",
         _of_rates(study),
     ]
+    for name, arm in study.arms.items():
+        if arm.unlabelled is not None:
+            lines.append(
+                f"Scans without labels: {name} also learns from those of {arm.unlabelled}; none of them is a test "
+                "case, checked by their voxels."
+            )
     if foreign:
         lines.append(
             f"Other programs ({', '.join(foreign)}): they were given the list of the training cases and the images of "

@@ -67,10 +67,11 @@ def complete(study: StudyConfig, folders: Mapping[str, str], source: str) -> Stu
             check_command(arm.command, study.budget, where)
         elif arm.recipe != PLANNED:
             find_recipe(arm.recipe)
-    arms = {
-        name: arm if arm.init is None else replace(arm, init=_expanded(arm.init, f"{source}: arms.{name}.init"))
-        for name, arm in study.arms.items()
-    }
+    arms = {}
+    for name, arm in study.arms.items():
+        paths: dict[str, Any] = {key: of for key in ("init", "unlabelled") if (of := getattr(arm, key)) is not None}
+        expanded = {key: _expanded(of, f"{source}: arms.{name}.{key}") for key, of in paths.items()}
+        arms[name] = replace(arm, **dict[str, Any](expanded))
     return replace(study, data=data, arms=arms)
 
 

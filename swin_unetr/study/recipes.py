@@ -77,6 +77,7 @@ def config_of(
     seed: int,
     store: Path,
     rate: float | None = None,
+    unlabelled: tuple[str, ...] = (),
 ) -> FinetuneConfig:
     """The configuration that a training of a cell gets.
 
@@ -87,12 +88,14 @@ def config_of(
         seed: of the training.
         store: where preprocessed scans are kept, if the recipe leaves that open.
         rate: the learning rate. If None, that of the recipe.
+        unlabelled: paths of scans without labels.
     """
     config = budget_overrides(recipe, budget, points)
     optimizer = config.optimizer if rate is None else replace(config.optimizer, learning_rate=rate)
     return replace(
         config,
         optimizer=optimizer,
+        unlabelled=replace(config.unlabelled, paths=unlabelled),
         trainer=replace(config.trainer, seed=seed),
         layout="auto",
         store=str(store.absolute()) if config.store == "auto" else config.store,

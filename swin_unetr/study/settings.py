@@ -15,6 +15,7 @@ from swin_unetr.study.config import ArmConfig, PredictionConfig, StudyConfig
 from swin_unetr.study.data import StudyData
 from swin_unetr.study.recipes import is_planned
 from swin_unetr.study.splits import labelled
+from swin_unetr.study.unlabelled import scans_of
 
 
 def settings_of(study: StudyConfig, cell: Cell, data: StudyData) -> dict[str, Any]:
@@ -48,11 +49,14 @@ def prediction_of(study: StudyConfig, arm: ArmConfig) -> PredictionConfig:
 def _of_arm(arm: ArmConfig) -> dict[str, Any]:
     if arm.command is not None:
         return {"command": arm.command}
-    return {
+    settings: dict[str, Any] = {
         "recipe": arm.recipe if is_planned(arm) else read_yaml(find_recipe(arm.recipe)),
         "overrides": arm.overrides,
         "init": None if arm.init is None else _weights_hash(Path(arm.init)),
     }
+    if arm.unlabelled is not None:  # cells of older studies do not have it
+        settings["unlabelled"] = sorted(str(image) for case in scans_of(arm.unlabelled) for image in case.images)
+    return settings
 
 
 @lru_cache

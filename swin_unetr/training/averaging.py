@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-from swin_unetr.training.sharding import ShardedStrategy, divide, own_part, whole
+from swin_unetr.training.sharding import ShardedStrategy, divide, gathered, own_part, whole
 
 
 class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is untyped here
@@ -61,6 +61,13 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
         assert self._average_model is not None
         return self._average_model.module
 
+    def scores(self, image: Tensor) -> Tensor:
+        """What the module with the averaged weights gives for a batch, without dropout and gradients."""
+        average = self.average.eval()
+        with gathered(average), torch.no_grad():
+            found: Tensor = average(image)
+        return found
+
     @contextmanager
     def applied(self, module: LightningModule) -> Iterator[None]:
         """Within the block, the module holds the averaged weights."""
@@ -72,6 +79,11 @@ class WeightAverage(WeightAveraging):  # type: ignore[misc]  # Lightning is unty
 
     def _move(self, average: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
         torch._foreach_lerp_(list(map(own_part, average)), list(map(own_part, current)), self._share)
+
+
+def average_of(trainer: Trainer) -> WeightAverage | None:
+    """The average of the weights of a training; None if it keeps none."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)), None)
 
 
 class ValidatedWeights(Callback):  # type: ignore[misc]  # Lightning is untyped here
@@ -95,7 +107,7 @@ def weights_to_keep(trainer: Trainer, module: LightningModule) -> Iterator[None]
 
     They are the averaged ones, if the trainer averages weights. All processes take part.
     """
-    average = next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverage)), None)
+    average = average_of(trainer)
     if isinstance(trainer.strategy, ShardedStrategy):
         with trainer.strategy.whole_network(module, module if average is None else average.average):
             yield

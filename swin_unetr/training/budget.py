@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from swin_unetr.config import OptimizerConfig, TrainerConfig
 from swin_unetr.errors import ConfigError
-from swin_unetr.training.optimizer import build_optimizer, take_up
+from swin_unetr.training.carried_over import rates_of
+from swin_unetr.training.optimizer import Rate, build_optimizer, rate_of_steps, take_up
 from swin_unetr.training.schedule import SCHEDULE, Piece, Schedule
+from swin_unetr.transfer_config import TransferConfig
 
 
 class BudgetTooShortError(ConfigError):
@@ -77,6 +79,11 @@ class Budget(Callback, ABC):  # type: ignore[misc]  # Lightning is untyped here
             warmup: share of the budget in which the rate rises.
         """
         return self._piece.learning_rate(self._step, warmup) if self.schedule.pieces else 0.0
+
+    @property
+    def progress(self) -> tuple[float, float]:
+        """Share that is spent before the step under way, and share that this step spends."""
+        return (self._piece.share_at(self._step), self._piece.of_a_step) if self.schedule.pieces else (0.0, 0.0)
 
     def share_after(self, step: int) -> float:
         """Spent after so many steps, as far as it is known."""
@@ -156,29 +163,30 @@ def budget_of(trainer: Trainer) -> Budget | None:
 
 
 def share_spent(trainer: Trainer, config: TrainerConfig) -> float:
-    """Share of the training that is spent before the step under way, 0..1.
+    """Share of a training that is spent before the step under way, from 0 to 1.
 
     Args:
         trainer: its data module has `steps_per_epoch`.
         config: epochs, unless the trainer has a budget.
     """
     if budget := budget_of(trainer):
-        return budget.share_after(trainer.global_step)
-    step: int = trainer.global_step
-    return step / max(_steps_per_epoch(trainer, config) * config.max_epochs, 1)
+        return min(1.0, budget.progress[0])
+    return min(1.0, trainer.global_step / max(1, _steps_per_epoch(trainer, config) * config.max_epochs))
 
 
 def _steps_per_epoch(trainer: Trainer, config: TrainerConfig) -> int:
+    """Steps of the optimiser."""
     batches: int = trainer.datamodule.steps_per_epoch
     return math.ceil(batches / config.accumulate_batches)
 
 
 def configure_optimizers(
     trainer: Trainer,
-    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+    parameters: Iterable[nn.Parameter] | Sequence[dict[str, Any]],
     optimizer: OptimizerConfig,
     config: TrainerConfig,
     fused: bool,
+    transfer: TransferConfig | None = None,
 ) -> dict[str, Any]:
     """AdamW with warm-up and cosine, stepped by optimiser steps, as Lightning's hook of this name returns it.
 
@@ -188,15 +196,24 @@ def configure_optimizers(
         optimizer: rate, weight decay, warm-up.
         config: epochs, unless the trainer has a budget.
         fused: update all tensors in one kernel.
+        transfer: how weights that were carried over are trained; `parameters` are then the groups of
+            `carried_over.groups_of`. If None, all are trained alike.
     """
     steps_per_epoch = _steps_per_epoch(trainer, config)
+    total_steps = steps_per_epoch * config.max_epochs
     budget, warmup = budget_of(trainer), optimizer.warmup_of(config.max_epochs)
+    together = rate_of_steps(optimizer, steps_per_epoch, total_steps)
+    if budget is not None:
+        together = lambda _: budget.learning_rate(warmup)  # noqa: E731  # one of two
+    rates: Rate | list[Rate] = together
+    if transfer is not None:
+
+        def progress(step: int) -> tuple[float, float]:
+            return (step / total_steps, 1 / total_steps) if budget is None else budget.progress
+
+        groups = cast(Sequence[dict[str, Any]], parameters)
+        rates = rates_of(groups, transfer, together, progress, warmup)
     built, schedule = build_optimizer(
-        parameters,
-        optimizer,
-        steps_per_epoch=steps_per_epoch,
-        total_steps=steps_per_epoch * config.max_epochs,
-        fused=fused,
-        rate=None if budget is None else lambda: budget.learning_rate(warmup),
+        parameters, optimizer, steps_per_epoch=steps_per_epoch, total_steps=total_steps, fused=fused, rate=rates
     )
     return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

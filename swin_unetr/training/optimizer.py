@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -11,6 +11,9 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from swin_unetr.config import OptimizerConfig
+
+#: Share of the full learning rate at an optimiser step, counted from 0.
+Rate = Callable[[int], float]
 
 
 def warmup_cosine(step: int, *, warmup_steps: int, total_steps: int) -> float:
@@ -36,7 +39,7 @@ def build_optimizer(
     steps_per_epoch: float,
     total_steps: int,
     fused: bool = True,
-    rate: Callable[[], float] | None = None,
+    rate: Rate | Sequence[Rate] | None = None,
 ) -> tuple[AdamW, LambdaLR]:
     """AdamW, and the schedule that is to be stepped after each of its steps.
 
@@ -46,19 +49,21 @@ def build_optimizer(
         steps_per_epoch: optimiser steps of an epoch.
         total_steps: optimiser steps of the whole training.
         fused: update all tensors in one kernel.
-        rate: share of the full learning rate at the step under way. If None, it follows from the steps.
+        rate: share of the full learning rate at a step, of all groups of parameters or of each. If None,
+            `rate_of_steps`. Plain functions, not objects: their state must not be restored, so that a resumed run may
+            train for longer.
     """
+    if rate is None:
+        rate = rate_of_steps(config, steps_per_epoch, total_steps)
+    optimizer = AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+    return optimizer, LambdaLR(optimizer, rate if callable(rate) else list(rate))
+
+
+def rate_of_steps(config: OptimizerConfig, steps_per_epoch: float, total_steps: int) -> Rate:
+    """The share of the full learning rate, by the number of the step; arguments as of `build_optimizer`."""
     warmup = config.warmup_share
     warmup_steps = round(config.warmup_epochs * steps_per_epoch if warmup is None else warmup * total_steps)
-
-    # A plain function, not an object: its state must not be restored, so that a resumed run may train for longer.
-    def share(step: int) -> float:
-        if rate is not None:
-            return rate()
-        return warmup_cosine(step, warmup_steps=warmup_steps, total_steps=total_steps)
-
-    optimizer = AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
-    return optimizer, LambdaLR(optimizer, share)
+    return lambda step: warmup_cosine(step, warmup_steps=warmup_steps, total_steps=total_steps)
 
 
 def take_up(schedule: LambdaLR) -> None:

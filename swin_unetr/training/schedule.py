@@ -23,6 +23,20 @@ RESOLUTION = 1 / 500
 AVERAGED = 1 / 20
 
 
+def rise_and_fall(spent: float, one: float, warmup: float, whole: float = 1.0) -> float:
+    """Share of the full learning rate: linear warm-up, then a cosine to 0; above 0 from the first step on.
+
+    Args:
+        spent: share of a training that is spent before a step.
+        one: share that the step spends.
+        warmup: share in which the rate rises.
+        whole: share at which the rate has fallen to 0.
+    """
+    if spent < warmup:
+        return (spent + one) / (warmup + one)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (spent - warmup) / (whole - warmup))))
+
+
 class Piece(NamedTuple):
     """From an optimiser step on, the share that is spent before each step."""
 
@@ -44,10 +58,12 @@ class Piece(NamedTuple):
             step: of this piece.
             warmup: share of the budget in which the rate rises.
         """
-        spent, one = self.share_at(step), self.per_step or RESOLUTION
-        if spent < warmup:
-            return (spent + one) / (warmup + one)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (spent - warmup) / (1 - warmup))))
+        return rise_and_fall(self.share_at(step), self.of_a_step, warmup)
+
+    @property
+    def of_a_step(self) -> float:
+        """Share that a step spends, as far as it is known: at most that of the clock's resolution."""
+        return self.per_step or RESOLUTION
 
     @property
     def decay(self) -> float:

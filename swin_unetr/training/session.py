@@ -33,6 +33,8 @@ class RunConfig(Protocol):
         """Seed, devices, precision."""
 
 
+#: Key of the record: names of the tensors that were carried over, if they are trained differently from fresh ones.
+CARRIED_OVER = "carried_over"
 Config = TypeVar("Config", bound=RunConfig)
 
 
@@ -60,6 +62,8 @@ class Session(Generic[Config]):
     start: StartingPoint | None
     checkpoint: Path | None
     before: Mapping[str, Any]
+    #: Names of the tensors of the network that were carried over from `start`; of a run that is resumed, as recorded.
+    carried: tuple[str, ...] = field(default=(), init=False)
     _record: RunRecord | None = field(default=None, init=False)
 
     @classmethod
@@ -118,7 +122,14 @@ class Session(Generic[Config]):
         Raises:
             CheckpointError: weights that cannot be used.
         """
-        return [] if self.start is None or self.before else start_from(network, self.start.path).summary().splitlines()
+        if self.before:
+            self.carried = tuple(self.before.get(CARRIED_OVER, ()))
+            return []
+        if self.start is None:
+            return []
+        report = start_from(network, self.start.path)
+        self.carried = (*report.loaded, *report.adapted)
+        return report.summary().splitlines()
 
     def facts(
         self, speed: SpeedConfig, fast_paths: Mapping[str, Any], *, init: list[str], init_preprocess: object

@@ -18,7 +18,7 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
@@ -103,6 +103,22 @@ def divide(module: nn.Module) -> None:
     for part in _units(module):
         fully_shard(part)
     fully_shard(module)
+
+
+@contextmanager
+def gathered(module: nn.Module) -> Iterator[None]:
+    """Within the block every process has all weights of a module, if they are divided. All processes take part.
+
+    Without gradients, the network computes parts of a unit outside the unit's own pass, which would not gather them.
+    """
+    parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
+    for part in parts:
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
 
 
 def whole(tensors: Mapping[str, Any], *, keep: bool = True, to_cpu: bool = False) -> dict[str, Any]:

@@ -71,6 +71,15 @@ WHOLE: dict[str, Any] = {
 }
 
 
+def taught(data: Path, crops: int, **trainer: Any) -> dict[str, Any]:
+    """With scans without labels, and weights that were carried over, frozen for two steps, then slower than others."""
+    return {
+        "unlabelled": {"paths": [str(data / "imagesTs")], "batch_size": crops, "confidence": 0.0, "weight": 10.0},
+        "transfer": {"freeze_steps": 2, "rate": 0.5, "layer_decay": 0.5},
+        "trainer": {**TINY["trainer"], **trainer},
+    }
+
+
 class Watch(Callback):
     """Notes losses; after a step, one process does something."""
 
@@ -86,7 +95,14 @@ class Watch(Callback):
 
 
 def train(
-    data: Path, run: Path, scans_per_batch: int, after: int = 0, action: Any = None, timer: Any = None, **other: Any
+    data: Path,
+    run: Path,
+    scans_per_batch: int,
+    after: int = 0,
+    action: Any = None,
+    timer: Any = None,
+    init: Path | None = None,
+    **other: Any,
 ) -> None:
     watched(finetune.run, run, after, action, **({} if timer is None else {"timer": timer}))
     if timer is not None:
@@ -94,7 +110,7 @@ def train(
     values = {**TINY, "sampling": {**TINY["sampling"], "scans_per_batch": scans_per_batch}, **other}
     config = from_dict(FinetuneConfig, values, source="test")
     try:
-        finetune.run.finetune(config, data=data, output=run, resume=True)
+        finetune.run.finetune(config, data=data, output=run, init=init, resume=True)
         end = "finished"
     except SwinUnetrError as error:
         end = str(error)
@@ -252,6 +268,13 @@ if __name__ == "__main__":
     processes(2, lambda: train(data, folder / "spoilt", 1, after=3, action=spoil))
     processes(2, lambda: pre_train(data, folder / "encoder"))
     processes(2, lambda: pre_train(data, folder / "body", proxies=WHOLE))
+    start = folder / "encoder"
+    processes(1, lambda: train(data, folder / "taught_one", 2, init=start, **taught(data, 2)))
+    processes(2, lambda: train(data, folder / "taught", 1, init=start, **taught(data, 1)))
+    divided = taught(data, 1, strategy="fsdp")
+    processes(2, lambda: train(data, folder / "taught_fsdp", 1, init=start, after=3, action=terminate, **divided))
+    (folder / "taught_fsdp.0").rename(folder / "taught_before_fsdp")
+    processes(2, lambda: train(data, folder / "taught_fsdp", 1, **divided))
 
     processes(2, lambda: train(data, folder / "from_fsdp", 1, after=3, action=terminate, **FSDP))
     (folder / "from_fsdp.0").rename(folder / "before_fsdp")

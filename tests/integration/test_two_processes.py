@@ -64,6 +64,29 @@ def test_partial_labels_count_the_same_in_two_processes(runs: Path) -> None:
     assert not torch.equal(parts[0], parts[1])
 
 
+def test_scans_without_labels_and_frozen_weights_count_the_same_in_two_processes(runs: Path) -> None:
+    one, first, second = losses(runs, "taught_one.0"), losses(runs, "taught.0"), losses(runs, "taught.1")
+    assert [(a + b) / 2 for a, b in zip(first, second, strict=True)] == pytest.approx(one, rel=1e-4)
+    tables = [list(csv.DictReader((runs / name / "metrics.csv").open())) for name in ("taught_one", "taught")]
+    for name in ("train/consistency", "train/confident", "learning_rate/carried_1"):
+        ours, theirs = ([float(row[name]) for row in table] for table in tables)
+        assert ours == pytest.approx(theirs, rel=1e-3)
+        assert ours[-1] > 0
+    assert_same(runs, "taught_one", "taught")
+
+
+def test_a_teacher_and_frozen_weights_that_are_divided_are_stopped_and_resumed(runs: Path) -> None:
+    found = losses(runs, "taught_before_fsdp") + losses(runs, "taught_fsdp.0")
+    assert found == pytest.approx(losses(runs, "taught.0"), rel=1e-4)
+    assert_same(runs, "taught", "taught_fsdp")
+
+
+def assert_same(runs: Path, *names: str) -> None:
+    networks = [load_model(runs / name / "last").network for name in names]
+    for ours, theirs in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=2e-4)
+
+
 def test_a_signal_to_one_of_them_stops_all_after_the_same_step(runs: Path) -> None:
     # the third step is the first of the second epoch; what follows is trained after the resume
     assert losses(runs, "before") == losses(runs, "two.0")[:3]

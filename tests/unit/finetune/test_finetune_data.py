@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from finetune.batches import Batches, changed
 from finetune.config import FinetuneConfig, FinetuneSpeed
-from finetune.data import Batches, FinetuneData, TrainingCrops, changed
+from finetune.data import FinetuneData, TrainingCrops
 from finetune.run import open_data
 from finetune.scans import ScansInMemory, ScansOnDisk
 from finetune.scans_on_device import ScansOnDevice, held_bytes

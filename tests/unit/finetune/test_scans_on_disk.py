@@ -17,8 +17,9 @@ import pytest
 import torch
 
 import finetune.scans
+from finetune.batches import Batches
 from finetune.config import FinetuneConfig
-from finetune.data import Batches, FinetuneData, TrainingCrops, WholeScans
+from finetune.data import FinetuneData, TrainingCrops, WholeScans
 from finetune.scans import ScansInMemory, ScansOnDisk, open_scans
 from swin_unetr.config import AugmentConfig, IntensityConfig, NetworkConfig, PreprocessConfig, SamplingConfig
 from swin_unetr.datasets import read_dataset

@@ -74,7 +74,7 @@ def test_what_is_to_be_ignored_counts_nowhere() -> None:
 
 
 def test_names_of_what_is_logged() -> None:
-    assert metric_names(brats()) == (
+    assert metric_names(brats(), unlabelled=False) == (
         "train/loss", "val/smoothed_pooled_dice",
         "val/pooled_dice", "val/pooled_dice/TC", "val/pooled_dice/WT", "val/pooled_dice/ET",
         "val/dice", "val/dice/TC", "val/dice/WT", "val/dice/ET",

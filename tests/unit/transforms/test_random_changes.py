@@ -12,7 +12,7 @@ from monai.data import DataLoader, Dataset, MetaTensor, set_track_meta
 from monai.transforms import Compose, EnsureTyped, RandGibbsNoised, ScaleIntensityd
 
 import transforms
-from finetune.data import Batches
+from finetune.batches import Batches
 from swin_unetr.config import AugmentConfig, SamplingConfig
 from swin_unetr.tasks import Task, exclusive
 from transforms import RandomChangesd, RandomCropsd

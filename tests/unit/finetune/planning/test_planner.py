@@ -12,13 +12,14 @@ import yaml
 
 import swin_unetr
 from finetune.command import main as finetune
-from finetune.config import FinetuneConfig
+from finetune.config import FinetuneConfig, UnlabelledConfig
 from finetune.planning.command import main, plan_of_run
 from finetune.planning.memory import training_footprint
 from finetune.planning.origin import note_of_origin
 from finetune.planning.planner import plan_data, recipe_of, this_machine, write_plan
 from finetune.recipes import find_recipe
 from finetune.trial import TrainingNeeds
+from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig, TrainerConfig
 from swin_unetr.config_io import load
 from swin_unetr.datasets import read_dataset
 from swin_unetr.doctor.terminal import machine_lines
@@ -27,6 +28,7 @@ from swin_unetr.files import write_json
 from swin_unetr.networks import build_network
 from swin_unetr.planning.fingerprint import Fingerprint, fingerprint
 from swin_unetr.survey.run import survey
+from swin_unetr.tasks import Task, exclusive
 from transforms.io import read_labels, write_image, write_labels
 
 MEMORY = 8_000_000_000
@@ -357,3 +359,24 @@ def test_residual_convolutions_of_the_encoder_are_in_the_memory(plan) -> None:
     ]
     assert grown == 4 * (parameters[1] - parameters[0]) > 0
     assert footprints[1].activations > footprints[0].activations
+
+
+def test_crops_without_labels_take_the_memory_of_as_many_labelled_ones() -> None:
+    """The teacher's pass keeps nothing, and there is one student's pass for both: the views are all that is added."""
+    task = Task(name="organs", modality="CT", channels=("CT",), targets=exclusive(("a", "b")))
+    network = NetworkConfig(feature_size=12, depths=(1, 1), num_heads=(3, 6), window_size=(4, 4, 4))
+
+    def peak(labelled: int, unlabelled: int) -> int:
+        config = FinetuneConfig(
+            network=network,
+            sampling=SamplingConfig(crop_size=(32, 32, 32), scans_per_batch=labelled),
+            inference=InferenceConfig(roi_size=(32, 32, 32)),
+            trainer=TrainerConfig(ema_decay=0.99),
+            unlabelled=UnlabelledConfig(paths=("scans",) * bool(unlabelled), batch_size=max(1, unlabelled)),
+        )
+        return training_footprint(config, task, device="cpu").peak
+
+    alone, two, beside = peak(1, 0), peak(2, 0), peak(1, 1)
+    views = 2 * 4 * 32**3
+    assert two < beside < two + 2 * views
+    assert beside > 1.5 * alone
