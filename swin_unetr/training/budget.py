@@ -171,7 +171,8 @@ def share_spent(trainer: Trainer, config: TrainerConfig) -> float:
     """
     if budget := budget_of(trainer):
         return min(1.0, budget.progress[0])
-    return min(1.0, trainer.global_step / max(1, _steps_per_epoch(trainer, config) * config.max_epochs))
+    step: int = trainer.global_step
+    return min(1.0, step / max(1, _steps_per_epoch(trainer, config) * config.max_epochs))
 
 
 def _steps_per_epoch(trainer: Trainer, config: TrainerConfig) -> int:
