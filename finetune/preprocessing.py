@@ -72,8 +72,8 @@ def with_preprocess_of(
         return config
     if start.preprocess is None:
         raise ConfigError(
-            f"--init-preprocess take: {start.path} is a published file, which does not say how its scans were "
-            "preprocessed; set the fields of preprocess"
+            f"--init-preprocess take: {start.path} does not say how its scans were preprocessed; set the fields of "
+            "preprocess, or make a model folder of published weights with import-weights --source"
         )
     return replace(config, preprocess=start.preprocess)
 

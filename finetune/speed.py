@@ -8,9 +8,9 @@ import torch
 
 from finetune.config import FinetuneConfig, FinetuneSpeed
 from finetune.planning.memory import training_footprint
-from finetune.planning.planner import this_machine
 from swin_unetr.machine import parse_size
 from swin_unetr.networks import build_network, recomputable
+from swin_unetr.planning.this_machine import this_machine
 from swin_unetr.tasks import Task
 from swin_unetr.training.speed import hardware, least_recomputation, settle
 

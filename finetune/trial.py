@@ -15,7 +15,7 @@ from finetune.batches import Batches
 from finetune.config import FinetuneConfig
 from finetune.data import TrainingCrops
 from finetune.planning.memory import training_footprint
-from finetune.planning.planner import plan_data, recipe_of, this_machine
+from finetune.planning.planner import plan_data, recipe_of
 from finetune.planning.timing import timed_steps
 from finetune.recipes import find_recipe
 from finetune.scans import ScansInMemory
@@ -26,6 +26,7 @@ from swin_unetr.durations import parse_duration
 from swin_unetr.errors import SwinUnetrError
 from swin_unetr.machine import available, cores, peak_during, resident
 from swin_unetr.planning.footprint import Footprint
+from swin_unetr.planning.this_machine import this_machine
 from swin_unetr.store.size import store_bytes
 from swin_unetr.survey.facts import Survey
 from swin_unetr.tasks import Task

@@ -11,21 +11,25 @@ from pretrain.config import PretrainConfig
 from pretrain.recipes import find_recipe, shipped_recipes
 from swin_unetr.budget_arguments import BUDGET_OPTIONS, add_budget_arguments, recipe_of_schedule, take_budget
 from swin_unetr.config_io import CommandParser, add_config_arguments, from_dict, read_yaml
+from swin_unetr.errors import ConfigError
 from swin_unetr.provenance import resume_command, telling_how_to_go_on
 from swin_unetr.warmup import keep_warmup_share
 
 _USAGE = (
-    "swin-unetr pretrain --config RECIPE --data PATH ... --output DIR [--exclude FILE] [--probe DIR] "
+    "swin-unetr pretrain --data PATH ... --output DIR [--config RECIPE | --plan-only] [--exclude FILE] [--probe DIR] "
     "[--time TIME | --steps N] ..."
 )
 _DESCRIPTION = """Train an encoder, or a whole network, on scans without labels.
 
 The folder of results holds config.yaml, run.json, metrics.csv, curves.png, pictures/, tensorboard/,
 checkpoints/last.ckpt and the model folders best/ and last/, which finetune --init takes. Every field of a recipe can
-be given as an option, such as --network.feature_size 24; with --config, the defaults below are those of the recipe."""
+be given as an option, such as --network.feature_size 24; with --config, the defaults below are those of the recipe.
+
+Without --config, a plan is made for the scans and this machine: plan.yaml in the folder of results, a recipe with the
+reason for every choice."""
 _DERIVED = ("network.in_channels", "network.num_classes", "trainer.early_stop_patience")
 #: Options that are not fields of the configuration.
-_OWN = ("data", "output", "exclude", "test", "cache", "probe", "init", "resume", "config", *BUDGET_OPTIONS)
+_OWN = ("plan_only", "data", "output", "exclude", "test", "cache", "probe", "init", "resume", "config", *BUDGET_OPTIONS)
 
 
 def build_parser(recipe: dict[str, Any]) -> CommandParser:
@@ -35,6 +39,8 @@ def build_parser(recipe: dict[str, Any]) -> CommandParser:
     )
     recipes = ", ".join(shipped_recipes())
     parser.add_argument("--config", help=f"recipe: a YAML file, or the name of a shipped one ({recipes})")
+    only = "make the plan, print it and write plan.yaml, but do not train"
+    parser.add_argument("--plan-only", action="store_true", help=only)
     kinds = "scans: folders (of images, DICOM series or a labelled layout), files, lists in JSON or CSV"
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=kinds)
     parser.add_argument("--output", type=Path, required=True, help="folder of the run's results, new or to be resumed")
@@ -67,14 +73,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config", nargs="?")
-    name = first.parse_known_args(list(argv))[0].config
-    recipe: dict[str, Any] = {}
-    path = recipe_of_schedule(argv) if name is None else find_recipe(name)
-    if path is not None:
-        recipe = read_yaml(path)
-        from_dict(PretrainConfig, recipe, source=str(path))  # errors in the file name the file
+    recipe = _recipe(argv)
+    if recipe is None:
+        return 0
     parser = build_parser(recipe)
     values = parser.parse_args(list(argv)).as_dict()
     own = {key: values.pop(key) for key in _OWN}
@@ -88,10 +89,40 @@ def _main(argv: Sequence[str]) -> int:
 
     from pretrain.run import pretrain
 
-    del own["config"]
+    del own["config"], own["plan_only"]
     if warmup and rank_zero_only.rank == 0:
         print(warmup, flush=True)
     result = pretrain(config, **{**own, "resume": own["resume"] == "auto"})
     if rank_zero_only.rank == 0:  # the processes of other devices run this too
         print(result.summary())
     return 0
+
+
+def _recipe(argv: Sequence[str]) -> dict[str, Any] | None:
+    """The values of the recipe: of --config, of the run that is repeated, or of a plan; None if only that was asked."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", nargs="?")
+    name = first.parse_known_args(list(argv))[0].config
+    if name is None and {"-h", "--help"} & set(argv):
+        return {}
+    path = recipe_of_schedule(argv) if name is None else find_recipe(name)
+    only = False
+    if path is None:
+        options = build_parser({}).parse_args(list(argv))  # what is wrong is said before anything is planned
+        only = options.plan_only
+
+        from pretrain.planning.planner import plan_of_run  # only now: torch takes seconds
+
+        path = plan_of_run(
+            options.data,
+            options.output,
+            exclude=options.exclude,
+            layout=options.scans.layout,
+            max_time=options.time,
+            max_steps=options.steps,
+        )
+    elif "--plan-only" in argv:
+        raise ConfigError("--plan-only: a recipe was given, so nothing is planned; leave out one of them")
+    recipe = read_yaml(path)
+    from_dict(PretrainConfig, recipe, source=str(path))  # errors in the file name the file
+    return None if only else recipe

@@ -14,6 +14,7 @@ from pretrain.config import PretrainConfig
 from pretrain.folders import EncoderFolders, SaveEncoder
 from pretrain.health.callbacks import PROBE, health_callbacks, metric_names
 from pretrain.module import PretrainModule
+from pretrain.planning import PLAN
 from pretrain.recipes import find_recipe
 from pretrain.scans.air import air_levels
 from pretrain.scans.cache import cache_scans
@@ -120,10 +121,10 @@ def pretrain(
     run = Path(output)
     start = None if init is None else starting_point(init)
     # Checked before hours of caching; the channels of the scans are known only afterwards.
-    check_run_folder(run, config, resume=resume, may_change=(*MAY_CHANGE, "network.in_channels"))
+    check_run_folder(run, config, resume=resume, may_change=(*MAY_CHANGE, "network.in_channels"), beside=(PLAN,))
     cached = _scans(config, data, exclude, test, cache or run.parent / "scan-cache")
     config = replace(config, network=replace(config.network, in_channels=cached.channels))
-    session = Session.open(run, config, start=start, resume=resume, may_change=MAY_CHANGE)
+    session = Session.open(run, config, start=start, resume=resume, may_change=MAY_CHANGE, beside=(PLAN,))
     before = session.before
     if before and before.get("scan_hashes") != cached.provenance()["scan_hashes"]:
         raise ConfigError(f"{run}: cannot be resumed with other scans than before; choose another --output")

@@ -66,6 +66,8 @@ class ModelDescription:
     #: None for a pre-trained one.
     task: Task | None = None
     preprocess: PreprocessConfig = PreprocessConfig()
+    #: False for published weights that do not say how their scans were prepared; `preprocess` then means nothing.
+    preprocess_known: bool = True
     inference: InferenceConfig = InferenceConfig()
     #: What is removed from a prediction, on the grid of the scan; learnt if a cross-validation showed that it helps.
     postprocess: tuple[ComponentRule, ...] = ()

@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 if TYPE_CHECKING:
+    from swin_unetr.checkpoints.layouts import Layout
     from swin_unetr.inference.backends.registry import BackendSpec
 
 
@@ -160,6 +161,31 @@ class Backends(SphinxDirective):
         return [table(header, rows, (12, 18, 16, 26, 12, 18))]
 
 
+class WeightLayouts(SphinxDirective):
+    """Which published weights are read."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table of layouts."""
+        from swin_unetr.checkpoints.layouts import LAYOUTS
+
+        rows = [
+            (name, of.files, of.keys, of.left, _prepared(of), "names in the file" if of.shown else "`--source`")
+            for name, of in LAYOUTS.items()
+        ]
+        header = ("source", "files", "keys", "not used", "scans of the pre-training", "known by")
+        return [table(header, rows, (14, 22, 22, 18, 20, 12))]
+
+
+def _prepared(layout: Layout) -> str:
+    """Intensities and voxel size, in words."""
+    if layout.preprocess is None:
+        return "those of its recipe"
+    intensity, spacing = layout.preprocess.intensity, layout.preprocess.spacing_mm
+    words = "{:g} to {:g} HU".format(*intensity.window) if intensity.is_hounsfield else intensity.scheme
+    words += f", {spacing[0]:g} mm" if spacing else ", voxels as stored"
+    return f"{words}; {layout.remark}" if layout.remark else words
+
+
 def _format(backend: BackendSpec) -> str:
     return f"{backend.export.name} ({', '.join(backend.export.precisions)})" if backend.export else ""
 
@@ -173,6 +199,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "dataset-layouts": Layouts,
         "report-metrics": Metrics,
         "inference-backends": Backends,
+        "weight-layouts": WeightLayouts,
     }.items():
         app.add_directive(name, directive)
     return {"parallel_read_safe": True}

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
-
-from finetune.planning.length import Asked, Length
 from finetune.planning.rules import rules
 from swin_unetr.machine import size_in_words
-from swin_unetr.planning.choices import Choice
+from swin_unetr.planning.choices import Choice, recipe_text
 from swin_unetr.planning.fingerprint import Fingerprint
 from swin_unetr.planning.fit import Fitted, Trace, fit, smaller_fit
+from swin_unetr.planning.length import Asked, Length
+from swin_unetr.planning.network_choices import grid_choices, network_choices
 from swin_unetr.planning.target import EFFORTS, PlanTarget
 from swin_unetr.words import by, count
-
-_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -35,14 +31,7 @@ class Plan:
 
     def text(self) -> str:
         """The recipe as YAML, with the reason of every choice beside it."""
-        groups: dict[str, list[Choice]] = {}
-        for choice in self.choices:
-            groups.setdefault(choice.path.rpartition(".")[0], []).append(choice)
-        lines = [f"# {line}" for line in self.headline()]
-        for group, members in groups.items():
-            lines += [f"{group}:"] if group else []
-            lines += [line for choice in members for line in _lines(choice, "  " if group else "")]
-        return "\n".join(lines) + "\n"
+        return recipe_text(self.headline(), self.choices)
 
     def headline(self) -> Iterator[str]:
         """What was planned for, and what the training takes."""
@@ -128,52 +117,8 @@ def make_plan(data: Fingerprint, machine: PlanTarget, trace: Trace, asked: Asked
             fitted, lambda halvings: smaller_fit(fitted, data, machine, trace, halvings), EFFORTS[machine.device]
         )
     first, *others = rules(data, fitted, machine, length)
-    return Plan(data, machine, fitted, (first, *_of_network(data, fitted), *others), length)
-
-
-def _of_network(data: Fingerprint, fitted: Fitted) -> Iterator[Choice]:
-    setting, shape = fitted.setting, fitted.setting.shape
-    network = shape.network(setting.features, gradient_checkpointing=setting.gradient_checkpointing)
-    sees = shape.maps[-1] <= shape.window
-    yield Choice("network.feature_size", setting.features, "the widest that fits into time and memory")
-    yield Choice(
-        "network.depths", list(network.depths), f"{len(shape.strides)} stages: {_why_stages(shape.maps[-1], sees)}"
-    )
-    yield Choice("network.num_heads", list(network.num_heads), "of 16 channels or a little less")
-    yield Choice("network.window_size", list(shape.window), "tiles the maps of all stages without padding")
-    yield Choice("network.patch_size", list(shape.patch), _why_patch(shape.patch))
-    strides = [list(stride) for stride in shape.strides]
-    yield Choice(
-        "network.merge_strides", strides, "an axis is halved while its voxels are not twice as large as others'"
-    )
-    why = "a third more time, for a larger crop" if setting.gradient_checkpointing else "everything fits without"
-    yield Choice("network.gradient_checkpointing", setting.gradient_checkpointing, why)
-    yield Choice("preprocess.spacing_mm", list(fitted.grid.spacing_mm), fitted.grid.reason)
-    median = fitted.grid.shape_of(data.median_shape, data.median_spacing_mm)
-    share = min(1.0, shape.voxels / math.prod(median))
-    words = " x ".join(f"{count:.0f}" for count in median)
-    yield Choice("sampling.crop_size", list(shape.crop), f"{share:.0%} of a median scan of {words} voxels")
-
-
-def _why_stages(last: tuple[int, ...], sees: bool) -> str:
-    return f"the last attends to a map of {by(last)}" + (", all of it in one window" if sees else "")
-
-
-def _why_patch(patch: tuple[int, ...]) -> str:
-    whole = [name for name, size in zip("XYZ", patch, strict=True) if size == 1]
-    return "as published" if not whole else f"few or thick voxels along {', '.join(whole)}"
-
-
-def _lines(choice: Choice, indent: str) -> Iterator[str]:
-    """A field and its reason: beside it where they fit into a line, else above."""
-    value = yaml.safe_dump(choice.value, default_flow_style=True, width=math.inf, sort_keys=False)
-    field = f"{indent}{choice.path.rpartition('.')[2]}: {value.removesuffix('...' + chr(10)).strip()}"
-    reason = " ".join(choice.reason.split())
-    if len(field) + len(reason) + 4 <= _WIDTH:
-        yield f"{field}  # {reason}"
-    else:
-        yield from textwrap.wrap(reason, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
-        yield field
+    network = [*network_choices(fitted), *grid_choices(data, fitted, "sampling.crop_size")]
+    return Plan(data, machine, fitted, (first, *network, *others), length)
 
 
 def _intensities(values: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from rich.progress import Progress
 
 from finetune.config import FinetuneConfig, LossConfig, UnlabelledConfig
 from finetune.planning import FINGERPRINT, PLAN
-from finetune.planning.length import Asked
 from finetune.planning.memory import training_footprint
 from finetune.planning.origin import refuse_edited, text_hash
 from finetune.planning.plan import Plan, make_plan
@@ -24,20 +23,18 @@ from swin_unetr.datasets.union import Folders, read_parts
 from swin_unetr.durations import parse_duration
 from swin_unetr.errors import ConfigError
 from swin_unetr.files import write_text
-from swin_unetr.machine import available, cores, parse_size, resident
+from swin_unetr.machine import parse_size
 from swin_unetr.planning.choices import as_recipe
 from swin_unetr.planning.fingerprint import fingerprint
 from swin_unetr.planning.fit import Fitted, Setting
 from swin_unetr.planning.footprint import Footprint
-from swin_unetr.planning.target import Device, PlanTarget
+from swin_unetr.planning.length import Asked
+from swin_unetr.planning.target import PlanTarget
+from swin_unetr.planning.this_machine import this_machine
 from swin_unetr.planning.union import join_surveys
 from swin_unetr.survey.facts import Survey
 from swin_unetr.survey.run import survey
 from swin_unetr.survey.survey_file import read_survey
-from swin_unetr.training.precision import AUTO, training_precision
-
-#: Share of the free memory that a training may take if no size is given.
-_SHARE = 0.8
 
 
 def plan(
@@ -88,25 +85,6 @@ def plan(
     made = plan_data(found, machine, max_time=max_time, max_steps=max_steps, timed=not foreign, unlabelled=unlabelled)
     write_plan(made, Path(output))
     return made
-
-
-def this_machine(*, memory: int | None = None, gpu_memory: int | None = None) -> PlanTarget:
-    """This machine, or one with a GPU of the given memory.
-
-    Args:
-        memory: bytes that the process may take on the processor. If None, most of what is free.
-        gpu_memory: bytes of the GPU, which this machine need not have. If None, most of what is free on its GPU.
-    """
-    gpu = memory is None and (gpu_memory is not None or torch.cuda.is_available())
-    device: Device = "cuda" if gpu else "cpu"
-    base = resident()
-    if gpu:
-        taken = gpu_memory if gpu_memory is not None else int(_SHARE * torch.cuda.mem_get_info()[0])
-    else:
-        taken = memory if memory is not None else base + int(_SHARE * available())
-    here = torch.cuda.is_available() if gpu else True
-    low = training_precision(AUTO, device)[0] == "bf16-mixed" if here else True
-    return PlanTarget(device=device, memory=taken, bfloat16=low, cores=cores(), base=base)
 
 
 def plan_data(

@@ -12,16 +12,14 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
-from finetune.planning.length import Length
 from swin_unetr.planning.choices import Choice
-from swin_unetr.planning.fingerprint import ChannelPrint, Fingerprint
+from swin_unetr.planning.fingerprint import BACKGROUND_OF_ZEROS, ChannelPrint, Fingerprint
 from swin_unetr.planning.fit import Fitted
+from swin_unetr.planning.length import Length
 from swin_unetr.planning.target import EFFORTS, PlanTarget
 from swin_unetr.sides import sided_axes
 from swin_unetr.tasks import is_ct, named_ct
 
-#: From this share of zeros on, they are a background, not measured values.
-BACKGROUND_OF_ZEROS = 0.25
 #: From this share of a scan on, a crop shows enough wherever it lies.
 SEES_ENOUGH = 0.5
 #: A structure that takes less of a scan than this is rare.

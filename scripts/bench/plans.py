@@ -127,7 +127,7 @@ def predict(arguments: argparse.Namespace) -> dict[str, Any]:
     """The prediction of the memory model."""
     config, task = configuration(arguments.of)
     from finetune.planning.memory import training_footprint
-    from finetune.planning.planner import this_machine
+    from swin_unetr.planning.this_machine import this_machine
 
     machine = this_machine(memory=0)
     started = time.process_time()

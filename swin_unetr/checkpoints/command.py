@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from swin_unetr.checkpoints.layouts import LAYOUTS, Side, preprocess_of, sources
 from swin_unetr.config import InferenceConfig, PreprocessConfig
 from swin_unetr.config_io import CommandParser, from_dict, read_yaml
 from swin_unetr.datasets.description import task_from
@@ -34,12 +35,19 @@ def import_main(argv: Sequence[str]) -> int:
     from swin_unetr.checkpoints.monai_weights import import_monai_weights  # only now: torch takes seconds
 
     channels = arguments.channels if task is None else len(task.channels)
-    network, report = import_monai_weights(arguments.file, merging=arguments.merging, in_channels=channels)
+    if arguments.source is not None and task is not None:
+        raise ConfigError("--source: goes without --recipe, which says how scans are prepared; leave out one of them")
+    network, report = import_monai_weights(
+        arguments.file, merging=arguments.merging, in_channels=channels, side=arguments.side
+    )
+    known = ""
     if task is None:
-        _save_encoder(network, report, arguments.output)
+        known = _save_encoder(network, report, arguments.output, arguments.source)
     else:
         _save_whole(network, report, arguments.output, task, arguments.recipe)
     print(report)
+    if known:
+        print(f"preprocessing: {known}")
     print(f"{'encoder' if task is None else 'model'}: {arguments.output}")
     return 0
 
@@ -97,7 +105,18 @@ def _import_parser() -> CommandParser:
         choices=["legacy", "merging", "mergingv2"],
         help="form of patch merging that the weights were trained with; default: legacy, that of MONAI up to 1.4",
     )
-    parser.add_argument("--channels", type=int, help="number of image channels, if the encoder has one channel")
+    parser.add_argument(
+        "--source",
+        choices=sources(),
+        help="whose weights they are, for the preprocessing of an encoder's scans, which finetune --init-preprocess "
+        "take uses; needed where the names in the file do not show it",
+    )
+    parser.add_argument(
+        "--side",
+        choices=get_args(Side),
+        help="which network of a file that holds a student and its teacher; default: the teacher",
+    )
+    parser.add_argument("--channels", type=int, help="number of image channels, if it differs from the encoder's")
     return parser
 
 
@@ -107,12 +126,22 @@ def _task(argument: str) -> Task:
     return task_from(read_yaml(Path(argument)), source=argument)
 
 
-def _save_encoder(network: SwinUNETR, report: TransferReport, folder: Path) -> None:
+def _save_encoder(network: SwinUNETR, report: TransferReport, folder: Path, source: str | None) -> str:
+    """Write the encoder, with the preprocessing that belongs to it; says how that is known."""
     from swin_unetr.checkpoints.model_folder import save_model
     from swin_unetr.model_description import ModelDescription
 
-    description = ModelDescription(kind="encoder", network=network.config, provenance=_provenance(report))
+    layout = None if report.layout is None else LAYOUTS[report.layout]
+    preprocess, words = preprocess_of(layout, source, path=report.source)
+    description = ModelDescription(
+        kind="encoder",
+        network=network.config,
+        preprocess=preprocess or PreprocessConfig(),
+        preprocess_known=preprocess is not None,
+        provenance=_provenance(report),
+    )
     save_model(network.encoder, folder, description=description)
+    return words
 
 
 def _save_whole(network: SwinUNETR, report: TransferReport, folder: Path, task: Task, recipe: Path) -> None:

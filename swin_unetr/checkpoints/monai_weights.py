@@ -9,7 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from swin_unetr.checkpoints.layouts import Side
+from swin_unetr.checkpoints.merging import in_order
 from swin_unetr.checkpoints.model_folder import shape_text
+from swin_unetr.checkpoints.published_file import ENCODER as _ENCODER
 from swin_unetr.checkpoints.published_file import PublishedFile, read_published_file
 from swin_unetr.checkpoints.transfer import ENCODER, TransferReport, tensors_by_full_name, transfer
 from swin_unetr.config import MergingForm, NetworkConfig
@@ -19,7 +22,6 @@ from swin_unetr.networks.window_attention import relative_position_index
 
 #: MONAI has no other number of stages.
 _STAGES = 4
-_ENCODER = "swinViT."
 _POSITION_INDEX = ".attn.relative_position_index"
 _TABLE = ".attn.relative_position_bias_table"
 #: Parts of names that differ wherever they occur: ours, MONAI's.
@@ -44,6 +46,7 @@ def import_monai_weights(
     *,
     merging: MergingForm | None = None,
     in_channels: int | None = None,
+    side: Side | None = None,
 ) -> tuple[SwinUNETR, TransferReport]:
     """Read a published Swin UNETR: a whole network, or an encoder alone such as `model_swinvit.pt`.
 
@@ -54,9 +57,11 @@ def import_monai_weights(
         path: file of weights, as published.
         config: the network to read them into, for other classes or for what weights do not show (dropout,
             `normalize`); the argument `merging` overrides its field. If None, inferred from the weights.
-        merging: form of patch merging that the weights were trained with. If None, "legacy".
-        in_channels: number of image channels, if it differs from that of `config` or of the weights. Weights for one
-            channel are repeated and divided by this number, so that equal channels give what one channel gave.
+        merging: form of patch merging that the weights were trained with. If None, that of the file's layout, else
+            "legacy".
+        in_channels: number of image channels, if it differs from that of `config` or of the weights. The mean of the
+            weights' channels is repeated and scaled, so that equal channels give what they gave.
+        side: which network of a student and its teacher. If None, the teacher.
 
     Returns:
         The network on the CPU, and what was done with every tensor. If the file has no decoder, or one for other
@@ -65,11 +70,23 @@ def import_monai_weights(
     Raises:
         CheckpointError: the file cannot be read, would run code, or holds an encoder that is not the network's.
     """
-    file = read_published_file(Path(path))
-    form = merging or ASSUMED
+    file = read_published_file(Path(path), side=side)
+    form, reason = merging_of(file)
+    if merging is not None and file.layout is not None and file.layout.neighbours and merging != form:
+        raise CheckpointError(f"{path}: {reason}; leave out --merging {merging}")
+    if merging is not None:
+        form, reason = merging, "as given"
     config = replace(config, merging=form) if config else infer_config(file, form)
     network = SwinUNETR(config if in_channels is None else replace(config, in_channels=in_channels))
-    return network, load_published(network, file, WHY_ASSUMED if merging is None else "as given")
+    return network, load_published(network, file, reason)
+
+
+def merging_of(file: PublishedFile) -> tuple[MergingForm, str]:
+    """The form of patch merging of the network that takes a file's weights, and why."""
+    layout = file.layout
+    if layout is not None and layout.neighbours:
+        return layout.merging, f"the layout of {layout.name} has eight distinct neighbours"
+    return ASSUMED, WHY_ASSUMED
 
 
 def load_published(network: SwinBody | SwinEncoder, file: PublishedFile, merging_reason: str) -> TransferReport:
@@ -93,12 +110,18 @@ def load_published(network: SwinBody | SwinEncoder, file: PublishedFile, merging
     tensors: dict[str, Tensor] = {}
     unexpected: list[str] = []
     verified: list[str] = []
+    reordered: dict[str, str] = {}
+    neighbours = file.layout.neighbours if file.layout is not None else ()
     for name, tensor in file.tensors.items():
         if name.endswith(_POSITION_INDEX):
             _check_position_index(file.path, name, tensor, config)
             verified.append(file.original[name])
         elif name in names:
-            tensors[names[name]] = tensor
+            if neighbours and (moved := in_order(tensor, name, neighbours, config.merging)) is not None:
+                tensors[names[name]] = moved
+                reordered[names[name]] = f"neighbours in the order of merging {config.merging!r}"
+            else:
+                tensors[names[name]] = tensor
         elif name.startswith((_ENCODER + "layers", _ENCODER + "patch_embed")):
             tensors[ENCODER + name.removeprefix(_ENCODER)] = tensor  # an encoder's, but not this one's: refused below
         else:
@@ -108,9 +131,12 @@ def load_published(network: SwinBody | SwinEncoder, file: PublishedFile, merging
         tensors,
         source=str(file.path),
         merging_reason=merging_reason,
-        unexpected=unexpected,
+        unexpected=[*unexpected, *file.left],
         verified=verified,
         beside=file.beside,
+        reordered=reordered,
+        notes=file.notes,
+        layout=None if file.layout is None else file.layout.name,
     )
 
 

@@ -21,7 +21,7 @@ class StartingPoint:
     path: Path
     #: Hash of the file of weights.
     sha256: str
-    #: How the scans were preprocessed. If None, the file does not say; published files never do.
+    #: How the scans were preprocessed. If None, it is not known; published files never say.
     preprocess: PreprocessConfig | None
     #: Names of its channels; for an encoder, their numbers.
     channels: tuple[str, ...]
@@ -73,7 +73,7 @@ def starting_point(path: Path | str) -> StartingPoint:
     return StartingPoint(
         path=path,
         sha256=_sha256(folder / WEIGHTS),
-        preprocess=description.preprocess,
+        preprocess=description.preprocess if description.preprocess_known else None,
         channels=numbers if task is None else task.channels,
     )
 

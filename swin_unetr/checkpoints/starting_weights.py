@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from swin_unetr.checkpoints.model_folder import DESCRIPTION, WEIGHTS, read_description, read_weights
-from swin_unetr.checkpoints.monai_weights import ASSUMED, WHY_ASSUMED, load_published
+from swin_unetr.checkpoints.monai_weights import load_published, merging_of
 from swin_unetr.checkpoints.published_file import read_published_file
 from swin_unetr.checkpoints.starting_point import described_folder
 from swin_unetr.checkpoints.transfer import ENCODER, TransferReport, transfer
@@ -55,13 +55,13 @@ def start_from(network: SegmentationNetwork | SwinBody | SwinEncoder, path: Path
     if path.is_dir():
         return _from_folder(network, path)
     published = read_published_file(path)  # first: a file without weights has no form of merging
-    form = network.config.merging
-    if form != ASSUMED:
+    form, (wanted, reason) = network.config.merging, merging_of(published)
+    if form != wanted:
         raise CheckpointError(
-            f"{path}: published weights are assumed to have merging {ASSUMED!r}, but the network has {form!r}; set "
-            f"network.merging to {ASSUMED}, or make a model folder of them with import-weights --merging {form}"
+            f"{path}: their merging is {wanted!r} ({reason}), but the network has {form!r}; set "
+            f"network.merging to {wanted}, or make a model folder of them with import-weights --merging {form}"
         )
-    return load_published(network, published, WHY_ASSUMED)
+    return load_published(network, published, reason)
 
 
 def _from_folder(network: SwinBody | SwinEncoder, folder: Path) -> TransferReport:

@@ -19,7 +19,7 @@ from swin_unetr.networks import SwinBody, SwinEncoder
 ENCODER = "encoder."
 #: What the names of a whole network's output layer begin with.
 _OUTPUT = "head."
-#: Convolutions that see the image; with weights for one channel they can be made to see several.
+#: Convolutions that see the image; they can be made to see another number of channels.
 _SEE_THE_IMAGE = (
     "encoder.patch_embedding.projection.weight",
     "input_block.conv1.weight",
@@ -50,6 +50,10 @@ class TransferReport:
     verified: tuple[str, ...] = ()
     #: What the source holds beside weights, such as an epoch or the state of an optimiser.
     beside: tuple[str, ...] = ()
+    #: What a person should know of the source, a line each.
+    notes: tuple[str, ...] = ()
+    #: Name of the published layout that the source has; None if its names do not show one.
+    layout: str | None = None
 
     @property
     def all_but_output(self) -> bool:
@@ -69,6 +73,7 @@ class TransferReport:
             f"{len(self.missing)} missing, {len(self.unfit)} of another shape, {len(self.unexpected)} unexpected",
             f"  merging: {self.merging} ({self.merging_reason})",
             *(["  carried over: the whole network but its output layer"] if self.all_but_output else []),
+            *(f"  note: {note}" for note in self.notes),
             *(f"  adapted: {name}: {how}" for name, how in self.adapted.items()),
             *(f"  of another shape, {kept}: {name}: {what}" for name, what in self.unfit.items()),
         ]
@@ -95,6 +100,9 @@ def transfer(
     unexpected: Iterable[str] = (),
     verified: Iterable[str] = (),
     beside: Iterable[str] = (),
+    reordered: Mapping[str, str] | None = None,
+    notes: Iterable[str] = (),
+    layout: str | None = None,
 ) -> TransferReport:
     """Copy weights into a network. All of its encoder must be there and fit; of the rest, what fits is taken.
 
@@ -106,6 +114,9 @@ def transfer(
         unexpected: names in the source that mean nothing to a `SwinUNETR`.
         verified: see the report.
         beside: see the report.
+        reordered: tensors that were already changed, and how; they count as adapted.
+        notes: see the report.
+        layout: see the report.
 
     Returns:
         What was done with every tensor.
@@ -121,10 +132,10 @@ def transfer(
         tensor, target = tensors[name], targets[name]
         if tensor.shape == target.shape:
             values[name] = tensor
-        elif name in _SEE_THE_IMAGE and _has_one_channel_of(tensor, target):
-            channels = target.shape[1]
-            values[name] = tensor.expand(target.shape) / channels
-            adapted[name] = f"the weights of 1 channel repeated for {channels} and divided by {channels}"
+            if reordered and name in reordered:
+                adapted[name] = reordered[name]
+        elif name in _SEE_THE_IMAGE and _differ_in_channels_alone(tensor, target):
+            values[name], adapted[name] = _for_channels(tensor, target.shape[1])
         else:
             unfit[name] = f"{shape_text(tensor)} in the source, {shape_text(target)} in the network"
     missing = sorted(targets.keys() - tensors.keys())
@@ -144,6 +155,8 @@ def transfer(
         unexpected=tuple(strange),
         verified=tuple(verified),
         beside=tuple(beside),
+        notes=tuple(notes),
+        layout=layout,
     )
 
 
@@ -153,9 +166,24 @@ def tensors_by_full_name(network: SwinBody | SwinEncoder) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in network.state_dict().items()}
 
 
-def _has_one_channel_of(kernel: Tensor, target: Tensor) -> bool:
-    """Whether a convolution's weights (out x in x X x Y x Z) fit the target but for a single input channel."""
-    return kernel.shape[1:2] == (1,) and (kernel.shape[0], *kernel.shape[2:]) == (target.shape[0], *target.shape[2:])
+def _differ_in_channels_alone(kernel: Tensor, target: Tensor) -> bool:
+    """Whether weights of a convolution (out x in x X x Y x Z) fit the target but for the number of input channels."""
+    return (kernel.shape[0], *kernel.shape[2:]) == (target.shape[0], *target.shape[2:])
+
+
+def _for_channels(kernel: Tensor, channels: int) -> tuple[Tensor, str]:
+    """Weights of a convolution for another number of input channels, and what was done, in words.
+
+    The response to equal channels is the same: the kernels of the source's channels are added up, and each of the new
+    channels takes its share of the sum.
+    """
+    before = kernel.shape[1]
+    shape = (kernel.shape[0], channels, *kernel.shape[2:])
+    values = kernel.sum(dim=1, keepdim=True).expand(shape) / channels
+    if before == 1:
+        return values, f"the weights of 1 channel repeated for {channels} and divided by {channels}"
+    times = f"repeated for {channels} and multiplied by {before}/{channels}" if channels > 1 else f"times {before}"
+    return values, f"the mean of the weights of {before} channels, {times}: equal channels give what they gave"
 
 
 def _check_encoder(source: str, missing: Iterable[str], unfit: Mapping[str, str], surplus: Iterable[str]) -> None:

@@ -22,6 +22,8 @@ from transforms.labels import check_labels
 from transforms.unknown_labels import problem_lines
 
 FloatTriple = tuple[float, float, float]
+#: From this share of zeros on, they are a background, not measured values (nnU-Net).
+BACKGROUND_OF_ZEROS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +57,20 @@ class TargetPrint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fingerprint:
-    """Summary of a data set."""
+class ScanPrint:
+    """Summary of the scans of a data set."""
 
     root: Path
     layout: str
-    task: Task
-    #: Cases that can be trained on, and their patients.
+    #: Cases that can be trained on.
     cases: int
-    patients: int
     #: Voxels of every case along RAS.
     shapes: tuple[Triple, ...]
     #: Voxel size of every case in mm along RAS.
     spacings_mm: tuple[FloatTriple, ...]
     channels: tuple[ChannelPrint, ...]
-    targets: tuple[TargetPrint, ...]
+    #: Structures; none if labels are not used.
+    targets: tuple[TargetPrint, ...] = ()
     #: Cases that were left out, since a file of theirs cannot be read.
     left_out: tuple[str, ...] = ()
     #: Ids of the cases, in the order of their shapes.
@@ -90,6 +91,15 @@ class Fingerprint:
     def save(self, path: Path) -> None:
         """Write it as JSON."""
         write_json(path, dataclasses.asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint(ScanPrint):
+    """Summary of a labelled data set."""
+
+    task: Task
+    #: Patients of the cases that can be trained on.
+    patients: int
 
 
 def medians(rows: Sequence[Sequence[float]]) -> FloatTriple:
@@ -125,6 +135,35 @@ def fingerprint(survey: Survey) -> Fingerprint:
         spacings_mm=tuple(spacing for _, spacing in turned),
         channels=tuple(_channel(usable, index, name) for index, name in enumerate(task.channels)),
         targets=tuple(_target(usable, target, survey.labelled) for target in task.targets),
+        ids=tuple(case.id for case in usable),
+        left_out=tuple(case.id for case in survey.cases if case not in usable),
+    )
+
+
+def scan_print(survey: Survey) -> ScanPrint:
+    """Sum up the scans of a survey, whatever is known of labels.
+
+    Raises:
+        DataError: no scan can be read, or scans have unlike numbers of channels.
+    """
+    usable = [case for case in survey.cases if case.usable]
+    if not usable:
+        raise DataError(f"{survey.root}: no scan can be read; see: {command(['doctor', survey.root])}")
+    first = usable[0]
+    for case in usable:
+        if len(case.channels) != len(first.channels):
+            raise DataError(
+                f"{survey.root}: {first.id} has {len(first.channels)} channels and {case.id} {len(case.channels)}; "
+                "pre-train on scans of one kind"
+            )
+    turned = [_turned(case.images[0]) for case in usable]
+    return ScanPrint(
+        root=survey.root,
+        layout=survey.layout,
+        cases=len(usable),
+        shapes=tuple(shape for shape, _ in turned),
+        spacings_mm=tuple(spacing for _, spacing in turned),
+        channels=tuple(_channel(usable, index, str(index)) for index in range(len(first.channels))),
         ids=tuple(case.id for case in usable),
         left_out=tuple(case.id for case in survey.cases if case not in usable),
     )

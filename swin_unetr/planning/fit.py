@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.machine import size_in_words
-from swin_unetr.planning.fingerprint import Fingerprint
+from swin_unetr.planning.fingerprint import ScanPrint
 from swin_unetr.planning.footprint import Footprint
 from swin_unetr.planning.grid import Grid, coarser_grid, faster_grid, target_grid
 from swin_unetr.planning.shape import Shape, shapes
@@ -49,7 +49,7 @@ class Fitted:
     wanted: Shape
 
 
-def fit(data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
+def fit(data: ScanPrint, machine: PlanTarget, trace: Trace) -> Fitted:
     """Choose a grid, and the largest training on it.
 
     Raises:
@@ -65,7 +65,7 @@ def fit(data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
     return _enlarge_batch(fitted, data, machine, trace)
 
 
-def smaller_fit(fitted: Fitted, data: Fingerprint, machine: PlanTarget, trace: Trace, halvings: int) -> Fitted | None:
+def smaller_fit(fitted: Fitted, data: ScanPrint, machine: PlanTarget, trace: Trace, halvings: int) -> Fitted | None:
     """A training whose steps take less time: crops that show as much, on a coarser grid, by a smaller network.
 
     Args:
@@ -89,7 +89,7 @@ def smaller_fit(fitted: Fitted, data: Fingerprint, machine: PlanTarget, trace: T
     return _fit_on(faster_grid(fitted.grid, 2.0**halvings, smallest), data, machine, trace, effort)
 
 
-def _fit_on(grid: Grid, data: Fingerprint, machine: PlanTarget, trace: Trace, effort: Effort | None = None) -> Fitted:
+def _fit_on(grid: Grid, data: ScanPrint, machine: PlanTarget, trace: Trace, effort: Effort | None = None) -> Fitted:
     effort = effort or EFFORTS[machine.device]
     shape = grid.shape_of(data.median_shape, data.median_spacing_mm)
     candidates = list(shapes(shape, grid.spacing_mm, effort.most_voxels))
@@ -152,7 +152,7 @@ def _largest(
     return None
 
 
-def _enlarge_batch(fitted: Fitted, data: Fingerprint, machine: PlanTarget, trace: Trace) -> Fitted:
+def _enlarge_batch(fitted: Fitted, data: ScanPrint, machine: PlanTarget, trace: Trace) -> Fitted:
     """Double the batch while memory is left, if the crop need not grow any more."""
     effort, setting = EFFORTS[machine.device], fitted.setting
     voxels = sum(

@@ -191,6 +191,6 @@ def test_a_published_file_says_nothing_and_one_that_is_absent_is_named(arguments
     assert start.differences(OURS, ("CT",)) == []
     arguments[arguments.index("--init") + 1] = str(tmp_path / "published.pt")
     assert main([*arguments, "--init-preprocess", "take"]) == 2
-    assert "is a published file, which does not say how its scans were preprocessed" in capsys.readouterr().err
+    assert "published.pt does not say how its scans were preprocessed" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match=r"absent\.pt: no such file; check the path"):
         starting_point(tmp_path / "absent.pt")

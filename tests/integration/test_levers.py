@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.planning.planner import plan_data, this_machine, write_plan
+from finetune.planning.planner import plan_data, write_plan
 from swin_unetr import predict
 from swin_unetr.checkpoints import load_model
 from swin_unetr.cli import main
 from swin_unetr.datasets import read_dataset
+from swin_unetr.planning.this_machine import this_machine
 from swin_unetr.survey.run import survey
 
 #: A smaller and shorter training than the plan's.

@@ -8,11 +8,11 @@ from torch import nn
 
 from finetune.config import FinetuneConfig, FinetuneSpeed, LossConfig
 from finetune.planning.memory import training_footprint
-from finetune.planning.planner import this_machine
 from finetune.speed import settled_speed
 from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig, TrainerConfig
 from swin_unetr.errors import ConfigError
 from swin_unetr.planning.footprint import LARGE, step_footprint
+from swin_unetr.planning.this_machine import this_machine
 from swin_unetr.tasks import Task, exclusive
 
 TASK = Task(name="two", modality="CT", channels=("CT",), targets=exclusive(("one", "two")))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.planning.length import Asked, first_with_enough_steps, steps_within
 from swin_unetr.planning.grid import Grid, faster_grid
+from swin_unetr.planning.length import Asked, first_with_enough_steps, steps_within
 from swin_unetr.planning.target import EFFORTS
 
 CPU = EFFORTS["cpu"]

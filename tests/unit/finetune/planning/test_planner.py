@@ -16,7 +16,7 @@ from finetune.config import FinetuneConfig, UnlabelledConfig
 from finetune.planning.command import main, plan_of_run
 from finetune.planning.memory import training_footprint
 from finetune.planning.origin import note_of_origin
-from finetune.planning.planner import plan_data, recipe_of, this_machine, write_plan
+from finetune.planning.planner import plan_data, recipe_of, write_plan
 from finetune.recipes import find_recipe
 from finetune.trial import TrainingNeeds
 from swin_unetr.config import InferenceConfig, NetworkConfig, SamplingConfig, TrainerConfig
@@ -27,6 +27,7 @@ from swin_unetr.errors import ConfigError, DataError
 from swin_unetr.files import write_json
 from swin_unetr.networks import build_network
 from swin_unetr.planning.fingerprint import Fingerprint, fingerprint
+from swin_unetr.planning.this_machine import this_machine
 from swin_unetr.survey.run import survey
 from swin_unetr.tasks import Task, exclusive
 from transforms.io import read_labels, write_image, write_labels
