@@ -241,6 +241,17 @@ def write_channels(path: Path, array: NDArray[Any], like: Geometry) -> None:
     nifti.write(path, np.moveaxis(np.asarray(array, np.float32), 0, -1), like)
 
 
+def write_map(path: Path, array: NDArray[np.float32], like: Geometry) -> None:
+    """Write a map of numbers as 3-D NIfTI, float32, on the grid of its source.
+
+    Args:
+        path: ends in `.nii.gz` or `.nii`.
+        array: X x Y x Z, as stored in the source.
+        like: geometry of the source.
+    """
+    nifti.write(path, array, like)
+
+
 def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Geometry:
     """Write a new 3-D image as NIfTI-1 in millimetres.
 

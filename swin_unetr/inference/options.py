@@ -23,3 +23,4 @@ class PredictorOptions(TypedDict, total=False):
     skip_empty: bool
     postprocess: bool
     cache: bool
+    signals: bool

@@ -73,6 +73,8 @@ class Member:
     weights: str
     #: For each channel the one whose score it takes from a mirror image along X; empty if none is exchanged.
     exchange: tuple[int, ...] = ()
+    #: The part of the network that gives its deepest map; None if that cannot be had of this network or backend.
+    bottleneck: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,9 @@ def _open(
         cache=folder if cache else None,
     )
     head = head_of(network) if narrow and isinstance(network, SwinUNETR) else None
-    return Member(backend, head, settings, folder, digest, config, weights, exchange)
+    runs_here = isinstance(network, SwinUNETR) and isinstance(backend, EagerBackend)
+    bottleneck = network.bottleneck if isinstance(network, SwinUNETR) and runs_here else None
+    return Member(backend, head, settings, folder, digest, config, weights, exchange, bottleneck)
 
 
 def head_of(network: SwinUNETR) -> Head:

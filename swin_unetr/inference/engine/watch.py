@@ -1,0 +1,73 @@
+"""Watches a model's network at work on windows, for the signals of a case."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from swin_unetr.config import Triple
+from swin_unetr.inference.engine.accumulate import Network
+from swin_unetr.inference.engine.models import Member
+from swin_unetr.trust.recorder import Recorder, listening
+
+
+class Watch:
+    """Pairs what a network gives with the windows that it was called for.
+
+    Args:
+        member: the model.
+        index: its number in the ensemble.
+        recorder: takes the signals.
+    """
+
+    def __init__(self, member: Member, index: int, recorder: Recorder) -> None:
+        self._index, self._recorder, self._head = index, recorder, member.head
+        self._coming: deque[Triple] = deque()
+        self._views: list[Tensor] = []
+        self._bottleneck: Tensor | None = None
+
+    def expect(self, starts: Sequence[Triple]) -> None:
+        """The windows of the next calls, in their order."""
+        self._coming = deque(starts)
+
+    def heard(self, bottleneck: Tensor) -> None:
+        """The deepest map of the windows; of mirrored views that of the first, which is not mirrored."""
+        if self._bottleneck is None:
+            self._bottleneck = bottleneck
+
+    def view(self, scores: Tensor) -> None:
+        """One of several views of the windows, turned back."""
+        self._views.append(scores)
+
+    def around(self, network: Network) -> Network:
+        """The same network, whose windows are recorded."""
+
+        def call(windows: Tensor) -> Tensor:
+            result = network(windows)
+            starts = [self._coming.popleft() for _ in range(len(windows))]
+            if len(self._views) > 1:
+                self._recorder.views(self._index, starts, [self._scores(each) for each in self._views])
+            self._recorder.windows(self._index, starts, self._bottleneck)
+            self._views, self._bottleneck = [], None
+            return result
+
+        return call
+
+    def _scores(self, view: Tensor) -> Tensor:
+        """Class scores of a view, B x classes x *roi_size."""
+        return view if self._head is None else torch.stack([self._head(each) for each in view])
+
+
+@contextmanager
+def watching(members: Sequence[Member], recorder: Recorder | None) -> Iterator[list[Watch | None]]:
+    """A watch for each model, or None for each; ends when the case ends."""
+    if recorder is None:
+        yield [None for _ in members]
+        return
+    watches = [Watch(member, index, recorder) for index, member in enumerate(members)]
+    with listening([member.bottleneck for member in members], lambda index, output: watches[index].heard(output)):
+        yield [*watches]
