@@ -23,4 +23,3 @@ class PredictorOptions(TypedDict, total=False):
     skip_empty: bool
     postprocess: bool
     cache: bool
-    signals: bool

@@ -22,6 +22,7 @@ from swin_unetr.inference.engine.watch import Watch, watching
 from swin_unetr.inference.engine.work import Work
 from swin_unetr.machine import parse_size
 from swin_unetr.postprocessing.components import clean
+from swin_unetr.trust.calibration import is_calibrated
 from swin_unetr.trust.recorder import Recorder
 from swin_unetr.trust.signals import CaseSignals
 from swin_unetr.words import count
@@ -81,7 +82,8 @@ class Predictor:
             covers is background.
         postprocess: whether components are removed as the models' folders say; several models must agree on it.
         cache: whether what a backend makes of a model is kept in the model's folder.
-        signals: whether signals of how sure a result is are collected, for `swin_unetr.trust`.
+        signals: whether signals of how sure a result is are collected, for `swin_unetr.trust`. If None, where a
+            model's folder holds a calibration.
 
     Raises:
         ConfigError: an option that is not available, models that do not go together, or too little memory for any
@@ -106,7 +108,7 @@ class Predictor:
         skip_empty: bool = True,
         postprocess: bool = True,
         cache: bool = True,
-        signals: bool = False,
+        signals: bool | None = None,
     ) -> None:
         self.compute = choose_compute(device, precision, backend)
         self.ensemble = load_ensemble(
@@ -114,6 +116,7 @@ class Predictor:
             self.compute,
             cache=cache,
             postprocess=postprocess,
+            signals=signals,
             overlap=overlap,
             roi_size=roi_size,
             weights=weights,
@@ -123,13 +126,15 @@ class Predictor:
         self.task = self.ensemble.task
         self.max_memory = parse_size(max_memory) if isinstance(max_memory, str) else max_memory
         self.skip_empty, self.accumulate = skip_empty, accumulate
-        self._budget = Budget(self.ensemble, self.compute.device, self.max_memory, accumulate, with_signals=signals)
+        if signals is None:
+            signals = any(is_calibrated(member.folder) for member in self.ensemble.members)
         self.signals, self._temperature = signals, 1.0
+        self._budget = Budget(self.ensemble, self.compute.device, self.max_memory, accumulate, with_signals=signals)
 
-    def collect_signals(self, temperature: float = 1.0) -> None:
-        """From now on, segmentations have signals, and their uncertainty is that at a temperature."""
-        self.signals, self._temperature = True, temperature
-        self._budget.with_signals = True
+    def collect_signals(self, collect: bool, temperature: float = 1.0) -> None:
+        """Whether segmentations have signals from now on, and the temperature of their uncertainty."""
+        self.signals = self._budget.with_signals = collect
+        self._temperature = temperature
 
     def __call__(self, image: Any) -> Any:
         """Label values of an image of another library, as a label map of the same kind; see `segment.segment`."""

@@ -119,6 +119,11 @@ def save_calibration(of: Calibration, folder: Path) -> None:
     write_json(folder / TRUST_JSON, {"format_version": FORMAT_VERSION, **facts, "structures": structures})
 
 
+def is_calibrated(folder: Path | None) -> bool:
+    """Whether a model's folder holds a calibration; a model in memory has none."""
+    return folder is not None and (folder / TRUST_JSON).is_file()
+
+
 def load_calibration(folder: Path) -> Calibration | None:
     """Read the calibration in a model's folder; None if there is none.
 

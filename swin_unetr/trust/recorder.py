@@ -6,13 +6,12 @@ window that is computed for two tiles counts once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from swin_unetr.config import Triple
 from swin_unetr.tasks import Task
@@ -96,10 +95,10 @@ class Recorder:
             highest = values.max(dim=0).indices
             yield from (highest == index for index in range(1, len(values)))
 
-    def windows(self, member: int, starts: Sequence[Triple], bottleneck: Tensor | None) -> None:
-        """Take the deepest map of a batch of windows, B x channels x X x Y x Z; it ends the windows' turn."""
-        if bottleneck is not None:
-            self._windows[member].add(starts, bottleneck)
+    def windows(self, member: int, starts: Sequence[Triple], features: Tensor | None) -> None:
+        """Take the `pooled` features of a batch of windows, B x features; it ends the windows' turn."""
+        if features is not None:
+            self._windows[member].add(starts, features)
         self._seen[member].update(starts)
 
     def signals(self, labels: Labels, voxel_mm3: float) -> CaseSignals:
@@ -136,11 +135,9 @@ class WindowFeatures:
     def __init__(self) -> None:
         self._of: dict[Triple, Tensor] = {}
 
-    def add(self, starts: Sequence[Triple], maps: Tensor) -> None:
-        """Take B x channels x X x Y x Z; a window that is known already is the same again."""
-        flat = maps.detach().float().flatten(2)
-        pooled = torch.cat((flat.mean(dim=2), flat.amax(dim=2)), dim=1).cpu()
-        for start, each in zip(starts, pooled, strict=True):
+    def add(self, starts: Sequence[Triple], features: Tensor) -> None:
+        """Take B x features; a window that is known already is the same again."""
+        for start, each in zip(starts, features, strict=True):
             self._of.setdefault(start, each)
 
     def pooled(self) -> tuple[float, ...]:
@@ -152,15 +149,10 @@ class WindowFeatures:
         return tuple(torch.cat((each[:, :half].mean(dim=0), each[:, half:].amax(dim=0))).tolist())
 
 
-@contextmanager
-def listening(modules: Sequence[nn.Module | None], take: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """Hand on what modules give, with the number of each, whenever they are called."""
-    with ExitStack() as stack:
-        for index, module in enumerate(modules):
-            if module is not None:
-                hook = module.register_forward_hook(lambda _, __, output, index=index: take(index, output))
-                stack.callback(hook.remove)
-        yield
+def pooled(maps: Tensor) -> Tensor:
+    """Mean and maximum of each channel, B x 2 channels on the CPU, of B x channels x X x Y x Z."""
+    flat = maps.detach().float().flatten(2)
+    return torch.cat((flat.mean(dim=2), flat.amax(dim=2)), dim=1).cpu()
 
 
 def doubts(probabilities: Tensor, task: Task) -> tuple[Tensor, Tensor]:

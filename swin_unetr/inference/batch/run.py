@@ -102,11 +102,10 @@ def predict(
     started = time.monotonic()
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
     selected = select_cases(folds, fold, cases)
-    predictor = Predictor(models, **options)
+    predictor = Predictor(models, **options, signals=trust)
     judge, of_calibration = find_calibrations(predictor.ensemble)
     trusting = judge.is_calibrated if trust is None else trust
-    if trusting or uncertainty_map:
-        predictor.collect_signals(judge.temperature)
+    predictor.collect_signals(trusting or uncertainty_map, judge.temperature)
     part = None if part is None else check_part(part)
     found = find_inputs(paths, predictor.task, layout=layout, selected=selected, channels=channels)
     mine = found.cases if part is None else deal(found.cases, part)

@@ -33,7 +33,7 @@ from swin_unetr.machine import available, resident, size_in_words
 from swin_unetr.trust.recorder import as_share
 from swin_unetr.words import why_not_written
 from transforms.geometry import Geometry
-from transforms.io import read_header, read_stored, write_channels, write_labels, write_map
+from transforms.io import read_header, read_stored, write_channels, write_labels
 from transforms.labels import label_names
 from transforms.prepare import Prepared
 from transforms.prepare_memory import prepare_bytes
@@ -183,7 +183,7 @@ class CaseSteps:
                 write_channels(job.file, result.probabilities, geometry)
             if self.uncertainty_map and result.uncertainty is not None:
                 job.file = uncertainty_path(output, case.id)
-                write_map(job.file, as_share(result.uncertainty), geometry)
+                write_channels(job.file, as_share(result.uncertainty), geometry)
                 job.facts["uncertainty"] = job.file.name
             job.file = labels_path(output, case.id)
             write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))

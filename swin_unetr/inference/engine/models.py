@@ -25,6 +25,7 @@ from swin_unetr.inference.engine.sliding_window import check_roi_size
 from swin_unetr.model_description import ComponentRule, ModelDescription, TrainingScans
 from swin_unetr.networks import BaselineNetwork, SwinUNETR
 from swin_unetr.tasks import Task
+from swin_unetr.trust.calibration import is_calibrated
 from transforms.exchange import score_order
 
 #: A model folder, a run folder (then its `best/`), a cross-validation (then all of its folds), or a model in memory.
@@ -73,8 +74,6 @@ class Member:
     weights: str
     #: For each channel the one whose score it takes from a mirror image along X; empty if none is exchanged.
     exchange: tuple[int, ...] = ()
-    #: The part of the network that gives its deepest map; None if that cannot be had of this network or backend.
-    bottleneck: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +124,7 @@ def load_ensemble(
     *,
     cache: bool = True,
     postprocess: bool = True,
+    signals: bool | None = False,
     **inference: Any,
 ) -> Ensemble:
     """Make models ready to predict.
@@ -134,6 +134,7 @@ def load_ensemble(
         compute: where, with what and how precisely the networks compute.
         cache: whether what a backend makes of a model is kept in its folder.
         postprocess: whether the models' rules about components are applied.
+        signals: whether the networks' deepest maps are wanted. If None, of models whose folders hold a calibration.
         inference: fields of `InferenceConfig` that replace the models' own. If a value is None, the model's own counts.
 
     Raises:
@@ -152,7 +153,7 @@ def load_ensemble(
         descriptions.append(loaded.description)
         _check_alike(descriptions, str(folder or "the model in memory"))
         settings = _settings(loaded.description, inference)
-        members.append(_open(loaded, settings, compute, folder, cache))
+        members.append(_open(loaded, settings, compute, folder, cache, signals))
     if not members:
         raise ConfigError("model: at least one is needed")
     first = descriptions[0]
@@ -167,6 +168,7 @@ def _open(
     compute: Compute,
     folder: Path | None,
     cache: bool,
+    signals: bool | None,
 ) -> Member:
     """A network behind its backend; of scores and features it gives the fewer channels, which take less memory."""
     config, task = loaded.description.network, loaded.description.task
@@ -189,11 +191,10 @@ def _open(
         batch_size=settings.batch_size,
         compute=compute,
         cache=folder if cache else None,
+        bottleneck=is_calibrated(folder) if signals is None else signals,
     )
     head = head_of(network) if narrow and isinstance(network, SwinUNETR) else None
-    runs_here = isinstance(network, SwinUNETR) and isinstance(backend, EagerBackend)
-    bottleneck = network.bottleneck if isinstance(network, SwinUNETR) and runs_here else None
-    return Member(backend, head, settings, folder, digest, config, weights, exchange, bottleneck)
+    return Member(backend, head, settings, folder, digest, config, weights, exchange)
 
 
 def head_of(network: SwinUNETR) -> Head:

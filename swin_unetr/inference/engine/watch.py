@@ -12,7 +12,7 @@ from torch import Tensor
 from swin_unetr.config import Triple
 from swin_unetr.inference.engine.accumulate import Network
 from swin_unetr.inference.engine.models import Member
-from swin_unetr.trust.recorder import Recorder, listening
+from swin_unetr.trust.recorder import Recorder, pooled
 
 
 class Watch:
@@ -28,7 +28,7 @@ class Watch:
         self._index, self._recorder, self._head = index, recorder, member.head
         self._coming: deque[Triple] = deque()
         self._views: list[Tensor] = []
-        self._bottleneck: Tensor | None = None
+        self._pooled: Tensor | None = None
 
     def expect(self, starts: Sequence[Triple]) -> None:
         """The windows of the next calls, in their order."""
@@ -36,8 +36,8 @@ class Watch:
 
     def heard(self, bottleneck: Tensor) -> None:
         """The deepest map of the windows; of mirrored views that of the first, which is not mirrored."""
-        if self._bottleneck is None:
-            self._bottleneck = bottleneck
+        if self._pooled is None:
+            self._pooled = pooled(bottleneck)
 
     def view(self, scores: Tensor) -> None:
         """One of several views of the windows, turned back."""
@@ -51,8 +51,8 @@ class Watch:
             starts = [self._coming.popleft() for _ in range(len(windows))]
             if len(self._views) > 1:
                 self._recorder.views(self._index, starts, [self._scores(each) for each in self._views])
-            self._recorder.windows(self._index, starts, self._bottleneck)
-            self._views, self._bottleneck = [], None
+            self._recorder.windows(self._index, starts, self._pooled)
+            self._views, self._pooled = [], None
             return result
 
         return call
@@ -69,5 +69,10 @@ def watching(members: Sequence[Member], recorder: Recorder | None) -> Iterator[l
         yield [None for _ in members]
         return
     watches = [Watch(member, index, recorder) for index, member in enumerate(members)]
-    with listening([member.bottleneck for member in members], lambda index, output: watches[index].heard(output)):
+    try:
+        for member, watch in zip(members, watches, strict=True):
+            member.backend.listen(watch.heard)
         yield [*watches]
+    finally:
+        for member in members:
+            member.backend.listen(None)

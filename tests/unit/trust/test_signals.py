@@ -65,12 +65,13 @@ def expected_doubts(probabilities: np.ndarray, task: Task) -> tuple[np.ndarray, 
         return np.nan_to_num(-p * np.log(p)).sum(axis=0) / np.log(len(p)), ordered[-1] - ordered[-2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [CT, brats("brats2021")], ids=["softmax", "sigmoid"])
 def test_zones_are_those_of_the_whole_probability_map(sharp, task) -> None:
     predictor = Predictor(sharp("m", task), **OPTIONS)
     done = predictor.segment(scan(len(task.channels)), with_probabilities=True)
     entropy, margin = expected_doubts(done.probabilities, task)
-    np.testing.assert_allclose(done.entropy / 255, entropy, atol=0.5 / 255 + 1e-5)
+    np.testing.assert_allclose(done.uncertainty / 255, entropy, atol=0.5 / 255 + 1e-5)
     cross = ndimage.generate_binary_structure(3, 1)
     assert any(of.voxels for of in done.signals.structures.values())
     first = task.num_classes - len(task.targets)
@@ -93,6 +94,7 @@ def test_zones_are_those_of_the_whole_probability_map(sharp, task) -> None:
             assert found.expected_dice == pytest.approx(2 * p[mask].sum() / (mask.sum() + p.sum()), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 2])
 def test_in_tiles_the_signals_are_those_of_one_piece(sharp, members) -> None:
     predictor = Predictor([sharp(f"m{seed}", seed=seed) for seed in range(members)], **OPTIONS)
@@ -101,11 +103,12 @@ def test_in_tiles_the_signals_are_those_of_one_piece(sharp, members) -> None:
     assert (one, several > 1) == (1, True)
     assert cut.windows_done > whole.windows_done
     assert cut.signals == whole.signals
-    assert np.array_equal(cut.entropy, whole.entropy)
+    assert np.array_equal(cut.uncertainty, whole.uncertainty)
     assert len(whole.signals.features) == members
     assert len(whole.signals.features[0]) == 2 * predictor.ensemble.members[0].network.deepest_width
 
 
+@pytest.mark.slow
 def test_members_are_compared_pair_by_pair(sharp) -> None:
     models = [sharp(f"m{seed}", seed=seed) for seed in range(3)]
     signals = Predictor(models, **OPTIONS).segment(scan()).signals
@@ -120,6 +123,7 @@ def test_members_are_compared_pair_by_pair(sharp) -> None:
     assert [of.signals.features[0] for of in alone] == list(signals.features)
 
 
+@pytest.mark.slow
 def test_mirrored_views_of_a_single_model_are_compared_window_by_window(sharp) -> None:
     predictor = Predictor(sharp("m", tta=True, mirror_axes=(0,)), **OPTIONS)
     whole, _ = in_tiles(predictor, scan(), 1)
@@ -147,5 +151,17 @@ def test_without_signals_nothing_is_recorded_and_labels_are_the_same(sharp) -> N
     model = sharp("m")
     done = Predictor(model, **OPTIONS).segment(scan())
     plain = Predictor(model, **{**OPTIONS, "signals": False}).segment(scan())
-    assert (plain.signals, plain.entropy) == (None, None)
+    assert (plain.signals, plain.uncertainty) == (None, None)
     assert np.array_equal(plain.labels, done.labels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "module"), [("openvino", "openvino"), ("onnx", "onnxscript")])
+def test_other_backends_give_the_features_of_torch(sharp, backend, module) -> None:
+    pytest.importorskip(module)
+    model = sharp("m")
+    expected = Predictor(model, **OPTIONS).segment(scan()).signals
+    found = Predictor(model, **{**OPTIONS, "backend": backend}, cache=False).segment(scan()).signals
+    np.testing.assert_allclose(found.features, expected.features, rtol=1e-3, atol=1e-3)
+    plain = Predictor(model, **{**OPTIONS, "backend": backend, "signals": False}, cache=False)
+    assert plain.segment(scan()).signals is None
