@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import BooleanOptionalAction
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -51,9 +52,16 @@ def main(argv: Sequence[str]) -> int:
     with telling_how_to_go_on(command(["predict", *(word for word in argv if word != "--overwrite")])):
         from swin_unetr.inference.batch.run import predict  # only now: torch takes seconds to import
         from swin_unetr.inference.batch.triage import fails, table
+        from swin_unetr.inference.engine.models import model_folders
+        from swin_unetr.trust.calibration import is_calibrated
 
+        models = [arguments.pop("model"), *arguments.pop("with")]
+        if fail_on is not None and not any(map(is_calibrated, chain.from_iterable(map(model_folders, models)))):
+            raise ConfigError(
+                "fail_on: there are no decisions without a calibration; run swin-unetr calibrate on the run first"
+            )
         report = predict(
-            [arguments.pop("model"), *arguments.pop("with")],
+            models,
             arguments.pop("inputs"),
             arguments.pop("output"),
             **arguments,
@@ -63,8 +71,6 @@ def main(argv: Sequence[str]) -> int:
     if report.trust:
         print(*table(report.trust), sep="\n")
     print(f"{len(report.done)} segmented, {len(report.failures)} failed; results in {output}")
-    if fail_on is not None and not any(of.decision for of in report.trust.values()):
-        raise ConfigError("fail_on: there are no decisions to fail on; run swin-unetr calibrate first")
     return report.exit_code or (FLAGGED if fails(report.trust, fail_on) else 0)
 
 

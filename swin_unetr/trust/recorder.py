@@ -73,18 +73,31 @@ class Recorder:
         if members:
             self._members += shared_voxels([list(self.masks(each, bar=0.5)) for each in members])
 
-    def views(self, member: int, starts: Sequence[Triple], scores: Sequence[Tensor]) -> None:
+    @property
+    def compares_views(self) -> bool:
+        """Whether mirrored views are compared: where there is a single member."""
+        return len(self._windows) == 1
+
+    def labels_of(self, scores: Tensor) -> Tensor:
+        """What `views` takes of a window's scores, classes x ... before the activation: a byte or two a voxel."""
+        if self._task.activation == "sigmoid":
+            return scores > 0
+        return scores.argmax(dim=0).to(torch.uint8 if len(scores) <= 256 else torch.int16)
+
+    def views(self, starts: Sequence[Triple], views: Sequence[Sequence[Tensor]]) -> None:
         """Take the mirrored views of a batch of windows, turned back.
 
         Args:
-            member: whose they are; counted only where there is a single one.
             starts: of the windows.
-            scores: of each view B x classes x *roi_size, before the activation.
+            views: of each view and window what `labels_of` gave.
         """
+        structures = range(1, len(self._task.targets) + 1)
         for index, start in enumerate(starts):
-            if start in self._seen[member]:
+            if start in self._seen[0]:
                 continue
-            found = shared_voxels([list(self.masks(each[index], bar=0.0)) for each in scores])
+            labels = [each[index] for each in views]
+            exclusive = self._task.activation == "softmax"
+            found = shared_voxels([[of == number for number in structures] if exclusive else [*of] for of in labels])
             self._views = found if self._views is None else self._views + found
 
     def masks(self, values: Tensor, bar: float) -> Iterator[Tensor]:

@@ -30,7 +30,7 @@ from swin_unetr.inference.batch.triage import (
     PredictionReport,
     find_calibrations,
     how_to_calibrate,
-    trust_of,
+    trusts_in,
     write_triage,
 )
 from swin_unetr.inference.engine.models import ModelArgument
@@ -215,10 +215,10 @@ class _Run:
             raise
         self.report.done.sort(key=[case.id for case in cases].index)
         if self._outputs.judge is not None:
-            found = {case: trust_of(self._records.output, case) for case in self.report.done}
-            self.report.trust = {case: of for case, of in found.items() if of is not None}
+            found = trusts_in(self._records.output, self._outputs.judge.key)
+            self.report.trust = {case: found[case] for case in self.report.done if case in found}
             with _write_errors(self._records.output):
-                write_triage(self._records.output, self.report.trust)
+                write_triage(self._records.output, found)
         self._remember("finished")
 
     def _segment(self, cases: Sequence[Case], progress: PredictionProgress, locks: bool) -> None:

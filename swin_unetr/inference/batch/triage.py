@@ -12,7 +12,6 @@ from typing import Literal
 
 from swin_unetr.batch import BatchReport
 from swin_unetr.files import write_text
-from swin_unetr.inference.batch.record import record_path
 from swin_unetr.inference.engine.method import short_hash, windows_key
 from swin_unetr.inference.engine.models import Ensemble
 from swin_unetr.provenance import command
@@ -85,17 +84,21 @@ def find_calibrations(ensemble: Ensemble) -> tuple[Judge, list[str]]:
     return Judge(tuple(found), tuple(of_cases)), notes
 
 
-def trust_of(output: Path, case: str) -> Trust | None:
-    """The trust in the record of a result; None if it has none."""
-    try:
-        values = json.loads(record_path(output, case).read_text(encoding="utf-8")).get("trust")
-        return None if values is None else trust_from(values)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
+def trusts_in(output: Path, key: str) -> dict[str, Trust]:
+    """The trust in every result in a folder that was judged by the calibrations with this key, by case."""
+    found = {}
+    for path in sorted(output.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record.get("judged_by") == key:
+                found[str(record["case"])] = trust_from(record["trust"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # no record of ours
+    return found
 
 
 def write_triage(output: Path, rows: Mapping[str, Trust]) -> None:
-    """Write `triage.csv`: a line for each case, the worst first."""
+    """Write `triage.csv`: a line for each case of the folder, the worst first."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -139,9 +142,9 @@ def table(rows: Mapping[str, Trust]) -> list[str]:
 
 
 def fails(rows: Mapping[str, Trust], fail_on: FailOn | None) -> bool:
-    """Whether a case has a decision on which the command is to fail."""
+    """Whether a case has a decision on which the command is to fail; one without a decision is to be reviewed."""
     flagged = {"review": ("review", "reject"), "reject": ("reject",), None: ()}[fail_on]
-    return any(of.decision in flagged for of in rows.values())
+    return any((of.decision or "review") in flagged for of in rows.values())
 
 
 def how_to_calibrate(ensemble: Ensemble) -> str:

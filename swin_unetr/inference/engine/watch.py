@@ -27,7 +27,7 @@ class Watch:
     def __init__(self, member: Member, index: int, recorder: Recorder) -> None:
         self._index, self._recorder, self._head = index, recorder, member.head
         self._coming: deque[Triple] = deque()
-        self._views: list[Tensor] = []
+        self._views: list[list[Tensor]] = []
         self._pooled: Tensor | None = None
 
     def expect(self, starts: Sequence[Triple]) -> None:
@@ -40,8 +40,9 @@ class Watch:
             self._pooled = pooled(bottleneck)
 
     def view(self, scores: Tensor) -> None:
-        """One of several views of the windows, turned back."""
-        self._views.append(scores)
+        """One of several views of the windows, turned back; of each only the labels are kept."""
+        if self._recorder.compares_views:
+            self._views.append([self._labels(each) for each in scores])
 
     def around(self, network: Network) -> Network:
         """The same network, whose windows are recorded."""
@@ -50,16 +51,19 @@ class Watch:
             result = network(windows)
             starts = [self._coming.popleft() for _ in range(len(windows))]
             if len(self._views) > 1:
-                self._recorder.views(self._index, starts, [self._scores(each) for each in self._views])
+                self._recorder.views(starts, self._views)
             self._recorder.windows(self._index, starts, self._pooled)
             self._views, self._pooled = [], None
             return result
 
         return call
 
-    def _scores(self, view: Tensor) -> Tensor:
-        """Class scores of a view, B x classes x *roi_size."""
-        return view if self._head is None else torch.stack([self._head(each) for each in view])
+    def _labels(self, view: Tensor) -> Tensor:
+        """Labels of a window's scores or features, a plane at a time where scores are still to be made."""
+        if self._head is None:
+            return self._recorder.labels_of(view)
+        planes = [self._recorder.labels_of(self._head(plane)) for plane in view.unbind(dim=1)]
+        return torch.stack(planes, dim=-3)
 
 
 @contextmanager

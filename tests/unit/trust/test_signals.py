@@ -163,5 +163,3 @@ def test_other_backends_give_the_features_of_torch(sharp, backend, module) -> No
     expected = Predictor(model, **OPTIONS).segment(scan()).signals
     found = Predictor(model, **{**OPTIONS, "backend": backend}, cache=False).segment(scan()).signals
     np.testing.assert_allclose(found.features, expected.features, rtol=1e-3, atol=1e-3)
-    plain = Predictor(model, **{**OPTIONS, "backend": backend, "signals": False}, cache=False)
-    assert plain.segment(scan()).signals is None
