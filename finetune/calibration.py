@@ -76,6 +76,16 @@ class _Fold:
     trained: tuple[Case, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """What of a model goes into its calibration."""
+
+    folder: Path
+    weights: str
+    windows: str
+    bank: FeatureBank | None
+
+
 def calibrate(
     run: Path | str,
     *,
@@ -110,23 +120,24 @@ def calibrate(
             raise ConfigError(f"{name}: must lie between 0 and 0.5, got {share}")
     if training_scans < 0:
         raise ConfigError(f"training_scans: must not be negative, got {training_scans}")
-    root = Path(run)
-    folders, records = _folds(root)
+    folders, records = _folds(Path(run))
     dataset, task = _open(folders[0], records[0], data)
     cases: list[KnownCase] = []
     seen: list[Measured] = []
-    models: list[tuple[Path, Predictor, FeatureBank | None]] = []
+    models: list[_Model] = []
     for folder, record in zip(folders, records, strict=True):
         fold = _fold(folder, record, dataset, training_scans, options)
         files = MeasuredCases(folder / CASES, fold.predictor, task)
         bank = _bank(files, fold, progress)
-        models.append((fold.folder, fold.predictor, bank))
+        (member,) = fold.predictor.ensemble.members
+        windows = windows_key(member.inference)
+        models.append(_Model(folder=fold.folder, weights=member.weights, windows=windows, bank=bank))
         for number, case in enumerate(fold.unseen, 1):
             progress(f"{folder.name}: unseen case {number}/{len(fold.unseen)} {case.id}")
             found = files.measured(case)
             seen.append(found)
             cases.append(_with_distances(found, case, dataset.groups.get(case.id, case.id), bank))
-    return _write(root, cases, seen, models, task, len(folders), miss, false_alarms)
+    return _write(cases, seen, models, task, miss, false_alarms)
 
 
 def _folds(run: Path) -> tuple[list[Path], list[dict[str, Any]]]:
@@ -203,12 +214,10 @@ def _with_distances(found: Measured, case: Case, patient: str, bank: FeatureBank
 
 
 def _write(
-    run: Path,
     cases: Sequence[KnownCase],
     seen: Sequence[Measured],
-    models: Sequence[tuple[Path, Predictor, FeatureBank | None]],
+    models: Sequence[_Model],
     task: Task,
-    folds: int,
     miss: float,
     false_alarms: float,
 ) -> CalibrationResult:
@@ -216,7 +225,9 @@ def _write(
     risks, known = known_risks(cases, structures)
     names = [name for name in cases[0].distances if all(name in case.distances for case in cases)]
     common: dict[str, Any] = {
-        "source": f"out-of-fold cases of {folds} folds" if folds > 1 else "the validation cases of one fold",
+        "source": f"out-of-fold cases of {len(models)} folds"
+        if len(models) > 1
+        else "the validation cases of one fold",
         "cases": len(cases),
         "patients": len({case.patient for case in cases}),
         "miss": miss,
@@ -229,13 +240,12 @@ def _write(
         "distances": {name: np.array([case.distances[name] for case in cases]) for name in names},
     }
     written = []
-    for folder, predictor, bank in models:
-        (member,) = predictor.ensemble.members
-        written.append(Calibration(weights=member.weights, windows=windows_key(member.inference), bank=bank, **common))
-        save_calibration(written[-1], folder)
+    for model in models:
+        written.append(Calibration(weights=model.weights, windows=model.windows, bank=model.bank, **common))
+        save_calibration(written[-1], model.folder)
     predicted = held_out_predictions(cases, structures)
     return CalibrationResult(
-        folders=tuple(folder for folder, _, _ in models),
+        folders=tuple(model.folder for model in models),
         calibration=written[0],
         true_dice=tuple(case.mean_dice for case in cases),
         predicted_dice=tuple(float(np.mean([*each.values()])) if each else math.nan for each in predicted),
