@@ -96,7 +96,8 @@ def decide(
         reasons += [
             f"{name} was not found; {first.structures[name].present:.0%} of the cases had it" for name in absent
         ]
-        judged = _judge(first, risks_of(predicted, first.structures, distances))
+        risks = risks_of(predicted, first.structures, distances)
+        judged = _judge(first, risks)
         if judged is not None:
             by_risks, alarm = judged
             disagreeing = _disagreeing(signals, first)
@@ -106,7 +107,7 @@ def decide(
                 decision = by_risks
             reasons += disagreeing
             if by_risks != "accept":
-                reasons += _in_words(structures, first, distances)
+                reasons += _in_words(structures, first, distances, risks)
         reasons += [] if first.decides else [_too_few(first)]
     return Trust(
         decision=decision,
@@ -168,14 +169,21 @@ def _disagreeing(signals: CaseSignals, calibration: Calibration) -> list[str]:
 
 
 def _in_words(
-    structures: Mapping[str, StructureTrust], calibration: Calibration, distances: Mapping[str, float]
+    structures: Mapping[str, StructureTrust],
+    calibration: Calibration,
+    distances: Mapping[str, float],
+    risks: Mapping[str, float],
 ) -> list[str]:
     """What is unusual about a case."""
     words = []
+    for name, called in (("mean", "mean predicted Dice"), ("worst", "predicted Dice of the worst structure")):
+        column = calibration.known_risks[:, calibration.risks.index(name)]
+        if (share := tail_share(column, risks[name])) <= calibration.false_alarms:
+            words.append(f"{called} lower than that of {100 * (1 - share):.0f} % of the good cases")
     for name, value in distances.items():
         share = tail_share(calibration.distances[name], value) if name in calibration.distances else 1.0
         if share <= calibration.false_alarms:
-            words.append(f"features unlike the training scans ({_WORDS[name]}: {_percentile(share)})")
+            words.append(f"features unlike the training scans ({_WORDS[name]} larger than in {100 * (1 - share):.0f} % of the cases)")
     for name, of in structures.items():
         known = calibration.structures.get(name, StructureCalibration())
         low, high = known.volume_range_ml
@@ -185,10 +193,6 @@ def _in_words(
             usual = f"at least {low:.3g}" if math.isinf(high) else f"{low:.3g} to {high:.3g}"
             words.append(f"{name}: volume {of.volume_ml:.3g} ml (usually {usual} ml)")
     return words or ["several signals are unusual together"]
-
-
-def _percentile(share: float) -> str:
-    return f"{100 * (1 - share):.1f}th percentile"
 
 
 def _too_few(calibration: Calibration) -> str:

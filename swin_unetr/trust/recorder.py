@@ -65,13 +65,22 @@ class Recorder:
         if self._temperature != 1:
             calibrated = tempered(probabilities, self._temperature, self._task.activation)
             self.uncertainty[place] = _levels(doubts(calibrated, self._task)[0])
-        first = self._task.num_classes - len(self._task.targets)
-        parts = (probabilities[first:] * _PARTS).round_().to(torch.int32)
-        for index, mask in enumerate(self.masks(probabilities, bar=0.5)):
-            inside = int((parts[index] * mask).sum(dtype=torch.int64))
-            self._sums[index] += int(mask.sum()), inside, int(parts[index].sum(dtype=torch.int64))
+        self._sums += self._overlap(probabilities.flatten(1))
         if members:
             self._members += shared_voxels([list(self.masks(each, bar=0.5)) for each in members])
+
+    def _overlap(self, probabilities: Tensor) -> NDArray[np.int64]:
+        """By structure: voxels predicted, and its probability there and everywhere in `_PARTS`; classes x voxels."""
+        parts = (probabilities * _PARTS).round_()  # whole numbers, whose sums in float64 are exact
+        everywhere = parts.sum(dim=1, dtype=torch.float64)
+        if self._task.activation == "sigmoid":
+            masks = probabilities > 0.5
+            inside = (parts * masks).sum(dim=1, dtype=torch.float64)
+            return torch.stack((masks.sum(dim=1), inside, everywhere), dim=1).long().cpu().numpy()
+        highest = probabilities.max(dim=0)
+        voxels = torch.bincount(highest.indices, minlength=len(parts))
+        inside = torch.bincount(highest.indices, (highest.values * _PARTS).round_().double(), minlength=len(parts))
+        return torch.stack((voxels, inside, everywhere), dim=1).long()[1:].cpu().numpy()
 
     @property
     def compares_views(self) -> bool:
