@@ -183,7 +183,8 @@ def _in_words(
     for name, value in distances.items():
         share = tail_share(calibration.distances[name], value) if name in calibration.distances else 1.0
         if share <= calibration.false_alarms:
-            words.append(f"features unlike the training scans ({_WORDS[name]} larger than in {100 * (1 - share):.0f} % of the cases)")
+            larger = f"{_WORDS[name]} larger than in {100 * (1 - share):.0f} % of the cases"
+            words.append(f"features unlike the training scans ({larger})")
     for name, of in structures.items():
         known = calibration.structures.get(name, StructureCalibration())
         low, high = known.volume_range_ml
