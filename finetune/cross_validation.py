@@ -142,7 +142,7 @@ def _evaluate(
     for fold, folder in enumerate(folders):
         report = predict(
             folder, data, run / PREDICTIONS, folds=run / SPLIT, fold=fold,
-            layout=config.layout, device=device, postprocess=False, beside_others=True,
+            layout=config.layout, device=device, postprocess=False, beside_others=True, trust=False,
         )  # fmt: skip
         for failure in report.failures:
             print(f"failed: {failure}", file=sys.stderr)

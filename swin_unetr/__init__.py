@@ -30,6 +30,7 @@ _PUBLIC = {
     "diagnose": "swin_unetr.doctor.diagnosis",
     "finetune": "finetune.run",
     "cross_validate": "finetune.cross_validation",
+    "calibrate": "finetune.calibration",
 }
 
 __all__ = list(_PUBLIC)  # the table is the one place for the names

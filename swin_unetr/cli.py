@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("swin_unetr.doctor.command:main", "what is wrong with a data set, before the first epoch"),
     "plan": ("finetune.planning.command:main", "choose how to train on a labelled folder of scans, with reasons"),
     "finetune": ("finetune.command:main", "train on a labelled folder of scans"),
+    "calibrate": ("finetune.calibrate_command:main", "learn how sure a trained model's results are"),
     "predict": ("swin_unetr.inference.command:main", "segment scans with one or more trained models"),
     "evaluate": ("swin_unetr.evaluation.command:main", "Dice report of predictions against references"),
     "view": ("swin_unetr.viewer.command:main", "look at a scan, labels, predictions and their errors in a browser"),

@@ -231,14 +231,14 @@ def write_labels(path: Path, labels: NDArray[Any], like: Geometry, names: Mappin
 
 
 def write_channels(path: Path, array: NDArray[Any], like: Geometry) -> None:
-    """Write a map of several channels as 4-D NIfTI (X x Y x Z x C) on the grid of its source.
+    """Write a map of numbers as float32 NIfTI on the grid of its source: of several channels X x Y x Z x C, 4-D.
 
     Args:
         path: ends in `.nii.gz` or `.nii`.
-        array: C x X x Y x Z.
+        array: C x X x Y x Z, or X x Y x Z.
         like: geometry of the source.
     """
-    nifti.write(path, np.moveaxis(np.asarray(array, np.float32), 0, -1), like)
+    nifti.write(path, np.asarray(array if array.ndim == 3 else np.moveaxis(array, 0, -1), np.float32), like)
 
 
 def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Geometry:

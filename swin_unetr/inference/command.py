@@ -6,16 +6,20 @@ import os
 import sys
 from argparse import BooleanOptionalAction
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
 from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets.arguments import add_layout_argument
+from swin_unetr.errors import ConfigError
 from swin_unetr.inference.backends.registry import BACKENDS, auto_in_words
 from swin_unetr.inference.batch.parts import parse_part, part_of_array
 from swin_unetr.machine import Precision, parse_size
 from swin_unetr.provenance import command, telling_how_to_go_on
 
+#: Exit code if all is done and --fail-on found a case.
+FLAGGED = 3
 _USAGE = "swin-unetr predict MODEL INPUT [INPUT ...] --output DIR [--with MODEL ...] [--tta] ..."
 _DESCRIPTION = """Segment scans with one or more trained models.
 
@@ -42,20 +46,32 @@ def main(argv: Sequence[str]) -> int:
     given = arguments["part"]
     arguments["part"] = part_of_array(os.environ) if given is None else parse_part(given)
 
-    output = arguments["output"]
+    output, fail_on = arguments["output"], arguments.pop("fail_on")
+    if fail_on is not None and arguments["trust"] is False:
+        raise ConfigError("fail_on: --fail-on needs the decisions that --no-trust leaves out; leave one of them out")
     with telling_how_to_go_on(command(["predict", *(word for word in argv if word != "--overwrite")])):
         from swin_unetr.inference.batch.run import predict  # only now: torch takes seconds to import
+        from swin_unetr.inference.batch.triage import fails, table
+        from swin_unetr.inference.engine.models import model_folders
+        from swin_unetr.trust.calibration import is_calibrated
 
+        models = [arguments.pop("model"), *arguments.pop("with")]
+        if fail_on is not None and not any(map(is_calibrated, chain.from_iterable(map(model_folders, models)))):
+            raise ConfigError(
+                "fail_on: there are no decisions without a calibration; run swin-unetr calibrate on the run first"
+            )
         report = predict(
-            [arguments.pop("model"), *arguments.pop("with")],
+            models,
             arguments.pop("inputs"),
             arguments.pop("output"),
             **arguments,
         )
     for failure in report.failures:
         print(f"failed: {failure}", file=sys.stderr)
+    if report.trust:
+        print(*table(report.trust), sep="\n")
     print(f"{len(report.done)} segmented, {len(report.failures)} failed; results in {output}")
-    return report.exit_code
+    return report.exit_code or (FLAGGED if fails(report.trust, fail_on) else 0)
 
 
 def build_parser() -> CommandParser:
@@ -120,6 +136,22 @@ def build_parser() -> CommandParser:
         action=BooleanOptionalAction,
         default=True,
         help="remove components by the rules in the model's folder, if it has any; on by default",
+    )
+    add(
+        "--trust",
+        action=BooleanOptionalAction,
+        help="say how sure each result is: in its record, in a table and in triage.csv, the worst first; by default if "
+        "the model's folder holds a calibration (swin-unetr calibrate)",
+    )
+    add(
+        "--uncertainty-map",
+        action="store_true",
+        help="write <case id>_uncertainty.nii.gz too: the entropy of the probabilities, 0 to 1",
+    )
+    add(
+        "--fail-on",
+        choices=["review", "reject"],
+        help="end with the exit code 3 if a case is to be reviewed or rejected, or only if one is rejected",
     )
     add_layout_argument(parser, "the folders among the inputs")
     add("--folds", type=Path, help="split file (folds.json); with --fold: its validation cases only")

@@ -18,11 +18,16 @@ from swin_unetr.inference.engine.budget import Budget
 from swin_unetr.inference.engine.finish import Result, finish_tile
 from swin_unetr.inference.engine.memory_plan import MemoryPlan
 from swin_unetr.inference.engine.models import ModelArgument, load_ensemble
+from swin_unetr.inference.engine.watch import Watch, watching
 from swin_unetr.inference.engine.work import Work
 from swin_unetr.machine import parse_size
 from swin_unetr.postprocessing.components import clean
+from swin_unetr.trust.calibration import is_calibrated
+from swin_unetr.trust.recorder import Recorder
+from swin_unetr.trust.signals import CaseSignals
 from swin_unetr.words import count
 from transforms.geometry import Volume
+from transforms.grids import Grids
 from transforms.io_memory import from_memory
 from transforms.prepare import Prepared, prepare
 
@@ -47,6 +52,10 @@ class Segmentation:
     removed: Mapping[str, int] = field(default_factory=dict)
     #: What did not go as planned, for people.
     notes: tuple[str, ...] = ()
+    #: Signals of how sure the result is, and the entropy of each voxel at the model's temperature (X x Y x Z, in parts
+    #: of 255); None if they were not asked for.
+    signals: CaseSignals | None = None
+    uncertainty: NDArray[np.uint8] | None = None
 
 
 class Predictor:
@@ -73,6 +82,8 @@ class Predictor:
             covers is background.
         postprocess: whether components are removed as the models' folders say; several models must agree on it.
         cache: whether what a backend makes of a model is kept in the model's folder.
+        signals: whether signals of how sure a result is are collected, for `swin_unetr.trust`. If None, where a
+            model's folder holds a calibration.
 
     Raises:
         ConfigError: an option that is not available, models that do not go together, or too little memory for any
@@ -97,12 +108,14 @@ class Predictor:
         skip_empty: bool = True,
         postprocess: bool = True,
         cache: bool = True,
+        signals: bool | None = None,
     ) -> None:
         self.ensemble = load_ensemble(
             models,
             choose_compute(device, precision, backend),
             cache=cache,
             postprocess=postprocess,
+            signals=signals,
             overlap=overlap,
             roi_size=roi_size,
             weights=weights,
@@ -113,7 +126,15 @@ class Predictor:
         self.task = self.ensemble.task
         self.max_memory = parse_size(max_memory) if isinstance(max_memory, str) else max_memory
         self.skip_empty, self.accumulate = skip_empty, accumulate
-        self._budget = Budget(self.ensemble, self.compute.device, self.max_memory, accumulate)
+        if signals is None:
+            signals = any(is_calibrated(member.folder) for member in self.ensemble.members)
+        self.signals, self._temperature = signals, 1.0
+        self._budget = Budget(self.ensemble, self.compute.device, self.max_memory, accumulate, with_signals=signals)
+
+    def collect_signals(self, collect: bool, temperature: float = 1.0) -> None:
+        """Whether segmentations have signals from now on, and the temperature of their uncertainty."""
+        self.signals = self._budget.with_signals = collect
+        self._temperature = temperature
 
     def __call__(self, image: Any) -> Any:
         """Label values of an image of another library, as a label map of the same kind; see `segment.segment`."""
@@ -220,8 +241,25 @@ class Predictor:
     def _segment(
         self, prepared: Prepared, plan: MemoryPlan, with_probabilities: bool, on_windows: OnWindows | None
     ) -> Segmentation:
+        members, grids = self.ensemble.members, prepared.grids
+        recorder = Recorder(self.task, grids.native_shape, len(members), self._temperature) if self.signals else None
+        with watching(members, recorder) as watches:
+            return self._segment_watched(prepared, plan, with_probabilities, on_windows, recorder, watches)
+
+    def _segment_watched(
+        self,
+        prepared: Prepared,
+        plan: MemoryPlan,
+        with_probabilities: bool,
+        on_windows: OnWindows | None,
+        recorder: Recorder | None,
+        watches: Sequence[Watch | None],
+    ) -> Segmentation:
         image = prepared.image.to(self.compute.device)  # once, for all models
-        work = [Work(each, prepared.image, image, self.skip_empty) for each in self.ensemble.members]
+        work = [
+            Work(each, prepared.image, image, self.skip_empty, watch)
+            for each, watch in zip(self.ensemble.members, watches, strict=True)
+        ]
         grids = prepared.grids
         total = sum(each.count(grids, plan) for each in work)
         done = 0
@@ -235,11 +273,20 @@ class Predictor:
         result = Result.empty(self.task, grids.source_shape, with_probabilities=with_probabilities)
         for tile in plan.tiles:
             passes = [each.open(grids, plan, tile, count) for each in work]
-            finish_tile(passes, plan, tile, grids, self.task, result)
+            finish_tile(passes, plan, tile, grids, self.task, result, recorder)
         del work, passes  # what they summed is not needed beside the components
         voxel_mm3 = abs(float(np.linalg.det(prepared.geometry.affine[:3, :3])))
         removed = clean(result.labels, self.ensemble.postprocess, self.task, voxel_mm3)
-        return Segmentation(result.labels, result.probabilities, done, plan.windows - done, plan, removed)
+        segmentation = Segmentation(result.labels, result.probabilities, done, plan.windows - done, plan, removed)
+        return segmentation if recorder is None else _with_signals(segmentation, recorder, grids, voxel_mm3)
+
+
+def _with_signals(done: Segmentation, recorder: Recorder, grids: Grids, voxel_mm3: float) -> Segmentation:
+    x, y, z = (slice(*span) for span in grids.crop)
+    signals = recorder.signals(grids.turn.view(done.labels)[x, y, z], voxel_mm3)
+    uncertainty = np.zeros(grids.source_shape, np.uint8, order="F")
+    grids.turn.view(uncertainty)[x, y, z] = recorder.uncertainty
+    return replace(done, signals=signals, uncertainty=uncertainty)
 
 
 def _not_finite(precision: str) -> str:

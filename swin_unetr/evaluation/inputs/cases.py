@@ -20,8 +20,8 @@ from swin_unetr.suggestions import near_names, nearest
 from swin_unetr.tasks import Task, brats
 from swin_unetr.words import count
 
-#: Ends the stem of the scores that `predict --save-probabilities` writes beside its label files.
-_PROBABILITIES = "_probabilities"
+#: End the stems of what `predict` writes beside its label files: --save-probabilities, --uncertainty-map.
+_NO_LABELS = ("_probabilities", "_uncertainty")
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,13 @@ def _by_case(faults: Iterable[DataError], case_of: Callable[[str], str] = str) -
     """The words of the faults by case, whose id is `case_of` the name of its file; probabilities are left out."""
     words: dict[str, list[str]] = {}
     for fault in faults:
-        if fault.case is not None and not fault.case.endswith(_PROBABILITIES):
+        if fault.case is not None and not fault.case.endswith(_NO_LABELS):
             words.setdefault(case_of(fault.case), []).append(str(fault))
     return {case: "; ".join(dict.fromkeys(of)) for case, of in words.items()}
 
 
 def _label_files(folder: Path) -> dict[str, Path]:
-    return {name: path for name, path in images_by_stem(folder).items() if not name.endswith(_PROBABILITIES)}
+    return {name: path for name, path in images_by_stem(folder).items() if not name.endswith(_NO_LABELS)}
 
 
 def _existing(path: Path) -> Path:

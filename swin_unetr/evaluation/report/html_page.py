@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -18,7 +18,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 def page(
     title: str,
     body: str,
-    script: str,
+    script: str | Sequence[str],
     data: Mapping[str, Any],
     package: str = "swin_unetr.evaluation.report",
     *,
@@ -29,14 +29,15 @@ def page(
     Args:
         title: title of the window, any text.
         body: name of the HTML in the folder `page` of the package.
-        script: name of the JavaScript there, which runs after `plots.js`.
+        script: name of the JavaScript there, which runs after `plots.js`; or several, in their order.
         data: what the script shows; may hold any text, since it cannot end the element that it stands in.
         package: that has `body` and `script`.
         scoring: end the page with how cases are scored, under the anchor "scoring".
     """
     common = files("swin_unetr.evaluation.report") / "page"
     read = {name: (common / name).read_text(encoding="utf-8") for name in ("plots.js", "page.css")}
-    read |= {name: (files(package) / "page" / name).read_text(encoding="utf-8") for name in (body, script)}
+    scripts = [script] if isinstance(script, str) else [*script]
+    read |= {name: (files(package) / "page" / name).read_text(encoding="utf-8") for name in (body, *scripts)}
     text = json.dumps(plain_json(data), ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -52,7 +53,7 @@ def page(
             f'<section id="scoring">{_scoring()}</section>' if scoring else "",
             f'<script type="application/json" id="data">{text}</script>',
             f"<script>{read['plots.js']}</script>",
-            f"<script>{read[script]}</script>",
+            *(f"<script>{read[name]}</script>" for name in scripts),
             "</body></html>",
         ]
     )

@@ -73,7 +73,11 @@ def report_page(result: EvaluationResult, values: Mapping[str, Any], texts: Mapp
         "difference": (MISSED, INVENTED, CONFUSED),
         "pictures": _pictures(result, dict(zip(cases, means[first.name], strict=True)), first, pictures),
     }
-    return page("Segmentation report", "report.html", "report.js", data, scoring=True)
+    scripts = ["report.js"]
+    if "trust" in values:
+        data["trust"] = values["trust"]
+        scripts.append("trust.js")
+    return page("Segmentation report", "report.html", scripts, data, scoring=True)
 
 
 def _lead(result: EvaluationResult, metric: Metric) -> str:

@@ -17,6 +17,7 @@ from swin_unetr.evaluation.report.brats_table import brats_csv
 from swin_unetr.evaluation.report.html_report import HTML_NAME, report_page
 from swin_unetr.evaluation.report.results import ALL_STRUCTURES, EvaluationResult, Row
 from swin_unetr.evaluation.report.tables import summary_tables, worst_cases
+from swin_unetr.evaluation.report.trust import trust_report
 from swin_unetr.evaluation.wording import scans_of_patients
 from swin_unetr.files import write_json, write_text
 from swin_unetr.provenance import written_by
@@ -116,6 +117,7 @@ def _json(result: EvaluationResult, provenance: dict[str, Any]) -> dict[str, Any
         "summary": [asdict(summary) for summary in result.summary],
         "rows": [asdict(row) for row in result.rows],
         "lesions": _lesions(result),
+        **({"trust": trust} if (trust := trust_report(result)) is not None else {}),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.inference.backends.quiet import quietly
-from swin_unetr.inference.backends.static import StaticBackend
+from swin_unetr.inference.backends.static import Run, StaticBackend
 
 _FILE = "model.pt2"
 _COMPILERS = ("g++", "clang++", "c++", "cl")
@@ -49,16 +49,16 @@ class CompiledBackend(StaticBackend[Path]):
         shutil.copyfile(made, folder / _FILE)
         made.unlink()
 
-    def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
+    def load(self, folder: Path) -> Run:
         """Load the package; it is unpacked to a place of its own."""
         return self.use(folder / _FILE)
 
-    def use(self, made: Path) -> Callable[[Tensor], Tensor]:
+    def use(self, made: Path) -> Run:
         """Load the package."""
         package = torch._inductor.aoti_load_package(str(made))
 
-        def run(windows: Tensor) -> Tensor:
-            result: Tensor = package(windows)
-            return result
+        def run(windows: Tensor) -> Sequence[Tensor]:
+            results: Tensor | Sequence[Tensor] = package(windows)
+            return [results] if isinstance(results, Tensor) else results
 
         return run

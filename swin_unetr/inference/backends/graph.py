@@ -21,11 +21,20 @@ from swin_unetr.networks.window_attention import WindowAttention
 class _Wanted(nn.Module):
     """The output that is wanted of a network, in the precision that is wanted."""
 
-    def __init__(self, network: SegmentationNetwork, output: Output, lowered: Compute | None) -> None:
+    def __init__(self, network: SegmentationNetwork, output: Output, lowered: Compute | None, bottleneck: bool) -> None:
         super().__init__()
-        self.network, self.output, self.lowered = network, output, lowered
+        self.network, self.output, self.lowered, self.bottleneck = network, output, lowered, bottleneck
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if not self.bottleneck or not isinstance(self.network, SwinUNETR):
+            return self._lowered(image)
+        deepest: list[Tensor] = []
+        listening = self.network.bottleneck.register_forward_hook(lambda _, __, output: deepest.append(output))
+        result = self._lowered(image)
+        listening.remove()
+        return result, deepest[0].float()
+
+    def _lowered(self, image: Tensor) -> Tensor:
         if self.lowered is None or self.lowered.precision == "float32":
             return self._plain(image)
         with self.lowered.autocast():  # inside the graph
@@ -47,6 +56,7 @@ def export_graph(
     *,
     whole_attention: bool = True,
     lowered: Compute | None = None,
+    bottleneck: bool = False,
 ) -> ExportedProgram:
     """Record the operations of a network for windows of one size.
 
@@ -60,10 +70,11 @@ def export_graph(
         batch_size: windows of a call.
         whole_attention: whether attention is one operation, or products and a softmax.
         lowered: gives the precision that becomes part of the graph. If None, the graph is float32.
+        bottleneck: whether the graph gives the network's deepest map as a second output; a baseline has none.
     """
     device = next(network.parameters()).device
     sample = torch.zeros((batch_size, network.config.in_channels, *roi_size), device=device)
-    module = _Wanted(network, output, lowered).eval()
+    module = _Wanted(network, output, lowered, bottleneck).eval()
     with torch.no_grad(), warnings.catch_warnings(), _attention(network, whole=whole_attention):
         warnings.simplefilter("ignore")
         return torch.export.export(module, (sample,), strict=False)

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from swin_unetr.errors import ConfigError
 from swin_unetr.inference.backends.quiet import quietly
-from swin_unetr.inference.backends.static import StaticBackend
+from swin_unetr.inference.backends.static import Run, StaticBackend, first_output
 
 _FILE = "model.onnx"
 INPUT = "image"
@@ -20,20 +20,20 @@ INPUT = "image"
 _OPSET = 18
 
 
-def convert(graph: ExportedProgram, output: str) -> Any:
+def convert(graph: ExportedProgram, *outputs: str) -> Any:
     """An exported network, its attention taken apart, as an ONNX program.
 
     Args:
         graph: of static shapes.
-        output: name of the output; that of the input is `INPUT`.
+        outputs: names of the outputs; that of the input is `INPUT`.
     """
     with quietly("torch.onnx"):  # it warns of packages that are not needed
         return torch.onnx.export(
-            graph, dynamo=True, opset_version=_OPSET, verbose=False, input_names=[INPUT], output_names=[output]
+            graph, dynamo=True, opset_version=_OPSET, verbose=False, input_names=[INPUT], output_names=[*outputs]
         )
 
 
-def load_onnx(model: Path | bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
+def load_onnx(model: Path | bytes, device: torch.device) -> Run:
     """A callable of an ONNX file, or of the content of one.
 
     Raises:
@@ -50,9 +50,8 @@ def load_onnx(model: Path | bytes, device: torch.device) -> Callable[[Tensor], T
     chosen = (provider, {"device_id": device.index or 0}) if device.type == "cuda" else provider
     session = onnxruntime.InferenceSession(model, options, providers=[chosen])
 
-    def run(windows: Tensor) -> Tensor:
-        (result,) = session.run(None, {INPUT: windows.cpu().numpy()})
-        return torch.from_numpy(result).to(device)
+    def run(windows: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(each).to(device) for each in session.run(None, {INPUT: windows.cpu().numpy()})]
 
     return run
 
@@ -60,7 +59,7 @@ def load_onnx(model: Path | bytes, device: torch.device) -> Callable[[Tensor], T
 def write_model(graph: ExportedProgram, path: Path, precision: str) -> Callable[[Tensor], Tensor]:
     """See `Writer`; float32."""
     convert(graph, "scores").save(path)
-    return load_onnx(path, torch.device("cpu"))
+    return first_output(load_onnx(path, torch.device("cpu")))
 
 
 class OnnxBackend(StaticBackend[Any]):
@@ -76,16 +75,17 @@ class OnnxBackend(StaticBackend[Any]):
 
     def make(self, graph: ExportedProgram) -> Any:
         """Convert."""
-        return convert(graph, self.output)
+        names = (self.output, "bottleneck")
+        return convert(graph, *names[: len(graph.graph_signature.user_outputs)])
 
     def write(self, made: Any, folder: Path) -> None:
         """Write the model as ONNX."""
         made.save(folder / _FILE)
 
-    def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
+    def load(self, folder: Path) -> Run:
         """Prepare the file for this machine."""
         return load_onnx(folder / _FILE, self.compute.device)
 
-    def use(self, made: Any) -> Callable[[Tensor], Tensor]:
+    def use(self, made: Any) -> Run:
         """Prepare the model for this machine."""
         return load_onnx(made.model_proto.SerializeToString(), self.compute.device)

@@ -21,6 +21,7 @@ def open_backend(
     batch_size: int,
     compute: Compute,
     cache: Path | None,
+    bottleneck: bool = False,
 ) -> Backend:
     """Make a network ready to be called on windows; see `Loader`, whose network need not be in evaluation mode.
 
@@ -29,4 +30,12 @@ def open_backend(
     """
     check_installed(name)
     load: Loader = import_named(find_backend(name).loader)
-    return load(network.eval(), output=output, roi_size=roi_size, batch_size=batch_size, compute=compute, cache=cache)
+    return load(
+        network.eval(),
+        output=output,
+        roi_size=roi_size,
+        batch_size=batch_size,
+        compute=compute,
+        cache=cache,
+        bottleneck=bottleneck,
+    )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from swin_unetr.inference.backends.static import StaticBackend
+from swin_unetr.inference.backends.static import Run, StaticBackend, first_output
 
 #: Of a converted model; its weights are beside it, as .bin.
 _FILE = "model.xml"
@@ -57,8 +57,8 @@ def convert(graph: ExportedProgram) -> Any:
     return model
 
 
-def compile_model(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
-    """A callable of a converted model, or of the path of one; each call overwrites the result of the last one."""
+def compile_model(model: Any, precision: str) -> Run:
+    """A callable of a converted model, or of the path of one; each call overwrites the results of the last one."""
     options = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERFORMANCE_HINT": "LATENCY",
@@ -68,8 +68,9 @@ def compile_model(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
     }
     request = import_openvino().Core().compile_model(model, "CPU", options).create_infer_request()
 
-    def run(windows: Tensor) -> Tensor:
-        return torch.from_numpy(request.infer([windows.numpy()], share_inputs=True, share_outputs=True)[0])
+    def run(windows: Tensor) -> list[Tensor]:
+        outputs = request.infer([windows.numpy()], share_inputs=True, share_outputs=True)
+        return [torch.from_numpy(outputs[index]) for index in range(len(outputs))]
 
     return run
 
@@ -77,7 +78,7 @@ def compile_model(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
 def write_model(graph: ExportedProgram, path: Path, precision: str) -> Callable[[Tensor], Tensor]:
     """See `Writer`; "float16" is the type of the weights in the file."""
     import_openvino().save_model(convert(graph), path, compress_to_fp16=precision == "float16")
-    return compile_model(path, "float32")
+    return first_output(compile_model(path, "float32"))
 
 
 class OpenVinoBackend(StaticBackend[Any]):
@@ -98,10 +99,10 @@ class OpenVinoBackend(StaticBackend[Any]):
         """Write the model in OpenVINO's own format, float32."""
         import_openvino().save_model(made, folder / _FILE, compress_to_fp16=False)
 
-    def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
+    def load(self, folder: Path) -> Run:
         """Compile the file for this machine."""
         return compile_model(folder / _FILE, self.precision)
 
-    def use(self, made: Any) -> Callable[[Tensor], Tensor]:
+    def use(self, made: Any) -> Run:
         """Compile the model for this machine."""
         return compile_model(made, self.precision)

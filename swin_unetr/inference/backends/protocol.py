@@ -46,6 +46,12 @@ class Backend(Protocol):
             B x channels x *roi_size, float32 or the narrower type of the products. The next call may overwrite it.
         """
 
+    def listen(self, take: Callable[[Tensor], None] | None) -> None:
+        """Hand the network's deepest map to `take` in every call, B x channels x X x Y x Z, to be used at once.
+
+        A backend or network that has none never calls it. None ends it.
+        """
+
     def facts(self) -> dict[str, Any]:
         """What a record says of it."""
 
@@ -62,6 +68,7 @@ class Loader(Protocol):
         batch_size: int,
         compute: Compute,
         cache: Path | None,
+        bottleneck: bool = False,
     ) -> Backend:
         """Make the network ready to be called on windows.
 
@@ -72,6 +79,7 @@ class Loader(Protocol):
             batch_size: windows of a call; fewer may be given.
             compute: where and how precisely.
             cache: model folder in which a converted model may be kept (`cache.GraphCache`). If None, nothing is kept.
+            bottleneck: whether its deepest map will be listened to.
         """
 
 

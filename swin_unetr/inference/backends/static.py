@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -19,10 +19,17 @@ from swin_unetr.inference.backends.protocol import Output
 from swin_unetr.inference.backends.registry import BACKENDS
 from swin_unetr.networks import SegmentationNetwork
 
+#: Computes the outputs of a graph: the scores or features, and the deepest map where it was asked for.
+Run = Callable[[Tensor], Sequence[Tensor]]
 #: Version of the graphs; raised by one when the same network gives another graph.
 _MADE = 1
 #: What a backend makes of a graph, before it is written.
 Made = TypeVar("Made")
+
+
+def first_output(run: Run) -> Callable[[Tensor], Tensor]:
+    """What gives the first output alone."""
+    return lambda windows: run(windows)[0]
 
 
 class StaticBackend(Generic[Made]):
@@ -35,6 +42,7 @@ class StaticBackend(Generic[Made]):
         batch_size: windows of a call; fewer are filled up with zeros.
         compute: where and how precisely.
         cache: model folder in which what is made of the network is kept. If None, nothing is kept.
+        bottleneck: whether its deepest map will be listened to.
     """
 
     #: In `registry.BACKENDS`.
@@ -53,7 +61,9 @@ class StaticBackend(Generic[Made]):
         batch_size: int,
         compute: Compute,
         cache: Path | None,
+        bottleneck: bool = False,
     ) -> None:
+        self._take: Callable[[Tensor], None] | None = None
         config = network.config
         self.precision: str = compute.precision
         self.output: Output = output
@@ -61,7 +71,10 @@ class StaticBackend(Generic[Made]):
         self.compute = compute
         self._shape = (batch_size, config.in_channels, *roi_size)
 
-        code = {"precision": compute.precision, "threads": torch.get_num_threads()} if self.ahead_of_time else {}
+        code: dict[str, Any] = (
+            {"precision": compute.precision, "threads": torch.get_num_threads()} if self.ahead_of_time else {}
+        )
+        code |= {"bottleneck": True} if bottleneck else {}  # without it, the keys are as they were
         key = key_of(
             network,
             backend=self.name,
@@ -78,7 +91,15 @@ class StaticBackend(Generic[Made]):
             lowered = compute if self.ahead_of_time else None
             whole = BACKENDS[self.name].whole_attention
             made = self.make(
-                export_graph(network, output, roi_size, batch_size, whole_attention=whole, lowered=lowered)
+                export_graph(
+                    network,
+                    output,
+                    roi_size,
+                    batch_size,
+                    whole_attention=whole,
+                    lowered=lowered,
+                    bottleneck=bottleneck,
+                )
             )
             folder = store.keep(key, lambda empty: self.write(made, empty))
             if folder is None:
@@ -100,11 +121,11 @@ class StaticBackend(Generic[Made]):
         """Write what was made into an empty folder."""
         raise NotImplementedError
 
-    def load(self, folder: Path) -> Callable[[Tensor], Tensor]:
+    def load(self, folder: Path) -> Run:
         """A callable, on whole batches, of what was written."""
         raise NotImplementedError
 
-    def use(self, made: Made) -> Callable[[Tensor], Tensor]:
+    def use(self, made: Made) -> Run:
         """A callable of what was made, without files."""
         raise NotImplementedError
 
@@ -116,7 +137,14 @@ class StaticBackend(Generic[Made]):
         missing = batch - len(windows)
         whole = torch.cat((windows, windows.new_zeros(missing, *of_window))) if missing else windows.contiguous()
         with torch.inference_mode():
-            return self._run(whole)[: len(windows)]
+            result, *deepest = self._run(whole)
+        if self._take is not None and deepest:
+            self._take(deepest[0][: len(windows)])
+        return result[: len(windows)]
+
+    def listen(self, take: Callable[[Tensor], None] | None) -> None:
+        """See `Backend`."""
+        self._take = take
 
     def facts(self) -> dict[str, Any]:
         """What a record says of it."""

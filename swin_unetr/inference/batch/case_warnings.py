@@ -27,6 +27,8 @@ class CaseWarnings:
 
     def __init__(self, ensemble: Ensemble, say: Callable[[str], None], by_case: dict[str, tuple[str, ...]]) -> None:
         self._ensemble, self._say, self._by_case = ensemble, say, by_case
+        #: How scans differ in kind from those of training, by case.
+        self._unlike: dict[str, tuple[str, ...]] = {}
         self._lock = Lock()
         self._count = 0
 
@@ -44,6 +46,7 @@ class CaseWarnings:
             return
         with self._lock:
             self._by_case[case.id] = words
+            self._unlike[case.id] = odd
             self._count += 1
             is_shown = self._count <= _SHOWN
         if is_shown:
@@ -52,6 +55,10 @@ class CaseWarnings:
     def of(self, case: Case) -> tuple[str, ...]:
         """Warnings of a case."""
         return self._by_case.get(case.id, ())
+
+    def unlike(self, case: Case) -> tuple[str, ...]:
+        """How a case differs in kind from the scans of training, in words."""
+        return self._unlike.get(case.id, ())
 
     def close(self) -> None:
         """Say how many were not written out."""

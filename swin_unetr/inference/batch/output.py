@@ -13,7 +13,15 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.files import real_path
 from swin_unetr.inference.batch.parts import Part
 from swin_unetr.inference.batch.queue import QUEUE
-from swin_unetr.inference.batch.record import Records, labels_path, probabilities_path, record_path, run_record_path
+from swin_unetr.inference.batch.record import (
+    Records,
+    labels_path,
+    probabilities_path,
+    record_path,
+    run_record_path,
+    uncertainty_path,
+)
+from swin_unetr.inference.batch.triage import TRIAGE, is_triage
 from swin_unetr.inference.engine.method import differences
 from swin_unetr.words import count
 
@@ -21,13 +29,23 @@ from swin_unetr.words import count
 _OF_DATASETS = ("imagesTr", "labelsTr", "imagesTs")
 
 
-def check_output(output: Path, cases: Sequence[Case], *, with_probabilities: bool, part: Part | None = None) -> None:
+def check_output(
+    output: Path,
+    cases: Sequence[Case],
+    *,
+    with_probabilities: bool,
+    with_uncertainty: bool = False,
+    with_triage: bool = False,
+    part: Part | None = None,
+) -> None:
     """Look at every path that will be written, before anything starts.
 
     Args:
         output: folder of the results.
         cases: that will be segmented.
         with_probabilities: whether they are written too.
+        with_uncertainty: whether uncertainty maps are written too.
+        with_triage: whether triage.csv is written too.
         part: of the batch.
 
     Raises:
@@ -46,11 +64,14 @@ def check_output(output: Path, cases: Sequence[Case], *, with_probabilities: boo
         if os.path.lexists(path) and run is None:
             raise _foreign(path)
         known += [run] if run else []
+    if with_triage and (output / TRIAGE).exists() and not is_triage(output / TRIAGE):
+        raise _foreign(output / TRIAGE)
     sources = {real_path(path) for case in cases for path in case.images}
     for case in cases:
         record, ours = record_path(output, case.id), written_for(output, case, known)
         wanted = [record, labels_path(output, case.id)]
         wanted += [probabilities_path(output, case.id)] if with_probabilities else []
+        wanted += [uncertainty_path(output, case.id)] if with_uncertainty else []
         for path in wanted:
             if path in taken:
                 raise ConfigError(
@@ -127,15 +148,18 @@ def written_for(output: Path, case: Case, runs: Iterable[dict[str, Any]]) -> set
         runs: records of runs; they name the results of a killed process, which have no record of their own.
     """
     labels, probabilities = labels_path(output, case.id).name, probabilities_path(output, case.id).name
+    uncertainty = uncertainty_path(output, case.id).name
     record = read_case_record(output, case.id)
     if record is not None:  # older versions did not say whether there are probabilities
         names = {record_path(output, case.id).name, labels}
-        return names | ({probabilities} if record.get("probabilities", probabilities) else set())
+        names |= {probabilities} if record.get("probabilities", probabilities) else set()
+        return names | ({uncertainty} if record.get("uncertainty") else set())
     found: set[str] = set()
     for run in runs:
         writes = run.get("writes") or {"cases": run.get("cases", ()), "probabilities": True}
         if case.id in writes["cases"]:
             found |= {labels, probabilities} if writes["probabilities"] else {labels}
+            found |= {uncertainty} if writes.get("uncertainty") else set()
     return found
 
 

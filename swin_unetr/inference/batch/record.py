@@ -40,6 +40,11 @@ def record_path(output: Path, case: str) -> Path:
     return output / f"{case}.json"
 
 
+def uncertainty_path(output: Path, case: str) -> Path:
+    """Uncertainty of each voxel of a case."""
+    return output / f"{case}_uncertainty.nii.gz"
+
+
 def probabilities_path(output: Path, case: str) -> Path:
     """Probabilities of a case."""
     return output / f"{case}_probabilities.nii.gz"
@@ -92,9 +97,11 @@ class Records:
             "started": now(),
         }
 
-    def will_write(self, cases: Sequence[Case], *, with_probabilities: bool) -> None:
+    def will_write(self, cases: Sequence[Case], *, with_probabilities: bool, with_uncertainty: bool = False) -> None:
         """Name the cases in the record of the run, so that their files are known as ours if it is killed."""
         self._run["writes"] = {"cases": [case.id for case in cases], "probabilities": with_probabilities}
+        if with_uncertainty:
+            self._run["writes"]["uncertainty"] = True
 
     def write_case(
         self,
@@ -160,16 +167,29 @@ class Records:
         except (OSError, ValueError, TypeError, AttributeError):
             return ()
 
-    def is_done(self, case: Case, *, with_probabilities: bool) -> bool:
-        """Whether a case has results that were made from the same files in the same way."""
+    def is_done(
+        self, case: Case, *, with_probabilities: bool, with_uncertainty: bool = False, judged_by: str | None = None
+    ) -> bool:
+        """Whether a case has results that were made from the same files in the same way.
+
+        Args:
+            case: which.
+            with_probabilities: whether its probabilities are wanted too.
+            with_uncertainty: whether its uncertainty map is wanted too.
+            judged_by: key of the calibrations by which it is to be judged. If None, it need not be.
+        """
         results = [labels_path(self.output, case.id)]
         if with_probabilities:
             results.append(probabilities_path(self.output, case.id))
+        if with_uncertainty:
+            results.append(uncertainty_path(self.output, case.id))
         if not all(path.is_file() for path in results):
             return False
         try:
             record = json.loads(record_path(self.output, case.id).read_text(encoding="utf-8"))
             if record["key"] != self.key:
+                return False
+            if judged_by is not None and record.get("judged_by") != judged_by:
                 return False
             asked = self._how.get("accumulate", "auto")
             if asked not in ("auto", record.get("accumulate", "float32")):
@@ -192,7 +212,8 @@ def source_files(case: Case) -> list[dict[str, Any]]:
 
 def clear_partial(output: Path, case: str) -> None:
     """Remove the half-written files of a case that a killed process has left."""
-    for path in (labels_path(output, case), record_path(output, case), probabilities_path(output, case)):
+    for of in (labels_path, record_path, probabilities_path, uncertainty_path):
+        path = of(output, case)
         remove_partial(path)
 
 

@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from swin_unetr.batch import BatchReport, Failure
+from swin_unetr.batch import Failure
 from swin_unetr.datasets import Case
 from swin_unetr.datasets.folds import select_cases
 from swin_unetr.errors import DataError
@@ -25,6 +25,14 @@ from swin_unetr.inference.batch.progress import PredictionProgress
 from swin_unetr.inference.batch.queue import CaseQueue
 from swin_unetr.inference.batch.record import Records, labels_path, record_path
 from swin_unetr.inference.batch.steps import CaseSteps
+from swin_unetr.inference.batch.triage import (
+    Judge,
+    PredictionReport,
+    find_calibrations,
+    how_to_calibrate,
+    trusts_in,
+    write_triage,
+)
 from swin_unetr.inference.engine.models import ModelArgument
 from swin_unetr.inference.predictor import Predictor
 from swin_unetr.words import why_not_written
@@ -50,8 +58,10 @@ def predict(
     beside_others: bool = False,
     part: Part | None = None,
     progress: bool = True,
+    trust: bool | None = None,
+    uncertainty_map: bool = False,
     **options: Unpack[PredictorOptions],
-) -> BatchReport:
+) -> PredictionReport:
     """Segment scans, and write `<case id>.nii.gz` on each scan's own grid, with `<case id>.json` beside it.
 
     A case that cannot be done becomes a failure of the report, and the others go on. Existing results that were made
@@ -75,6 +85,9 @@ def predict(
         beside_others: whether other cases there may have results of another method, as those of other folds have.
         part: does only the cases of part K of N, given as (K, N) with K from 1. If None, all of them.
         progress: whether to show it, on standard error.
+        trust: whether to say how sure each result is: in its record, and in triage.csv, the worst case first. If None,
+            where a model's folder holds a calibration (`swin-unetr calibrate`).
+        uncertainty_map: whether to write `<case id>_uncertainty.nii.gz` too: the entropy of the probabilities, 0 to 1.
         options: device, precision, backend, overlap, roi_size, weights, tta, batch_size, max_memory, accumulate,
             skip_empty, postprocess, cache, as `Predictor` explains them.
 
@@ -89,14 +102,27 @@ def predict(
     started = time.monotonic()
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
     selected = select_cases(folds, fold, cases)
-    predictor = Predictor(models, **options)
+    predictor = Predictor(models, **options, signals=trust)
+    judge, of_calibration = find_calibrations(predictor.ensemble)
+    trusting = judge.is_calibrated if trust is None else trust
+    predictor.collect_signals(trusting or uncertainty_map, judge.temperature)
     part = None if part is None else check_part(part)
     found = find_inputs(paths, predictor.task, layout=layout, selected=selected, channels=channels)
     mine = found.cases if part is None else deal(found.cases, part)
     notes = [*found.notes, *([] if part is None else [_of_part(part, len(mine), len(found.cases))])]
-    check_output(Path(output), mine, with_probabilities=save_probabilities, part=part)
+    if trusting:
+        notes += of_calibration if judge.is_calibrated else [*of_calibration, how_to_calibrate(predictor.ensemble)]
+    check_output(
+        Path(output),
+        mine,
+        with_probabilities=save_probabilities,
+        with_uncertainty=uncertainty_map,
+        with_triage=trusting,
+        part=part,
+    )
     records = Records(Path(output), predictor.ensemble, predictor.compute, paths, predictor.options(), part)
-    run = _Run(predictor, records, started, save_probabilities, overwrite, beside_others)
+    outputs = _Outputs(save_probabilities, uncertainty_map, judge if trusting else None)
+    run = _Run(predictor, records, started, outputs, overwrite, beside_others)
     run.report.failures += map(run.with_earlier, found.failures)
     if found.cases:
         if progress and notes:
@@ -109,6 +135,15 @@ def _of_part(part: Part, number: int, total: int) -> str:
     return f"part {part[0]} of {part[1]}: {number} of {total} cases; --part 1/1 segments all of them"
 
 
+@dataclass(frozen=True)
+class _Outputs:
+    """What is written beside the labels."""
+
+    probabilities: bool
+    uncertainty: bool
+    judge: Judge | None
+
+
 class _Run:
     """One run over cases: existing results, cases to do, and the report."""
 
@@ -117,15 +152,15 @@ class _Run:
         predictor: Predictor,
         records: Records,
         started: float,
-        save_probabilities: bool,
+        outputs: _Outputs,
         overwrite: bool,
         beside_others: bool,
     ) -> None:
-        self.report = BatchReport()
+        self.report = PredictionReport()
         self._predictor = predictor
         self._records = records
         self._started = started
-        self._save_probabilities = save_probabilities
+        self._outputs = outputs
         self._beside_others = beside_others
         #: With `overwrite`: when the records that were found were written; another process may renew them meanwhile.
         self._before: dict[str, int] | None = {} if overwrite else None
@@ -143,7 +178,9 @@ class _Run:
         def begin() -> None:
             if not self._beside_others:
                 notes.extend(check_method(self._records, cases, overwrite=self._before is not None))
-            self._records.will_write(cases, with_probabilities=self._save_probabilities)
+            self._records.will_write(
+                cases, with_probabilities=self._outputs.probabilities, with_uncertainty=self._outputs.uncertainty
+            )
             self._remember("running")
 
         with _write_errors(output):
@@ -177,6 +214,11 @@ class _Run:
                 self._remember("stopped")
             raise
         self.report.done.sort(key=[case.id for case in cases].index)
+        if self._outputs.judge is not None:
+            found = trusts_in(self._records.output, self._outputs.judge.key)
+            self.report.trust = {case: found[case] for case in self.report.done if case in found}
+            with _write_errors(self._records.output):
+                write_triage(self._records.output, found)
         self._remember("finished")
 
     def _segment(self, cases: Sequence[Case], progress: PredictionProgress, locks: bool) -> None:
@@ -193,8 +235,10 @@ class _Run:
                     queue,
                     progress,
                     self._end,
-                    save_probabilities=self._save_probabilities,
+                    save_probabilities=self._outputs.probabilities,
                     warnings=warnings,
+                    judge=self._outputs.judge,
+                    uncertainty_map=self._outputs.uncertainty,
                 )
             )
         warnings.close()
@@ -217,7 +261,12 @@ class _Run:
     def _is_done(self, case: Case) -> bool:
         if self._before is not None and self._written_at(case) == self._before[case.id]:
             return False
-        return self._records.is_done(case, with_probabilities=self._save_probabilities)
+        return self._records.is_done(
+            case,
+            with_probabilities=self._outputs.probabilities,
+            with_uncertainty=self._outputs.uncertainty,
+            judged_by=None if self._outputs.judge is None else self._outputs.judge.key,
+        )
 
     def _written_at(self, case: Case) -> int:
         """When the record of a case was written, in nanoseconds; 0 if it does not exist."""

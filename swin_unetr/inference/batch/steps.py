@@ -24,10 +24,13 @@ from swin_unetr.inference.batch.record import (
     probabilities_path,
     record_path,
     source_files,
+    uncertainty_path,
 )
+from swin_unetr.inference.batch.triage import Judge
 from swin_unetr.inference.engine.memory_plan import MemoryPlan
 from swin_unetr.inference.predictor import Predictor, Segmentation
 from swin_unetr.machine import available, resident, size_in_words
+from swin_unetr.trust.recorder import as_share
 from swin_unetr.words import why_not_written
 from transforms.geometry import Geometry
 from transforms.io import read_header, read_stored, write_channels, write_labels
@@ -80,6 +83,9 @@ class CaseSteps:
     on_end: Callable[[Case, Failure | None], None]
     save_probabilities: bool
     warnings: CaseWarnings
+    #: Decides how far each result is to be trusted; None if it is not asked for.
+    judge: Judge | None = None
+    uncertainty_map: bool = False
 
     def take(self, wait: bool) -> Job | None:
         """The next case of the queue."""
@@ -160,6 +166,9 @@ class CaseSteps:
             job.facts["notes"] = list(result.notes)
         if result.removed:
             job.facts["removed_voxels"] = dict(result.removed)
+        if self.judge is not None and result.signals is not None:
+            trust = self.judge(result.signals, self.warnings.unlike(job.case))
+            job.facts |= {"trust": trust.facts(), "judged_by": self.judge.key}
         return prepared.geometry, result
 
     def write(self, job: Job, done: tuple[Geometry, Segmentation]) -> None:
@@ -172,6 +181,10 @@ class CaseSteps:
             if result.probabilities is not None:
                 job.file = probabilities_path(output, case.id)
                 write_channels(job.file, result.probabilities, geometry)
+            if self.uncertainty_map and result.uncertainty is not None:
+                job.file = uncertainty_path(output, case.id)
+                write_channels(job.file, as_share(result.uncertainty), geometry)
+                job.facts["uncertainty"] = job.file.name
             job.file = labels_path(output, case.id)
             write_labels(job.file, result.labels, geometry, label_names(self.predictor.task))
         job.file = record_path(output, case.id)

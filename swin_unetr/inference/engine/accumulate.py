@@ -47,6 +47,7 @@ class Sweep:
         skip: starts of the windows to leave out.
         accumulate: type of the sums.
         on_windows: called with the number of windows that were just computed.
+        before: called with the starts of the windows that the next calls of the network are for, in their order.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Sweep:
         skip: Set[Triple] = frozenset(),
         accumulate: Accumulate = "float32",
         on_windows: Callable[[int], None] | None = None,
+        before: Callable[[list[Triple]], None] | None = None,
     ) -> None:
+        self._before = before
         self._image, self._layout, self._axis, self._owned = image, layout, axis, owned
         self._network, self._channels, self._weights = network, channels, weights
         self._batch_size, self._skip, self._on_windows = batch_size, skip, on_windows
@@ -130,6 +133,8 @@ class Sweep:
         return Block(total.means(x, y, z), None if total.covered is None else total.covered[x, y, z])
 
     def _compute(self, starts: list[Triple]) -> None:
+        if self._before is not None:
+            self._before(starts)
         for start, result in computed(self._image, self._layout, starts, self._network, self._batch_size):
             for span in self._spans:
                 if (

@@ -21,6 +21,7 @@ from swin_unetr.inference.engine.windows import lay_windows
 from swin_unetr.inference.engine.work import network_of
 from swin_unetr.machine import available, peak_during, resident, size_in_words
 from swin_unetr.postprocessing.components import BYTES_PER_VOXEL
+from swin_unetr.trust.recorder import BYTES_PER_VOXEL as SIGNAL_BYTES
 from transforms.grids import Grids
 from transforms.prepare import Prepared
 
@@ -43,6 +44,7 @@ class Budget:
         device: of their networks.
         limit: bytes that the process may take. If None, nearly all that is available.
         accumulate: type of the sums, "float32" or "float16", or "auto": float16 where nothing fits in float32.
+        with_signals: whether signals are collected too.
         gpu_memory: gives the memory of a GPU.
 
     Raises:
@@ -56,8 +58,11 @@ class Budget:
         limit: int | None,
         accumulate: str = "auto",
         *,
+        with_signals: bool = False,
         gpu_memory: Callable[[torch.device], GpuMemory] = GpuMemory.of,
     ) -> None:
+        #: Whether signals are collected too.
+        self.with_signals = with_signals
         if accumulate not in ("auto", *SUMS):
             raise ConfigError(f"accumulate: {accumulate!r} is not one of auto, {', '.join(SUMS)}")
         self._ensemble, self._device, self._limit, self._accumulate = ensemble, device, limit, accumulate
@@ -135,6 +140,7 @@ class Budget:
         task = self._ensemble.task
         each = np.dtype(label_type(task)).itemsize + (4 * task.num_classes if with_probabilities else 0)
         each += BYTES_PER_VOXEL if self._ensemble.postprocess else 0
+        each += SIGNAL_BYTES if self.with_signals else 0
         return math.prod(grids.source_shape) * each
 
     def _generous_workspace(self) -> int:

@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from swin_unetr.inference.engine.accumulate import Block, Sweep
 from swin_unetr.inference.engine.memory_plan import MemoryPlan
 from swin_unetr.tasks import Task
+from swin_unetr.trust.recorder import Recorder
 from transforms.grids import Grids
 from transforms.labels import REGION_THRESHOLD
 from transforms.linear import Box
@@ -67,7 +68,15 @@ def label_type(task: Task) -> type[np.unsignedinteger[Any] | np.signedinteger[An
     return np.uint8 if max(task.known_labels) <= np.iinfo(np.uint8).max else np.int32
 
 
-def finish_tile(passes: Sequence[Pass], plan: MemoryPlan, tile: Box, grids: Grids, task: Task, result: Result) -> None:
+def finish_tile(
+    passes: Sequence[Pass],
+    plan: MemoryPlan,
+    tile: Box,
+    grids: Grids,
+    task: Task,
+    result: Result,
+    recorder: Recorder | None = None,
+) -> None:
     """Compute the windows of a tile, and finish its voxels as soon as no further window touches what they need.
 
     Scores are interpolated before their activation; several models' probabilities are averaged after it. Voxels that
@@ -80,6 +89,7 @@ def finish_tile(passes: Sequence[Pass], plan: MemoryPlan, tile: Box, grids: Grid
         grids: the grids.
         task: what the classes mean.
         result: filled in the tile.
+        recorder: takes the signals of every block. If None, there are none.
 
     Raises:
         FloatingPointError: scores are NaN or infinite, which would pass for background.
@@ -92,7 +102,7 @@ def finish_tile(passes: Sequence[Pass], plan: MemoryPlan, tile: Box, grids: Grid
             each.sweep.reach(stop)
         limit = BLOCK_BYTES.get(passes[0].sweep.device.type, BLOCK_BYTES["cpu"]) // (4 * widest)
         for box in blocks(slab, limit):
-            _finish_block(passes, box, grids, task, result)
+            _finish_block(passes, box, grids, task, result, recorder)
 
 
 def blocks(box: Box, voxels: int) -> Iterator[Box]:
@@ -109,17 +119,25 @@ def blocks(box: Box, voxels: int) -> Iterator[Box]:
         yield from blocks((x, y, z), voxels)
 
 
-def _finish_block(passes: Sequence[Pass], box: Box, grids: Grids, task: Task, result: Result) -> None:
+def _finish_block(
+    passes: Sequence[Pass], box: Box, grids: Grids, task: Task, result: Result, recorder: Recorder | None
+) -> None:
     found = [_scores(each, box, grids) for each in passes]
     if all(each is None for each in found):
         return  # it stays background
     only = found[0] if len(found) == 1 else None
     mean: Tensor | None = None
-    if only is None or result.probabilities is not None:
+    if only is None or result.probabilities is not None or recorder is not None:
         device = passes[0].sweep.device
         mean = torch.zeros(task.num_classes, *(high - low for low, high in box), device=device)
+        of_members = []
         for each in found:
-            mean.add_(_probabilities(each, mean.shape, task, device), alpha=1 / len(found))
+            probabilities = _probabilities(each, mean.shape, task, device)
+            mean.add_(probabilities, alpha=1 / len(found))
+            if recorder is not None and only is None:
+                of_members.append(probabilities)
+        if recorder is not None:
+            recorder.block(mean, of_members, box)
         if result.probabilities is not None:
             grids.place(mean.cpu().numpy(), box, result.probabilities)
     if only is not None:

@@ -51,6 +51,11 @@ def method_of_models(
     }
 
 
+def windows_key(config: InferenceConfig) -> str:
+    """A hash of what of a model's windows decides on its labels."""
+    return short_hash([_windows(config)])
+
+
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Names of the facts in which two methods differ."""
     return [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]

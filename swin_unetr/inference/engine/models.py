@@ -26,6 +26,7 @@ from swin_unetr.inference.engine.sliding_window import check_roi_size
 from swin_unetr.model_description import ComponentRule, ModelDescription, TrainingScans
 from swin_unetr.networks import BaselineNetwork, SwinUNETR
 from swin_unetr.tasks import Task
+from swin_unetr.trust.calibration import is_calibrated
 from transforms.exchange import score_order
 
 #: A model folder, a run folder (then its `best/`), a cross-validation (then all of its folds), or a model in memory.
@@ -126,6 +127,7 @@ def load_ensemble(
     *,
     cache: bool = True,
     postprocess: bool = True,
+    signals: bool | None = False,
     **inference: Any,
 ) -> Ensemble:
     """Make models ready to predict.
@@ -135,6 +137,7 @@ def load_ensemble(
         compute: where, with what and how precisely the networks compute.
         cache: whether what a backend makes of a model is kept in its folder.
         postprocess: whether the models' rules about components are applied.
+        signals: whether the networks' deepest maps are wanted. If None, of models whose folders hold a calibration.
         inference: fields of `InferenceConfig` that replace the models' own. If a value is None, the model's own counts.
 
     Raises:
@@ -153,7 +156,8 @@ def load_ensemble(
         descriptions.append(loaded.description)
         _check_alike(descriptions, str(folder or "the model in memory"))
         settings = _settings(loaded.description, inference)
-        compute, member = _open(loaded, settings, compute, folder, cache)  # the first model settles what is open
+        # The first model settles what is open.
+        compute, member = _open(loaded, settings, compute, folder, cache, signals)
         members.append(member)
     if not members:
         raise ConfigError("model: at least one is needed")
@@ -169,6 +173,7 @@ def _open(
     compute: Compute,
     folder: Path | None,
     cache: bool,
+    signals: bool | None,
 ) -> tuple[Compute, Member]:
     """A network behind its backend; of scores and features it gives the fewer channels, which take less memory.
 
@@ -190,9 +195,9 @@ def _open(
     narrow = isinstance(network, SwinUNETR) and config.feature_size < config.num_classes and not exchange
     given: Output = "features" if narrow else "scores"
     roi_size, batch_size = settings.roi_size, settings.batch_size
+    bottleneck = is_calibrated(folder) if signals is None else signals
 
     def open_with(compute: Compute) -> Backend:
-        kept = folder if cache else None
         return open_backend(
             compute.backend,
             network,
@@ -200,7 +205,8 @@ def _open(
             roi_size=roi_size,
             batch_size=batch_size,
             compute=compute,
-            cache=kept,
+            cache=folder if cache else None,
+            bottleneck=bottleneck,
         )
 
     compute, backend = settle(

@@ -13,6 +13,7 @@ from swin_unetr.inference.engine.accumulate import Network, Sweep
 from swin_unetr.inference.engine.finish import Pass
 from swin_unetr.inference.engine.memory_plan import MemoryPlan
 from swin_unetr.inference.engine.models import Member
+from swin_unetr.inference.engine.watch import Watch
 from swin_unetr.inference.engine.windows import blending_weights, empty_windows, lay_windows
 from transforms.grids import Grids
 from transforms.linear import Box
@@ -29,9 +30,13 @@ class Work:
         prepared: channels x X x Y x Z, on the CPU.
         image: the same on the device of the network.
         skip_empty: whether empty windows are left out.
+        watch: takes the signals of the windows. If None, there are none.
     """
 
-    def __init__(self, member: Member, prepared: Tensor, image: Tensor, skip_empty: bool) -> None:
+    def __init__(
+        self, member: Member, prepared: Tensor, image: Tensor, skip_empty: bool, watch: Watch | None = None
+    ) -> None:
+        self._watch = watch
         x, y, z = image.shape[1:]
         self._member = member
         self._layout = lay_windows((x, y, z), member.inference)
@@ -53,13 +58,14 @@ class Work:
             self._layout,
             plan.axis,
             _owned(grids, tile),
-            network_of(member),
+            network_of(member, self._watch),
             channels=member.backend.channels,
             weights=self._weights,
             batch_size=member.inference.batch_size,
             skip=self._skip,
             accumulate=plan.accumulate,
             on_windows=on_windows,
+            before=None if self._watch is None else self._watch.expect,
         )
         return Pass(sweep, member.head, max(classes, member.backend.channels))
 
@@ -69,13 +75,17 @@ def _owned(grids: Grids, tile: Box) -> Box:
     return x, y, z
 
 
-def network_of(member: Member) -> Network:
+def network_of(member: Member, watch: Watch | None = None) -> Network:
     """The network of a model; with `tta` its mean over mirror images of each window, along the model's own axes.
 
     Where a mirror image along X shows the left kidney, the right one is: their scores are exchanged.
+
+    Args:
+        member: the model.
+        watch: takes the signals of the windows. If None, there are none.
     """
     if not member.inference.tta:
-        return member.backend
+        return member.backend if watch is None else watch.around(member.backend)
     dims = [axis + 2 for axis in member.inference.mirror_axes]
     mirrorings = list(chain.from_iterable(combinations(dims, number) for number in range(len(dims) + 1)))
 
@@ -86,7 +96,10 @@ def network_of(member: Member) -> Network:
     def mean(windows: Tensor) -> Tensor:
         total = torch.zeros((), device=windows.device)
         for flipped in mirrorings:  # each result is used up before the next call, which may overwrite it
-            total = total + view(windows, flipped)
+            scores = view(windows, flipped)
+            total = total + scores
+            if watch is not None:
+                watch.view(scores)
         return total.div_(len(mirrorings))
 
-    return mean
+    return mean if watch is None else watch.around(mean)
