@@ -39,10 +39,7 @@ def code_of(text: str) -> Code:
 def table() -> tuple[Term, ...]:
     """The terms of `terminology.csv`, in its order."""
     text = files(__package__).joinpath(_TABLE).read_text(encoding="utf-8")
-    return tuple(
-        Term(**{**row, "synonyms": tuple(filter(None, row["synonyms"].split("; ")))})
-        for row in csv.DictReader(text.splitlines())
-    )
+    return tuple(_term(row) for row in csv.DictReader(text.splitlines()))
 
 
 def find_term(name: str, task: Task | None = None) -> Term:
@@ -78,6 +75,11 @@ def keys(term: Term, task: Task | None = None) -> set[tuple[str, ...]]:
         if not of or (task is not None and of.casefold() in task.name.casefold()):
             found.add(key(name))
     return found
+
+
+def _term(row: dict[str, str]) -> Term:
+    synonyms = row.pop("synonyms")
+    return Term(synonyms=tuple(synonyms.split("; ")) if synonyms else (), **row)
 
 
 def key(name: str) -> tuple[str, ...]:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from swin_unetr.batch import BatchReport
 from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets.arguments import add_layout_argument
+from swin_unetr.dicom.arguments import Encoding, Kind, add_dicom_arguments, require_libraries
 from swin_unetr.inference.backends.registry import BACKENDS, auto_in_words
 from swin_unetr.inference.batch.parts import parse_part, part_of_array
 from swin_unetr.machine import Precision, parse_size
@@ -42,7 +44,9 @@ def main(argv: Sequence[str]) -> int:
     given = arguments["part"]
     arguments["part"] = part_of_array(os.environ) if given is None else parse_part(given)
 
-    output = arguments["output"]
+    output, kinds, encoding = arguments["output"], arguments.pop("dicom"), arguments.pop("seg_encoding")
+    if kinds:
+        require_libraries()
     with telling_how_to_go_on(command(["predict", *(word for word in argv if word != "--overwrite")])):
         from swin_unetr.inference.batch.run import predict  # only now: torch takes seconds to import
 
@@ -52,14 +56,30 @@ def main(argv: Sequence[str]) -> int:
             arguments.pop("output"),
             **arguments,
         )
+        if kinds:
+            _export(report, output, kinds, encoding)
     for failure in report.failures:
         print(f"failed: {failure}", file=sys.stderr)
     print(f"{len(report.done)} segmented, {len(report.failures)} failed; results in {output}")
     return report.exit_code
 
 
+def _export(report: BatchReport, output: Path, kinds: Sequence[Kind], encoding: Encoding) -> None:
+    """Write the results that are done as DICOM too; what fails is added to the report."""
+    from swin_unetr.dicom.out.export import FOLDER, export_results, results_of
+
+    exported = export_results(
+        results_of(output, report.done),
+        output / FOLDER,
+        kinds,
+        encoding=encoding,
+        on_case=lambda case, words: print(f"{case}: {words}", file=sys.stderr, flush=True),
+    )
+    report.failures += exported.failures
+
+
 def build_parser() -> CommandParser:
-    """The parser of the command; its destinations are the parameters of `predict`."""
+    """The parser of the command; its destinations are the parameters of `predict`, and what is written as DICOM."""
     parser = CommandParser(
         prog="swin-unetr predict", usage=_USAGE, description=_DESCRIPTION, add_help=True, allow_abbrev=False
     )
@@ -138,5 +158,6 @@ def build_parser() -> CommandParser:
         help="what the channels of the inputs are, by the names of the model's channels and in the order of the files; "
         "needed if the inputs' own names do not say it",
     )
+    add_dicom_arguments(parser, "write the results into DIR/dicom too, from scans that are DICOM")
     add("--overwrite", action="store_true", help="replace existing results, also those of other models or options")
     return parser

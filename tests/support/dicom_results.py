@@ -17,7 +17,7 @@ TASK = Task(
 
 
 def phantom() -> NDArray[np.uint8]:
-    """A liver with two holes and in several parts, a kidney of single voxels that touch at corners, one more; no spleen."""
+    """A liver with two holes and in several parts, a kidney of voxels that touch at corners, a thing; no spleen."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:16, 3:17, 1:6] = 1
     labels[4:7, 5:8, 1:5] = 0

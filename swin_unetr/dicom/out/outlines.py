@@ -6,6 +6,9 @@ and back, so that it encloses nothing.
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,10 +32,11 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
 
     padded = np.pad(mask, 1).astype(np.float64)
     generator = contour_generator(z=padded.T, fill_type=FillType.OuterOffset)  # contourpy wants rows, columns
-    points, offsets = generator.filled(_BETWEEN, np.inf)
+    filled: Any = generator.filled(_BETWEEN, np.inf)  # its shape follows from the type of filling
+    points, offsets = filled
     found = []
     for part, ends in zip(points, offsets, strict=True):
-        lines = [part[start : end - 1] - 1 for start, end in zip(ends[:-1], ends[1:], strict=True)]  # closed there
+        lines = [part[start : end - 1] - 1 for start, end in pairwise(ends)]  # closed there
         found.append(_keyholed(lines[0], lines[1:]))
     return found
 

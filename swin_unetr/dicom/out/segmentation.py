@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swin_unetr.dicom.arguments import Encoding
 from swin_unetr.dicom.out.source import Source
 from swin_unetr.dicom.out.structures import Maker, Structure
 from swin_unetr.dicom.terminology import code_of
 from swin_unetr.errors import DataError
 
-#: "binary" is read by every viewer, and holds regions that overlap; "labelmap" is smaller, and few programs read it.
-Encoding = Literal["binary", "labelmap"]
 _SERIES_NUMBER = 9001
 MANUFACTURER = "swin-unetr"
 
@@ -74,11 +72,6 @@ def make_segmentation(
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # what the source lacks raises any of these
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise DataError(f"{source.path}: no SEG can be made of it ({reason}); segment it without --dicom") from error
-
-
-def write_segmentation(path: Path, made: Any) -> None:
-    """Write an object as a DICOM file."""
-    made.save_as(path, enforce_file_format=True)
 
 
 def _numbered(labels: NDArray[np.integer], structures: Sequence[Structure]) -> NDArray[Any]:

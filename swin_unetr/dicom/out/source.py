@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from swin_unetr.datasets.dicom_objects import is_dicom
+from swin_unetr.dicom.arguments import require_libraries
 from swin_unetr.errors import DataError
 from transforms.geometry import Geometry
 from transforms.io import read_verdict
@@ -19,22 +19,21 @@ from transforms.io_dicom_stack import find_stack
 #: Needed of every file of the source.
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 #: Of patient and study, copied to what is made; these may be empty but have to be there.
-IDENTITY = ["PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"]
-_INSTALL = "pip install 'swin-unetr[dicom]'"
+IDENTITY = [
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+]
 
 
 class RefusedSourceError(DataError):
     """A scan lacks what an object that refers to it has to name."""
-
-
-def require_libraries() -> None:
-    """Refuse to begin without the extra "dicom".
-
-    Raises:
-        DataError: says how to install it.
-    """
-    if find_spec("highdicom") is None or find_spec("pydicom") is None:
-        raise DataError(f"writing DICOM needs highdicom and pydicom: {_INSTALL}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +96,21 @@ def read_source(path: Path) -> Source:
     if slices[0].frame is not None and len(headers) > 1:
         raise RefusedSourceError(f"{path}: its frames lie in {len(headers)} files; objects can refer to one file")
     for header in headers:
+        _share_planes(header)
         for name in IDENTITY:
             if name not in header:
                 setattr(header, name, "")
+        if "DeidentificationMethod" in header and not header.DeidentificationMethod:
+            del header.DeidentificationMethod  # empty it is an error, here and in every copy of it
     return Source(path, slices, headers, geometry)
+
+
+def _share_planes(header: Any) -> None:
+    """Say once what all frames of a scan share; highdicom looks for it here, and some makers repeat it in each frame."""
+    frames, shared = (header.get(f"{which}FunctionalGroupsSequence") for which in ("PerFrame", "Shared"))
+    for name in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if frames and shared and name not in shared[0] and name in frames[0]:
+            setattr(shared[0], name, frames[0][name].value)
 
 
 def _missing(header: Any) -> Iterator[str]:

@@ -11,7 +11,8 @@ import pytest
 from dicom_results import TASK, phantom, write_series
 from numpy.typing import NDArray
 
-from swin_unetr.dicom.out.segmentation import Encoding, make_segmentation, write_segmentation
+from swin_unetr.dicom.arguments import Encoding
+from swin_unetr.dicom.out.segmentation import make_segmentation
 from swin_unetr.dicom.out.source import RefusedSourceError, read_source
 from swin_unetr.dicom.out.structures import Maker, split_by_presence, structures_of
 from swin_unetr.errors import DataError
@@ -27,7 +28,7 @@ def written(path: Path, scan: Path, labels: NDArray, task: Task = TASK, encoding
     source = read_source(scan)
     there, _ = split_by_presence(structures_of(task), labels)
     uids = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
-    write_segmentation(path, make_segmentation(source, labels, there, MAKER, uids, encoding))
+    make_segmentation(source, labels, there, MAKER, uids, encoding).save_as(path, enforce_file_format=True)
     return source, there, highdicom.seg.segread(path)
 
 

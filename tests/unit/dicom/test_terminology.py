@@ -14,14 +14,73 @@ OPENKBP = ("brainstem", "spinal cord", "right parotid", "left parotid", "oesopha
 ACDC = ("right ventricle", "myocardium", "left ventricle")
 SIDES = ("left", "right")
 #: The 117 classes of TotalSegmentator v2, as it names them.
-TOTAL = ["spleen", "kidney_right", "kidney_left", "gallbladder", "liver", "stomach", "pancreas", "adrenal_gland_right", "adrenal_gland_left", "lung_upper_lobe_left", "lung_lower_lobe_left", "lung_upper_lobe_right", "lung_middle_lobe_right", "lung_lower_lobe_right", "esophagus", "trachea", "thyroid_gland", "small_bowel", "duodenum", "colon", "urinary_bladder", "prostate", "kidney_cyst_left", "kidney_cyst_right", "sacrum", "vertebrae_S1", "heart", "aorta", "pulmonary_vein", "brachiocephalic_trunk", "subclavian_artery_right", "subclavian_artery_left", "common_carotid_artery_right", "common_carotid_artery_left", "brachiocephalic_vein_left", "brachiocephalic_vein_right", "atrial_appendage_left", "superior_vena_cava", "inferior_vena_cava", "portal_vein_and_splenic_vein", "iliac_artery_left", "iliac_artery_right", "iliac_vena_left", "iliac_vena_right", "spinal_cord", "brain", "skull", "sternum", "costal_cartilages"]
+TOTAL = [
+    "spleen",
+    "kidney_right",
+    "kidney_left",
+    "gallbladder",
+    "liver",
+    "stomach",
+    "pancreas",
+    "adrenal_gland_right",
+    "adrenal_gland_left",
+    "lung_upper_lobe_left",
+    "lung_lower_lobe_left",
+    "lung_upper_lobe_right",
+    "lung_middle_lobe_right",
+    "lung_lower_lobe_right",
+    "esophagus",
+    "trachea",
+    "thyroid_gland",
+    "small_bowel",
+    "duodenum",
+    "colon",
+    "urinary_bladder",
+    "prostate",
+    "kidney_cyst_left",
+    "kidney_cyst_right",
+    "sacrum",
+    "vertebrae_S1",
+    "heart",
+    "aorta",
+    "pulmonary_vein",
+    "brachiocephalic_trunk",
+    "subclavian_artery_right",
+    "subclavian_artery_left",
+    "common_carotid_artery_right",
+    "common_carotid_artery_left",
+    "brachiocephalic_vein_left",
+    "brachiocephalic_vein_right",
+    "atrial_appendage_left",
+    "superior_vena_cava",
+    "inferior_vena_cava",
+    "portal_vein_and_splenic_vein",
+    "iliac_artery_left",
+    "iliac_artery_right",
+    "iliac_vena_left",
+    "iliac_vena_right",
+    "spinal_cord",
+    "brain",
+    "skull",
+    "sternum",
+    "costal_cartilages",
+]
 TOTAL += [
     f"vertebrae_{part}{number}" for part, last in (("L", 5), ("T", 12), ("C", 7)) for number in range(1, last + 1)
 ]
 TOTAL += [f"rib_{side}_{number}" for side in SIDES for number in range(1, 13)]
 TOTAL += [
     f"{bone}_{side}"
-    for bone in ["humerus", "scapula", "clavicula", "femur", "hip", "gluteus_maximus", "gluteus_medius", "gluteus_minimus"]
+    for bone in [
+        "humerus",
+        "scapula",
+        "clavicula",
+        "femur",
+        "hip",
+        "gluteus_maximus",
+        "gluteus_medius",
+        "gluteus_minimus",
+    ]
     for side in SIDES
 ]
 TOTAL += [f"{muscle}_{side}" for muscle in ("autochthon", "iliopsoas") for side in SIDES]
@@ -91,5 +150,5 @@ def test_a_name_that_means_something_in_one_task_only() -> None:
 
 @pytest.mark.parametrize("wrong", [{"type": "78961009"}, {"type": "SCT 1 a", "colour": "red"}])
 def test_a_wrong_term_is_refused(wrong: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="code is a scheme|no colour"):
+    with pytest.raises(ValueError, match=r"code is a scheme|no colour"):
         Term(name="a", **wrong)
