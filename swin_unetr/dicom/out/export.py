@@ -121,7 +121,9 @@ def export_results(
     report = BatchReport()
     for result in results:
         try:
-            words = _export(result, output, kinds, encoding)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # those of the libraries quote names of patients
+                words = _export(result, output, kinds, encoding)
             report.done.append(result.case)
         except OSError as error:
             words = f"{error.filename or output}: {why_not_written(error)}"
@@ -163,9 +165,7 @@ def _export(result: Result, output: Path, kinds: Sequence[Kind], encoding: Encod
     }
     write_json(record_path, {**record, "state": "running"})  # so that the files are known as ours if this is killed
     for kind, name in files.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the libraries' own quote names of patients
-            made = _make(kind, source, volume, there, result, settings)
+        made = _make(kind, source, volume, there, result, settings)
         remove_partial(output / name)
         with replacing(output / name) as temporary:
             made.save_as(temporary, enforce_file_format=True)

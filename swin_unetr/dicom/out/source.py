@@ -106,7 +106,7 @@ def read_source(path: Path) -> Source:
 
 
 def _share_planes(header: Any) -> None:
-    """Say once what all frames of a scan share; highdicom looks for it here, and some makers repeat it in each frame."""
+    """Say once what all frames share: highdicom looks for it here, and some makers repeat it in each frame."""
     frames, shared = (header.get(f"{which}FunctionalGroupsSequence") for which in ("PerFrame", "Shared"))
     for name in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
         if frames and shared and name not in shared[0] and name in frames[0]:
