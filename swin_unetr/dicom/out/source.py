@@ -100,8 +100,6 @@ def read_source(path: Path) -> Source:
         for name in IDENTITY:
             if name not in header:
                 setattr(header, name, "")
-        if "DeidentificationMethod" in header and not header.DeidentificationMethod:
-            del header.DeidentificationMethod  # empty it is an error, here and in every copy of it
     return Source(path, slices, headers, geometry)
 
 
