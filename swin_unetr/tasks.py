@@ -34,6 +34,36 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Term:
+    """How DICOM names a structure. Codes are text: scheme, value and meaning, such as "SCT 78961009 Spleen"."""
+
+    #: Name of the structure, as the task has it.
+    name: str
+    #: What the structure is.
+    type: str
+    #: What kind of thing that is.
+    category: str = "SCT 91723000 Anatomical Structure"
+    #: What narrows the type, or the region if there is one: the side of the body.
+    modifier: str = ""
+    #: Where in the body a finding lies.
+    region: str = ""
+    #: Colour for display, #rrggbb.
+    colour: str = "#ffcc00"
+    #: Other names: of segments and contours that are read as labels. `task/name` counts only in tasks named so.
+    synonyms: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in ("type", "category", "modifier", "region"):
+            text = getattr(self, field)
+            parts = text.split(maxsplit=2)
+            optional = field in ("modifier", "region") and not text
+            if not optional and (len(parts) != 3 or max(map(len, parts[:2])) > 16):
+                raise ValueError(f"{field}: a code is a scheme, a value and its meaning ('SCT 78961009 Spleen')")
+        if not re.fullmatch("#[0-9a-fA-F]{6}", self.colour):
+            raise ValueError(f"colour: {self.colour!r} is no colour such as '#ffcc00'")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A segmentation task. Label value 0 is background and is not listed."""
 
@@ -52,6 +82,8 @@ class Task:
     #: Structures that are mirror images of each other, two names each: left and right kidney. Those that are not given
     #: follow from the names. A structure that is paired with itself stays what it is.
     pairs: tuple[tuple[str, str], ...] = ()
+    #: Codes of structures for DICOM, and their other names, where the table of this program lacks or differs from them.
+    terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.channels:

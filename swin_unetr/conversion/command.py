@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets import Dataset
 from swin_unetr.datasets.arguments import add_layout_argument
+from swin_unetr.dicom.arguments import add_dicom_arguments, require_libraries
+from swin_unetr.errors import ConfigError
+from swin_unetr.files import require
 
 _DESCRIPTION = """Convert a data set of any layout and file type to another one, with the same voxels and affines.
 
@@ -26,6 +30,10 @@ def main(argv: Sequence[str]) -> int:
         DataError: the source is no data set.
     """
     args = build_parser().parse_args(list(argv))
+    if (args.to is None) == (not args.dicom):
+        raise ConfigError("--to converts a data set, and --dicom the results of predict; give one of them")
+    if args.dicom:
+        return _to_dicom(args)
 
     from rich.console import Console
     from rich.progress import Progress
@@ -67,16 +75,43 @@ def main(argv: Sequence[str]) -> int:
     return report.exit_code
 
 
+def _to_dicom(args: Namespace) -> int:
+    """Write results as DICOM, print what became of each; gives the exit code."""
+    require_libraries()
+    from swin_unetr.dicom.out.export import export_results, result_of_file, results_of
+
+    require(args.source)
+    if args.source.is_file() and args.source_scan is None:
+        raise ConfigError("source: of a single label file the series is needed, as --source SERIES")
+    results = [result_of_file(args.source, args.source_scan)] if args.source.is_file() else results_of(args.source)
+    report = export_results(
+        results,
+        args.output,
+        args.dicom,
+        encoding=args.seg_encoding,
+        on_case=lambda case, words: print(f"{case}: {words}", file=sys.stderr, flush=True),
+    )
+    print(f"{len(report.done)} written as DICOM, {len(report.failures)} failed; {args.output}")
+    return report.exit_code
+
+
 def build_parser() -> CommandParser:
     """The parser of the command."""
     parser = CommandParser(prog="swin-unetr convert", description=_DESCRIPTION, add_help=True, allow_abbrev=False)
     add = parser.add_argument
-    add("source", type=Path, metavar="SOURCE", help="root of a data set, or a file that lists one (CSV, JSON)")
-    add("--to", choices=["decathlon", "nnunet", "plain"], required=True, help="layout to write")
+    add(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="root of a data set, or a file that lists one (CSV, JSON); with --dicom: results of predict",
+    )
+    add("--to", choices=["decathlon", "nnunet", "plain"], help="layout to write")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the new data set")
     add_layout_argument(parser, "SOURCE")
     add("--file-type", choices=["nii.gz", "nii", "nrrd", "mha"], default="nii.gz", help="type of new files")
     add("--modality", choices=["CT", "MR"], help="modality of the scans, if the data set does not say it")
     add("--copy", action="store_true", help="copy files that stay as they are; by default they become hard links")
+    add_dicom_arguments(parser, "write results of predict, or a label file that names its structures, as DICOM")
+    add("--source", dest="source_scan", type=Path, metavar="SERIES", help="with --dicom: series of a single label file")
     add("--workers", type=int, default=0, help="parallel processes; 0: one per core")
     return parser

@@ -10,8 +10,10 @@ from itertools import chain
 from pathlib import Path
 from typing import get_args
 
+from swin_unetr.batch import BatchReport
 from swin_unetr.config_io import CommandParser
 from swin_unetr.datasets.arguments import add_layout_argument
+from swin_unetr.dicom.arguments import Encoding, Kind, add_dicom_arguments, require_libraries
 from swin_unetr.errors import ConfigError
 from swin_unetr.inference.backends.registry import BACKENDS, auto_in_words
 from swin_unetr.inference.batch.parts import parse_part, part_of_array
@@ -49,6 +51,9 @@ def main(argv: Sequence[str]) -> int:
     output, fail_on = arguments["output"], arguments.pop("fail_on")
     if fail_on is not None and arguments["trust"] is False:
         raise ConfigError("fail_on: --fail-on needs the decisions that --no-trust leaves out; leave one of them out")
+    kinds, encoding = arguments.pop("dicom"), arguments.pop("seg_encoding")
+    if kinds:
+        require_libraries()
     with telling_how_to_go_on(command(["predict", *(word for word in argv if word != "--overwrite")])):
         from swin_unetr.inference.batch.run import predict  # only now: torch takes seconds to import
         from swin_unetr.inference.batch.triage import fails, table
@@ -66,6 +71,8 @@ def main(argv: Sequence[str]) -> int:
             arguments.pop("output"),
             **arguments,
         )
+        if kinds:
+            _export(report, output, kinds, encoding)
     for failure in report.failures:
         print(f"failed: {failure}", file=sys.stderr)
     if report.trust:
@@ -74,8 +81,22 @@ def main(argv: Sequence[str]) -> int:
     return report.exit_code or (FLAGGED if fails(report.trust, fail_on) else 0)
 
 
+def _export(report: BatchReport, output: Path, kinds: Sequence[Kind], encoding: Encoding) -> None:
+    """Write the results that are done as DICOM too; what fails is added to the report."""
+    from swin_unetr.dicom.out.export import FOLDER, export_results, results_of
+
+    exported = export_results(
+        results_of(output, report.done),
+        output / FOLDER,
+        kinds,
+        encoding=encoding,
+        on_case=lambda case, words: print(f"{case}: {words}", file=sys.stderr, flush=True),
+    )
+    report.failures += exported.failures
+
+
 def build_parser() -> CommandParser:
-    """The parser of the command; its destinations are the parameters of `predict`."""
+    """The parser of the command; its destinations are the parameters of `predict`, and what is written as DICOM."""
     parser = CommandParser(
         prog="swin-unetr predict", usage=_USAGE, description=_DESCRIPTION, add_help=True, allow_abbrev=False
     )
@@ -170,5 +191,6 @@ def build_parser() -> CommandParser:
         help="what the channels of the inputs are, by the names of the model's channels and in the order of the files; "
         "needed if the inputs' own names do not say it",
     )
+    add_dicom_arguments(parser, "write the results into DIR/dicom too, from scans that are DICOM")
     add("--overwrite", action="store_true", help="replace existing results, also those of other models or options")
     return parser

@@ -17,7 +17,7 @@ from transforms.steps import PREPROCESSING_VERSION, interpolation_key
 _NOT_OF_LABELS: dict[type, tuple[str, ...]] = {
     NetworkConfig: ("drop_rate", "attn_drop_rate", "drop_path_rate", "gradient_checkpointing"),
     InferenceConfig: ("batch_size",),
-    Task: ("name", "modality", "other_labels", "ignore_label", "pairs"),
+    Task: ("name", "modality", "other_labels", "ignore_label", "pairs", "terms"),
     PreprocessConfig: ("label_interpolation",),
     ComponentRule: ("reason",),
 }

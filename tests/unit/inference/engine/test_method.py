@@ -44,7 +44,7 @@ DESCRIPTION = ModelDescription(
 #: Of model.json, by path: what matters in training alone, for speed, or for people.
 OTHERS = {
     *("network.drop_rate", "network.attn_drop_rate", "network.drop_path_rate", "network.gradient_checkpointing"),
-    *("task.name", "task.modality", "task.other_labels", "task.ignore_label", "task.pairs"),
+    *("task.name", "task.modality", "task.other_labels", "task.ignore_label", "task.pairs", "task.terms"),
     *("inference.batch_size", "postprocess.0.reason", "preprocess.label_interpolation"),
     *("preprocess.intensity.mean", "preprocess.intensity.std"),  # of another scheme
 }

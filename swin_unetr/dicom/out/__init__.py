@@ -1,0 +1,1 @@
+"""Label maps as DICOM objects that belong to the study of their scan: SEG and RTSTRUCT."""
