@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +15,40 @@ from transforms.exchange import exchanged_pairs, mirror_image_of
 _MONAI_MIRRORS = ("RandFlip", "RandAxisFlip", "Flip")
 
 
-def of_mirrored_sides(augment: AugmentConfig, task: Task) -> str:
+def of_mirrored_sides(augment: AugmentConfig, task: Task) -> Iterator[str]:
     """Mirroring that makes one structure look like another one, which their names distinguish.
 
     If sides are to be exchanged, the structures that have no partner, for which X is not mirrored.
     """
     told = mirror_image_of(task)
     if not told.unknown and not any(one != other for one, other in enumerate(told.partners)):
-        return ""
+        return
     moved = [
         name for listed in augment.monai for name, arguments in listed.items() if _mirrors_x(name, arguments or {})
     ]
     if moved:
-        return (
+        yield (
             f"warning: {', '.join(moved)} of augment.monai mirrors left and right, which names of structures "
             "distinguish; mirror by augment.flip_probability and augment.exchange_sides instead"
         )
     if not augment.flip_probability[0]:
         if not augment.exchange_sides:
-            return ""
-        return (
+            return
+        yield (
             "warning: augment.exchange_sides changes nothing, for augment.flip_probability does not mirror along X; "
             "set its first number to 0.5"
         )
-    if not augment.exchange_sides:
-        return (
+    elif not augment.exchange_sides:
+        yield (
             "warning: augment.flip_probability mirrors left and right, which names of structures distinguish; set its "
             "first number to 0, or augment.exchange_sides to true, unless the structures of both sides look different"
         )
-    if told.unknown:
-        return (
+    elif told.unknown:
+        yield (
             "warning: augment.exchange_sides: crops are not mirrored along X: the mirror image of "
             f"{', '.join(told.unknown)} is not known; add pairs: [[NAME, NAME], ...] to task.yaml (a "
             "structure that stays itself is paired with itself)"
         )
-    return ""
 
 
 def of_exchanged_sides(augment: AugmentConfig, task: Task) -> str:

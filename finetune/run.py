@@ -187,7 +187,7 @@ def finetune(
     read = cases.cases(dict.fromkeys((*cases.training, *cases.validation)))
     facts[FILE_NOTES], of_files = file_notes(read, before)
     if not before:
-        warnings = [*of_files, of_mirrored_sides(config.augment, task), *warnings]
+        warnings = [*of_files, *of_mirrored_sides(config.augment, task), *warnings]
     return _train(session, cases, unlabelled.cases, network, speed, facts, warnings)
 
 

@@ -69,7 +69,8 @@ class CellRun:
     @property
     def training(self) -> tuple[str, ...]:
         """Ids of the cases that it is trained on."""
-        return labelled(self.data.folds[self.cell.fold].training, self.cell.labels, self.cell.seed)
+        training = self.data.folds[self.cell.fold].training
+        return labelled(training, self.cell.labels, self.cell.seed, self.data.patients)
 
     @property
     def test(self) -> tuple[str, ...]:

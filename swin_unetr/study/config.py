@@ -158,7 +158,7 @@ class StudyConfig:
     folds: tuple[int, ...] = (0,)
     #: Seeds of the trainings.
     seeds: tuple[int, ...] = (0,)
-    #: Shares of the training cases whose labels are used; a smaller share lies within a larger one.
+    #: Shares of the training cases, by patients, whose labels are used; a smaller share lies within a larger one.
     labels: tuple[float, ...] = (1.0,)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     rates: RatesConfig = field(default_factory=RatesConfig)

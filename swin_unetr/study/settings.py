@@ -28,7 +28,7 @@ def settings_of(study: StudyConfig, cell: Cell, data: StudyData) -> dict[str, An
     settings = {
         "arm": _of_arm(arm),
         "budget": asdict(study.budget),
-        "training cases": labelled(fold.training, cell.labels, cell.seed),
+        "training cases": labelled(fold.training, cell.labels, cell.seed, data.patients),
         "test cases": fold.test,
         "tolerance_mm": study.tolerance_mm,
     }

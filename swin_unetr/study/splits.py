@@ -12,19 +12,25 @@ from swin_unetr.datasets.folds import make_folds
 _PARTS = 5
 
 
-def labelled(training: Sequence[str], share: float, seed: int) -> tuple[str, ...]:
-    """Ids of the cases whose labels are used, sorted; at least one.
+def labelled(training: Sequence[str], share: float, seed: int, patients: Mapping[str, str]) -> tuple[str, ...]:
+    """Ids of the cases whose labels are used, sorted; those of at least one patient.
 
-    For each seed the cases are shuffled, and a share takes the first of them: a smaller share lies within a larger one.
+    For each seed the patients are shuffled, and a share takes the first of them with all their scans: a smaller share
+    lies within a larger one.
 
     Args:
         training: ids of the training cases of the fold, sorted.
-        share: of the training cases, up to 1.
+        share: of the patients, up to 1.
         seed: of the training.
+        patients: patient by case; a case that is not in it is a patient of its own.
     """
-    order = list(training)
+    groups: dict[tuple[bool, str], list[str]] = {}
+    for case in training:
+        groups.setdefault((case in patients, patients.get(case, case)), []).append(case)
+    order = list(groups.values())
     random.Random(seed).shuffle(order)
-    return tuple(sorted(order[: max(1, math.ceil(share * len(order) - 1e-9))]))
+    chosen = order[: max(1, math.ceil(share * len(order) - 1e-9))]
+    return tuple(sorted(case for group in chosen for case in group))
 
 
 def of_curve(test: Sequence[str], number: int) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ def derived_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-class Course(Callback):  # type: ignore[misc]  # Lightning is untyped here
+class StepHooks(Callback):  # type: ignore[misc]  # Lightning is untyped here
     """Seeds every step, logs "train/loss" for every epoch, and has the last epoch validated.
 
     Dropout and drop path draw from torch's global state. Seeded at each step, which takes some microseconds, a run
@@ -33,6 +33,11 @@ class Course(Callback):  # type: ignore[misc]  # Lightning is untyped here
         self._seed = seed
         self._sum: Tensor | None = None
         self._steps = 0
+
+    @property
+    def state_key(self) -> str:
+        """Name of its state in a checkpoint; older checkpoints have it too."""
+        return "Course"
 
     def state_dict(self) -> dict[str, Any]:
         """The sum so far, for an epoch that is stopped in the middle: the mean of all processes, which take part."""

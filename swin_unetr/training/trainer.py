@@ -28,7 +28,7 @@ from swin_unetr.training.metrics_table import MetricsTable
 from swin_unetr.training.progress import ProgressReport
 from swin_unetr.training.resume_point import ResumePoint, TrainingStopped
 from swin_unetr.training.sharding import ShardedStrategy
-from swin_unetr.training.step_hooks import Course
+from swin_unetr.training.step_hooks import StepHooks
 from swin_unetr.training.stop_signals import Stop, handlers_kept
 
 #: Other ways to divide the weights among processes than ours.
@@ -71,7 +71,7 @@ def build_trainer(
     own: list[Callback] = [
         *([] if budget is None else [budget]),  # others see by it that an epoch ends
         finite := FiniteLoss(run_folder),  # first, before anything is written
-        Course(config.seed),  # before others, which read the loss that it logs
+        StepHooks(config.seed),  # before others, which read the loss that it logs
         ValidatedWeights(),
         *_early_stop(config, decides or monitor),  # before those who ask whether training goes on
         *callbacks,

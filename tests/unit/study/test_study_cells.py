@@ -49,12 +49,12 @@ def test_parts_are_disjoint_and_together_all_cells() -> None:
 
 def test_shares_are_nested_and_differ_between_seeds() -> None:
     training = sorted(f"case{number}" for number in range(166))
-    shares = [set(labelled(training, share, 0)) for share in (0.1, 0.25, 0.5, 1.0)]
+    shares = [set(labelled(training, share, 0, {})) for share in (0.1, 0.25, 0.5, 1.0)]
     assert [len(share) for share in shares] == [17, 42, 83, 166]
     for small, large in itertools.pairwise(shares):
         assert small < large
-    assert labelled(training, 0.1, 1) != labelled(training, 0.1, 0)
-    assert len(labelled(training, 0.0001, 0)) == 1
+    assert labelled(training, 0.1, 1, {}) != labelled(training, 0.1, 0, {})
+    assert len(labelled(training, 0.0001, 0, {})) == 1
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -66,8 +66,12 @@ def test_shares_are_nested_and_differ_between_seeds() -> None:
 def test_no_case_is_lost_doubled_or_torn_from_its_patient(patients, shares, seed) -> None:
     training = [f"case{number:02d}" for number in range(len(patients))]
     groups = {case: f"p{of}" for case, of in zip(training, patients, strict=True) if of}  # 0: not known
-    small, large = (labelled(training, share, seed) for share in sorted(shares))
+    small, large = (labelled(training, share, seed, groups) for share in sorted(shares))
     assert set(small) <= set(large) <= set(training)
+    for chosen in (small, large):  # all scans of a patient, or none
+        assert not {groups.get(case, case) for case in chosen} & {
+            groups.get(case, case) for case in training if case not in chosen
+        }
     parts = of_search(large, groups)
     if parts is None:
         assert len({groups.get(case, case) for case in large}) == 1
