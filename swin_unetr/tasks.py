@@ -49,7 +49,7 @@ class Term:
     region: str = ""
     #: Colour for display, #rrggbb.
     colour: str = "#ffcc00"
-    #: Other names: of segments and contours that are read as labels. `task/name` counts only in tasks named so.
+    #: Other names of it. `task/name` counts only in tasks whose name contains that of `task`.
     synonyms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

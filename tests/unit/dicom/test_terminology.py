@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from swin_unetr.config_io import to_dict
+from swin_unetr.datasets.description import read_description, task_from
 from swin_unetr.dicom.terminology import PRIVATE, code_of, find_term, is_private, keys, private_names, table
+from swin_unetr.errors import ConfigError
 from swin_unetr.tasks import BTCV, Task, Term, brats, exclusive
 
 concepts = pytest.importorskip("pydicom.sr._concepts_dict").concepts
@@ -140,6 +145,20 @@ def test_a_task_adds_and_replaces_terms() -> None:
     assert find_term("spleen", task) == find_term("Milz", task) == own
     assert is_private(find_term("thing", task))
     assert find_term("thing").type == find_term("THING").type.replace("THING", "thing")
+
+
+def test_terms_of_a_task_yaml_are_read_and_written_back(tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    file.write_text(
+        "name: t\nmodality: CT\nchannels: [CT]\ntargets: [{name: milz, labels: [1], write_as: 1}]\n"
+        "terms:\n- {name: milz, type: SCT 78961009 Spleen, colour: '#aa3355'}\n"
+    )
+    task, _ = read_description(file)
+    assert find_term("Milz", task).colour == "#aa3355"
+    assert task_from(to_dict(task), source="again") == task
+    file.write_text(file.read_text().replace("SCT 78961009 Spleen", "SCT 78961009"))
+    with pytest.raises(ConfigError, match=r"task\.yaml.*a code is a scheme"):
+        read_description(file)
 
 
 def test_a_name_that_means_something_in_one_task_only() -> None:
