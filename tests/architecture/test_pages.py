@@ -111,7 +111,7 @@ def test_the_task_of_the_example_is_a_task() -> None:
 
 def test_the_studies_of_the_examples_can_be_read(tmp_path: Path) -> None:
     examples = [yaml.safe_load(text) for text in fenced((ROOT / "docs/how-to/study.md").read_text(), "yaml")]
-    assert len(examples) == 4
+    assert len(examples) == 5
     for example in examples:
         (tmp_path / "study.yaml").write_text(yaml.safe_dump({**examples[0], "budget": {"minutes": 1}, **example}))
         read_study(tmp_path / "study.yaml")
