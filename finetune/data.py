@@ -167,7 +167,7 @@ class FinetuneData(LightningDataModule):  # type: ignore[misc]  # Lightning is u
     def rarity(self) -> tuple[float, ...] | None:
         """How often each target is cropped at, against the others; None if `sampling.rarity_power` is 0."""
         power = self._sampling.rarity_power
-        return rarity_weights(self.training_voxels(), power) if power else None
+        return rarity_weights(self.training_voxels(), power, self.training_labels()) if power else None
 
     def prepare_scans(self) -> None:
         """Preprocess the scans that have not been, before the first epoch.

@@ -61,23 +61,48 @@ def with_labelled(
             structure that the task does not have.
     """
     ids = {case.id for case in dataset.cases}
-    said: dict[str, tuple[Path, frozenset[str]]] = {
-        case.id: (dataset.root, case.labelled) for case in dataset.cases if case.labelled is not None
-    }
+    own = {case.id: case.labelled for case in dataset.cases if case.labelled is not None}
+    tables = [(dataset.root, own)]
     for path in tables_in(folder, is_list=dataset.layout == "list"):
         found = read_labelled(path, ids)
         refuse_strangers(path, found, ids, others, is_part=is_part, error=LabelledError)
-        for case, names in found.items():
-            source, before = said.setdefault(case, (path, names))
-            if {plain(name) for name in before} != {plain(name) for name in names}:
-                raise LabelledError(
-                    f"{path}: of {case} it says that {_listed(names)} was looked for, and {source} says "
-                    f"{_listed(before)}; correct one of them"
-                )
+        tables.append((path, found))
+    said = agreed(tables, dataset.task)
     cases = tuple(replace(case, labelled=said[case.id][1]) if case.id in said else case for case in dataset.cases)
     dataset = replace(dataset, cases=cases)
     sources = {case: source for case, (source, _) in said.items()}
     return dataset if dataset.task is None else with_known_structures(dataset, dataset.task, sources)
+
+
+def agreed(
+    tables: Iterable[tuple[Path, Mapping[str, frozenset[str]]]], task: Task | None
+) -> dict[str, tuple[Path, frozenset[str]]]:
+    """What several tables say together: for each case the first one that speaks of it, and its names.
+
+    Args:
+        tables: each with what it says by case, as `read_labelled` gives it.
+        task: has the structures. If None, "all" agrees with itself alone.
+
+    Raises:
+        LabelledError: two say different things of a case.
+    """
+    said: dict[str, tuple[Path, frozenset[str]]] = {}
+    for path, found in tables:
+        for case, names in found.items():
+            source, before = said.setdefault(case, (path, names))
+            if _meant(before, task) != _meant(names, task):
+                raise LabelledError(
+                    f"{path}: of {case} it says that {_listed(names)} was looked for, and {source} says "
+                    f"{_listed(before)}; correct one of them"
+                )
+    return said
+
+
+def _meant(names: Iterable[str], task: Task | None = None) -> set[str]:
+    """Names in one spelling; "all" is every structure of the task."""
+    meant = {plain(name) for name in names}
+    own = set() if task is None else {plain(target.name) for target in task.targets}
+    return (meant - {_EVERY}) | own if own and _EVERY in meant and _EVERY not in own else meant
 
 
 def with_known_structures(dataset: Dataset, task: Task, sources: Mapping[str, Path] | None = None) -> Dataset:
@@ -180,7 +205,7 @@ def read_labelled(path: Path, ids: Collection[str]) -> dict[str, frozenset[str]]
         if names is None:
             continue
         case = known_id(str(named), ids)
-        if found.setdefault(case, names) != names:
+        if _meant(found.setdefault(case, names)) != _meant(names):
             raise LabelledError(
                 f"{path}: says twice what was looked for in {case}: {_listed(found[case])} and {_listed(names)}; keep "
                 "one of them"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from swin_unetr.datasets.case import Absent, Dataset
 from swin_unetr.datasets.description import DESCRIPTION, read_description
-from swin_unetr.datasets.labelled import known_structures, read_labelled, tables_in
+from swin_unetr.datasets.labelled import agreed, known_structures, read_labelled, tables_in
 from swin_unetr.datasets.side_files import plain
 from swin_unetr.tasks import Task
 
@@ -65,13 +65,13 @@ def beside_labels(folder: Path, cases: Collection[str]) -> Labelled:
 
     Raises:
         ConfigError: a `task.yaml` is wrong.
-        DataError: a table is damaged.
+        LabelledError: a table is damaged, or two of them say different things of a case.
     """
     for place in (folder, folder.absolute().parent):
-        names = {case: of for table in tables_in(place) for case, of in read_labelled(table, cases).items()}
-        described = place / DESCRIPTION
-        if described.is_file():
-            task, absent = read_description(described)
+        task, absent = read_description(place / DESCRIPTION) if (place / DESCRIPTION).is_file() else (None, None)
+        tables = [(table, read_labelled(table, cases)) for table in tables_in(place)]
+        names = {case: of for case, (_, of) in agreed(tables, task).items()}
+        if absent is not None:
             return Labelled(names, absent, task)
         if names:
             return Labelled(names)

@@ -8,6 +8,7 @@ import pytest
 from swin_unetr.datasets import read_dataset, read_sound_cases
 from swin_unetr.datasets.labelled import looked_for, partly_labelled, write_labelled
 from swin_unetr.errors import DataError
+from swin_unetr.evaluation.inputs.looked_for import beside_labels
 
 TASK = """
 name: organs
@@ -105,6 +106,22 @@ def test_tables_that_contradict_each_other(root: Path) -> None:
     (root / "cases.csv").write_text("case,labelled\na,left kidney\n")
     with pytest.raises(DataError, match=r"patients\.csv: of a it says that Liver .*cases\.csv says left kidney"):
         read_dataset(root, require_labels=True)
+
+
+def test_an_evaluation_refuses_tables_that_contradict_each_other(root: Path) -> None:
+    (root / "cases.csv").write_text("case,labelled\na,left kidney\n")
+    (root / "patients.csv").write_text("case,patient,labelled\na,1,liver\n")
+    for place in (root, root / "labels"):  # in the folder of the label files, and in the one above it
+        with pytest.raises(DataError, match=r"patients\.csv: of a it says that liver .*cases\.csv says left kidney"):
+            beside_labels(place, "abc")
+
+
+def test_all_is_the_same_as_every_name_in_any_spelling(root: Path) -> None:
+    every = {"liver", "right kidney", "left kidney"}
+    (root / "cases.csv").write_text("case,labelled\na,All\nb,liver; Right_Kidney\nb,RIGHT KIDNEY;Liver\n")
+    (root / "patients.csv").write_text("case,patient,labelled\na,1,Liver;left-kidney;right kidney\nb,1,\n")
+    assert labelled(root) == {"a": every, "b": {"liver", "right kidney"}, "c": None}
+    assert set(beside_labels(root, "abc").names) == {"a", "b"}
 
 
 def test_test_cases_may_have_a_row(root: Path) -> None:

@@ -35,6 +35,14 @@ def test_weights_are_shares_to_a_power() -> None:
     assert rarity_weights([(10, 0, 0)], 1) == (0, 0)
 
 
+def test_a_share_is_that_of_the_scans_in_which_a_structure_was_looked_for() -> None:
+    voxels = [(1000, 400, 100), (1000, 0, 100), (1000, 0, 100), (1000, 0, 100)]
+    looked_for = [(True, True), (False, True), (False, True), (False, True)]
+    assert rarity_weights(voxels, 1) == (1, 1)
+    assert rarity_weights(voxels, 1, looked_for) == pytest.approx((0.25, 1))
+    assert rarity_weights([(9, 0)], 1, [(False,)]) == (0,)
+
+
 def scan() -> ScanInMemory:
     label = torch.zeros(1, 24, 26, 22, dtype=torch.uint8)
     label[:, 4:14, 5:15, 3:11] = 1
