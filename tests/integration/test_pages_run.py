@@ -20,8 +20,8 @@ from swin_unetr.phantoms import make_phantoms
 ROOT = Path(__file__).resolve().parents[2]
 #: Commands that take seconds; trainings, predictions and exports have tests of their own.
 QUICK = ("phantoms", "doctor", "plan", "convert", "evaluate", "compare", "study")
-#: What a page names and this folder does not hold: a challenge's data, a trained run, another machine's GPU.
-ELSEWHERE = {"btcv", "--folds", "--gpu-memory", "liver=1", "phantoms/labelsTs"}
+#: What a page names and this folder does not hold: a challenge's data, DICOM, a trained run, another machine's GPU.
+ELSEWHERE = {"btcv", "--dicom", "--folds", "--gpu-memory", "liver=1", "phantoms/labelsTs"}
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,8 @@ def results_of(folder: Path, cases: Iterable[str] | None = None) -> list[Result]
         weights = tuple(str(model["sha256"]) for model in record.get("models", ()) if model.get("sha256"))
         scan = Path(record["sources"][0]["path"])
         found.append(Result(case, folder / str(record["prediction"]), scan, task, weights))
+    if not found and cases is None:
+        raise DataError(f"{folder}: holds no CASE.json of predict that names its scan; segment the scans first")
     return found
 
 

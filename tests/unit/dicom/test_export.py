@@ -12,6 +12,7 @@ from dicom_results import TASK, phantom, write_series
 from swin_unetr.cli import main
 from swin_unetr.config_io import to_dict
 from swin_unetr.dicom.out.export import export_results, results_of
+from swin_unetr.errors import DataError
 from transforms.io import read_geometry, write_image, write_labels
 
 pydicom = pytest.importorskip("pydicom")
@@ -128,3 +129,9 @@ def test_arguments_that_do_not_go_together(results: Path, tmp_path: Path, argume
 def test_a_folder_without_results(tmp_path: Path, capsys) -> None:
     assert main(["convert", str(tmp_path), "--dicom", "seg", "--output", str(tmp_path / "out")]) == 1
     assert "holds no predictions.json" in capsys.readouterr().err
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "predictions.json").write_text(json.dumps({"task": to_dict(TASK)}))
+    with pytest.raises(DataError, match=r"holds no CASE\.json of predict"):
+        results_of(tmp_path)

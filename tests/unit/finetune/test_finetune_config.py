@@ -14,6 +14,7 @@ from swin_unetr.errors import ConfigError
 from swin_unetr.networks import build_network
 from swin_unetr.tasks import BTCV, brats
 from swin_unetr.training import build_optimizer, build_trainer, warmup_cosine
+from swin_unetr.training.speed import Hardware, trainer_for
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -26,9 +27,8 @@ def test_everything_can_be_built_from_a_recipe(name: str, tmp_path: Path) -> Non
     preprocessing(config.preprocess, task, with_label=True)
     RandomCrops(config.sampling, config.augment, task)
     SegmentationLoss(config.loss, task)
-    build_trainer(
-        config.trainer, tmp_path, monitor="val/dice", metrics=(), gradient_clip=config.optimizer.gradient_clip
-    )
+    trainer, _ = trainer_for(config.trainer, Hardware(device="cpu"))
+    build_trainer(trainer, tmp_path, monitor="val/dice", metrics=(), gradient_clip=config.optimizer.gradient_clip)
     with torch.device("meta"):
         network = build_network(config.network)
     build_optimizer(network.parameters(), config.optimizer, steps_per_epoch=10, total_steps=100)

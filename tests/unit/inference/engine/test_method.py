@@ -120,7 +120,7 @@ def test_every_field_that_changes_labels_changes_the_key_and_no_other(data: st.D
 
 def test_the_fields_that_do_not_count_exist_and_none_is_forgotten() -> None:
     assert {".".join(map(str, path)) for path in PATHS} >= OTHERS
-    of_people = {"kind", "provenance", "training_scans"}
+    of_people = {"kind", "provenance", "training_scans", "preprocess_known"}
     assert {field.name for field in fields(ModelDescription)} == {*PARTS, *of_people}
 
 
